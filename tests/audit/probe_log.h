@@ -1,7 +1,8 @@
 // The log that a probe writes while a machine is snapshotted and cloned: the one contract between
 // probes, runner and analyser. probes/README.md describes it byte by byte for other languages. No
 // dependencies; may be included by any probe.
-#pragma once
+#ifndef CLONESAFE_TESTS_AUDIT_PROBE_LOG_H_
+#define CLONESAFE_TESTS_AUDIT_PROBE_LOG_H_
 
 #include <atomic>
 #include <cstddef>
@@ -63,3 +64,5 @@ inline bool is_probe_log(const ProbeLogHeader& header) {
 }
 
 }  // namespace clonesafe::audit
+
+#endif  // CLONESAFE_TESTS_AUDIT_PROBE_LOG_H_

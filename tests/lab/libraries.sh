@@ -1,6 +1,6 @@
 #!/bin/bash
 # Copies the shared libraries that the programs and libraries below FOLDER need to ROOT, at the paths they have here.
-# usage: libraries.sh FOLDER ROOT
+# usage: [CLONESAFE_LIBRARIES_SKIP=PREFIX] libraries.sh FOLDER ROOT
 set -euo pipefail
 [ $# -eq 2 ] || {
   echo "usage: libraries.sh FOLDER ROOT" >&2
@@ -20,6 +20,8 @@ if grep 'not found' "$list" | sed 's/^[[:space:]]*//' | sort -u | sed "s|^|libra
 sed -nE 's/^[[:space:]]*([^ ]+ => )?(\/[^ ]+) \(0x[0-9a-f]+\)$/\2/p' "$list" | sort -u | while read -r library; do
   # A library that is itself part of the image stays where it is.
   case "$library" in "$(readlink -f "$folder")"/*) continue ;; esac
+  # Nor is one of a build folder, which the image has in a place of its own.
+  if [ -n "${CLONESAFE_LIBRARIES_SKIP:-}" ]; then case "$library" in "$CLONESAFE_LIBRARIES_SKIP"*) continue ;; esac; fi
   [ -e "$root$library" ] && continue
   mkdir -p "$root$(dirname "$library")"
   cp -L --preserve=mode "$library" "$root$library"

@@ -1,6 +1,7 @@
 // The loop of a probe in C++: map the log, then draw, store and pace for ever. Include it from a
 // program with one main().
-#pragma once
+#ifndef CLONESAFE_TESTS_AUDIT_PROBES_PROBE_H_
+#define CLONESAFE_TESTS_AUDIT_PROBES_PROBE_H_
 
 #include <fcntl.h>
 #include <sched.h>
@@ -99,3 +100,5 @@ int run_probe(const char* path, Draw&& draw) {
 }
 
 }  // namespace clonesafe::audit
+
+#endif  // CLONESAFE_TESTS_AUDIT_PROBES_PROBE_H_
