@@ -53,6 +53,11 @@ class SharedKnown {
   Known load(std::uint64_t fork);
   void store(std::uint64_t fork, const Known& known);
 
+#ifdef CLONESAFE_TESTING
+  // As a thread does that isn't there any more after a fork.
+  void lock_for_testing(std::uint64_t fork) { lock(fork); }
+#endif
+
  private:
   void lock(std::uint64_t fork);
   void unlock() { holder_.store(0, std::memory_order_release); }

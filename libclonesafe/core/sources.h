@@ -58,6 +58,12 @@ class Sources {
   // missing, else every second. Cheap otherwise.
   void rescan();
 
+#ifdef CLONESAFE_TESTING
+  const clonesafe_vmclock* vmclock_for_testing() const {
+    return vmclock_.load(std::memory_order_acquire);
+  }
+#endif
+
  private:
   void open_page();
   void open_vmclock();
