@@ -13,7 +13,9 @@
 #include "guest_agent/base/files.h"
 #include "guest_agent/base/log.h"
 #include "guest_agent/config/config.h"
+#include "guest_agent/control/control_server.h"
 #include "guest_agent/control/host_channel.h"
+#include "guest_agent/control/status_json.h"
 #include "guest_agent/core/agent.h"
 #include "guest_agent/core/event_loop.h"
 #include "guest_agent/freeze/cgroup_freezer.h"
@@ -87,6 +89,19 @@ Status run(const Config& config) {
                     }});
   }
   wakes.start();
+
+  const AgentFacts facts = {.version = CLONESAFE_VERSION,
+                            .kernel = kernel_release(),
+                            .page_path = config.page_path,
+                            .sources = found.reports};
+  const auto status = [&] {
+    (*agent)->check("status");
+    return status_json(facts, (*agent)->status(), wakes.polls());
+  };
+  auto control = ControlServer::open(
+      io, config.control_socket,
+      [&status](std::string_view request) { return answer_request(request, status); });
+  if (!control) return fail(std::move(control.error()));
 
   on_termination(io, [&io] { io.stop(); });
   io.run();
