@@ -14,19 +14,36 @@
 namespace clonesafe::kvm {
 namespace {
 
-// The kernel's headers end their argument structures in a flexible array: room for such a one.
+// A table that the kernel's headers declare with a flexible array. In C++ the header's helper for
+// such an array has a size, which shifts the array and changes the ioctl number (it holds the
+// structure's size): so the tables are declared here, and the numbers made from them.
+struct TableHeader {
+  std::uint32_t count;
+  std::uint32_t padding;
+};
+struct IndexHeader {
+  std::uint32_t count;
+};
+static_assert(sizeof(kvm_cpuid_entry2) == 40 && sizeof(kvm_msr_entry) == 16);
+constexpr Request kGetSupportedCpuid{_IOWR(KVMIO, 0x05, TableHeader), "KVM_GET_SUPPORTED_CPUID"};
+constexpr Request kSetCpuid{_IOW(KVMIO, 0x90, TableHeader), "KVM_SET_CPUID2"};
+constexpr Request kGetMsrs{_IOWR(KVMIO, 0x88, TableHeader), "KVM_GET_MSRS"};
+constexpr Request kSetMsrs{_IOW(KVMIO, 0x89, TableHeader), "KVM_SET_MSRS"};
+constexpr Request kGetMsrIndexes{_IOWR(KVMIO, 0x02, IndexHeader), "KVM_GET_MSR_INDEX_LIST"};
+
+// A header with room for `entries` behind it, zeroed.
 template <typename Header, typename Entry>
-class Flexible {
+class Table {
  public:
-  explicit Flexible(std::size_t entries)
-      : words_((sizeof(Header) + entries * sizeof(Entry) + 7) / 8) {}
-  Header* header() { return reinterpret_cast<Header*>(words_.data()); }
-  Entry* entries() {
-    return reinterpret_cast<Entry*>(reinterpret_cast<std::byte*>(words_.data()) + sizeof(Header));
+  explicit Table(std::size_t entries) : bytes_(sizeof(Header) + entries * sizeof(Entry)) {
+    header()->count = static_cast<std::uint32_t>(entries);
   }
+  Header* header() { return reinterpret_cast<Header*>(bytes_.data()); }
+  Entry* entries() { return reinterpret_cast<Entry*>(bytes_.data() + sizeof(Header)); }
+  std::vector<Entry> take() { return std::vector<Entry>(entries(), entries() + header()->count); }
 
  private:
-  std::vector<std::uint64_t> words_;
+  std::vector<std::byte> bytes_;
 };
 
 std::string hex(std::uint64_t value) {
@@ -75,10 +92,9 @@ Status Vcpu::command(Request request, unsigned long argument) const {
 }
 
 Status Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) const {
-  Flexible<kvm_cpuid2, kvm_cpuid_entry2> table(entries.size());
-  table.header()->nent = static_cast<std::uint32_t>(entries.size());
+  Table<TableHeader, kvm_cpuid_entry2> table(entries.size());
   std::memcpy(table.entries(), entries.data(), entries.size_bytes());
-  auto done = call(fd_.get(), CLONESAFE_KVM(KVM_SET_CPUID2), name_, table.header());
+  auto done = call(fd_.get(), kSetCpuid, name_, table.header());
   if (!done) return fail(done.error());
   return {};
 }
@@ -88,10 +104,9 @@ Result<std::vector<kvm_msr_entry>> Vcpu::get_msrs(std::span<const std::uint32_t>
   // KVM stops at the first MSR it can't read and says how many it did: leave that one out, go on.
   for (std::size_t next = 0; next < indexes.size();) {
     const auto left = indexes.subspan(next);
-    Flexible<kvm_msrs, kvm_msr_entry> table(left.size());
-    table.header()->nmsrs = static_cast<std::uint32_t>(left.size());
+    Table<TableHeader, kvm_msr_entry> table(left.size());
     for (std::size_t i = 0; i < left.size(); ++i) table.entries()[i].index = left[i];
-    auto done = call(fd_.get(), CLONESAFE_KVM(KVM_GET_MSRS), name_, table.header());
+    auto done = call(fd_.get(), kGetMsrs, name_, table.header());
     if (!done) return fail(done.error());
     values.insert(values.end(), table.entries(), table.entries() + *done);
     next += static_cast<std::size_t>(*done) + 1;
@@ -101,10 +116,9 @@ Result<std::vector<kvm_msr_entry>> Vcpu::get_msrs(std::span<const std::uint32_t>
 
 Status Vcpu::set_msrs(std::span<const kvm_msr_entry> entries) const {
   if (entries.empty()) return {};
-  Flexible<kvm_msrs, kvm_msr_entry> table(entries.size());
-  table.header()->nmsrs = static_cast<std::uint32_t>(entries.size());
+  Table<TableHeader, kvm_msr_entry> table(entries.size());
   std::memcpy(table.entries(), entries.data(), entries.size_bytes());
-  auto done = call(fd_.get(), CLONESAFE_KVM(KVM_SET_MSRS), name_, table.header());
+  auto done = call(fd_.get(), kSetMsrs, name_, table.header());
   if (!done) return fail(done.error());
   const auto count = static_cast<std::size_t>(*done);
   if (count < entries.size())
@@ -239,11 +253,9 @@ Result<Vm> Kvm::create_vm() const {
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   for (std::size_t room = 128; room <= 4096; room *= 2) {
-    Flexible<kvm_cpuid2, kvm_cpuid_entry2> table(room);
-    table.header()->nent = static_cast<std::uint32_t>(room);
-    auto done = call(fd_.get(), CLONESAFE_KVM(KVM_GET_SUPPORTED_CPUID), "/dev/kvm", table.header());
-    if (done)
-      return std::vector<kvm_cpuid_entry2>(table.entries(), table.entries() + table.header()->nent);
+    Table<TableHeader, kvm_cpuid_entry2> table(room);
+    auto done = call(fd_.get(), kGetSupportedCpuid, "/dev/kvm", table.header());
+    if (done) return table.take();
     if (done.error().error_number() != E2BIG) return fail(done.error());
   }
   return fail("KVM_GET_SUPPORTED_CPUID on /dev/kvm: more than 4096 entries");
@@ -251,11 +263,9 @@ Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
 
 Result<std::vector<std::uint32_t>> Kvm::msr_indexes() const {
   for (std::size_t room = 256; room <= 8192; room *= 2) {
-    Flexible<kvm_msr_list, std::uint32_t> table(room);
-    table.header()->nmsrs = static_cast<std::uint32_t>(room);
-    auto done = call(fd_.get(), CLONESAFE_KVM(KVM_GET_MSR_INDEX_LIST), "/dev/kvm", table.header());
-    if (done)
-      return std::vector<std::uint32_t>(table.entries(), table.entries() + table.header()->nmsrs);
+    Table<IndexHeader, std::uint32_t> table(room);
+    auto done = call(fd_.get(), kGetMsrIndexes, "/dev/kvm", table.header());
+    if (done) return table.take();
     if (done.error().error_number() != E2BIG) return fail(done.error());
   }
   return fail("KVM_GET_MSR_INDEX_LIST on /dev/kvm: more than 8192 entries");
