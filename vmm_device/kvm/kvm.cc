@@ -151,8 +151,7 @@ Status Vcpu::set_msrs(std::span<const kvm_msr_entry> entries) const {
 
 Result<std::vector<std::byte>> Vcpu::get_xsave(std::size_t size) const {
   std::vector<std::byte> area(size);
-  const Request request =
-      size > sizeof(kvm_xsave) ? CLONESAFE_KVM(KVM_GET_XSAVE2) : CLONESAFE_KVM(KVM_GET_XSAVE);
+  const Request request = size > kXsaveSize ? kGetXsave2 : kGetXsave;
   auto done = call(fd_.get(), request, name_, area.data());
   if (!done) return fail(done.error());
   return area;
