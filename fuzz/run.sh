@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs each fuzz target of a build for CLONESAFE_FUZZ_SECONDS (default 10), beginning with its corpus.
+# New inputs stay outside the checkout.
+#
+#   fuzz/run.sh BUILD-FOLDER
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+build="${1:?usage: fuzz/run.sh BUILD-FOLDER}"
+seconds="${CLONESAFE_FUZZ_SECONDS:-10}"
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+
+shopt -s nullglob
+targets=("$build"/bin/*_fuzz)
+if [ ${#targets[@]} -eq 0 ]; then
+  echo "run.sh: no fuzz target in $build/bin" >&2
+  exit 1
+fi
+
+run_one() { # TARGET
+  local name
+  name="$(basename "$1")"
+  mkdir -p "$scratch/$name"
+  if ! "$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    -artifact_prefix="$scratch/$name-" "$scratch/$name" "$here/corpus/$name" >"$scratch/$name.log" 2>&1; then
+    echo "FAILED $name"
+    tail -40 "$scratch/$name.log"
+    return 1
+  fi
+  printf '%-32s %s runs\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$scratch/$name.log")"
+}
+
+failed=0
+for target in "${targets[@]}"; do
+  run_one "$target" || failed=1
+done
+exit $failed

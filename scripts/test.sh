@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test.
+#
+#   scripts/test.sh                    everything: lint, unit tests (also under sanitizers), fuzz targets for a short time, VM lanes
+#   scripts/test.sh CTEST-ARGUMENTS    only `ctest` on the release build with these, say `-L unit` or `-R virtio`
+#
+# CLONESAFE_FUZZ_SECONDS (default 10) is the time for each fuzz target.
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$root"
+started=$SECONDS
+
+step() { printf '\n== %s (%d s so far)\n' "$*" $((SECONDS - started)); }
+
+build() { # PRESET
+  [ -f "build/$1/build.ninja" ] || cmake --preset "$1" -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+  cmake --build "build/$1" -- --quiet
+}
+
+step "packages"
+scripts/setup.sh
+
+step "build: release"
+build release
+
+if [ $# -gt 0 ]; then
+  exec ctest --test-dir build/release --output-on-failure "$@"
+fi
+
+step "lint"
+scripts/lint.sh
+
+for sanitizer in asan tsan; do
+  step "unit tests: $sanitizer"
+  build $sanitizer
+  ctest --test-dir build/$sanitizer --output-on-failure -L unit
+done
+
+step "fuzz targets"
+build fuzz
+fuzz/run.sh build/fuzz
+
+step "all lanes"
+ctest --test-dir build/release --output-on-failure -LE soak
+step "done"

@@ -1,0 +1,150 @@
+// snapshot: keeps a paused machine in a directory, and gives it back only if every byte is as it
+// was written; no KVM in it.
+//
+// A snapshot is a directory (mode 0700) of state.csn and memory.img (0600);
+// docs/formats/snapshot.md has it byte by byte. The files are untrusted input: state.csn is read
+// and checked whole before any of it is parsed, memory is checked chunk by chunk as it is copied
+// into a sealed memfd, and nothing reads the files after that. Checksums find damage, not forgery:
+// whoever can write the directory can make a valid snapshot of his own, so what is parsed is
+// checked again by its parser.
+//
+// Thread-safety: a Snapshot is immutable after open(); its const members may be called from any
+// thread. It may be used on both sides of a fork.
+#ifndef CLONESAFE_VMM_DEVICE_SNAPSHOT_SNAPSHOT_H_
+#define CLONESAFE_VMM_DEVICE_SNAPSHOT_SNAPSHOT_H_
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "libclonesafe/base/error.h"
+#include "libclonesafe/base/unique_fd.h"
+#include "vmm_device/core/guest_memory.h"
+#include "vmm_device/snapshot/sections.h"
+
+namespace clonesafe::snapshot {
+
+inline constexpr const char* kStateFile = "state.csn";
+inline constexpr const char* kMemoryFile = "memory.img";
+// What state.csn is called once a move has used the snapshot up.
+inline constexpr const char* kConsumedStateFile = "state.consumed";
+
+using Digest = std::array<std::byte, 32>;  // SHA-256
+using SnapshotId = std::array<std::byte, 16>;
+
+// Called now and then with the bytes of memory done and the total.
+using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+// Guest memory that must not reach a file; written as zeros.
+struct ZeroRange {
+  GuestAddress start;
+  std::uint64_t size = 0;
+  std::string name;
+};
+
+struct WriteRequest {
+  GuestMemory memory;             // regions of whole pages, in address order; no vCPU runs
+  std::vector<Section> sections;  // all but memory_map and chunk_digests
+  std::vector<ZeroRange> zero_ranges = {};
+  bool agent_connected = false;  // an agent was there, so a restore may wait for its report
+  Digest parent = {};            // digest() of the snapshot that this machine was restored from
+  Progress progress = {};
+};
+
+struct Written {
+  SnapshotId id = {};
+  Digest digest = {};
+  std::uint64_t memory_size = 0;
+  std::uint64_t data_size = 0;  // bytes of memory that were not zero, so were written
+};
+
+// Writes a snapshot to `dir`, which must not exist. The files are written beside it and renamed
+// once they are on the disk: after an error nothing is left, and `dir` is never there half.
+// SIGXFSZ must be ignored by the process, so that a file size limit is an error like any other.
+Result<Written> write(const std::filesystem::path& dir, const WriteRequest& request);
+
+struct MemoryRegion {
+  GuestAddress start;
+  std::uint64_t size = 0;
+  std::uint64_t offset = 0;  // in memory.img and in the memfd
+};
+
+// The fixed header of state.csn, checked.
+struct Header {
+  std::uint16_t format_major = 0;
+  std::uint16_t format_minor = 0;
+  std::uint32_t architecture = 0;
+  std::uint32_t flags = 0;
+  std::uint64_t created_ns = 0;  // CLOCK_REALTIME
+  std::uint64_t memory_size = 0;
+  std::uint32_t page_shift = 0;
+  std::uint32_t chunk_size = 0;
+  std::uint64_t payload_length = 0;
+  Digest payload_digest = {};
+  Digest chunk_table_digest = {};
+  SnapshotId id = {};
+  Digest parent = {};
+  Digest digest = {};  // of the header, and through it of everything
+};
+
+struct SectionView {
+  std::uint32_t tag = 0;
+  std::uint16_t version = 0;
+  bool critical = false;
+  std::span<const std::byte> bytes;
+};
+
+// A snapshot whose state file has been checked whole and parsed. Memory is not checked yet.
+class Snapshot {
+ public:
+  const std::filesystem::path& directory() const { return directory_; }
+  const Header& header() const { return header_; }
+  const Digest& digest() const { return header_.digest; }
+  bool agent_connected() const;
+  const std::vector<MemoryRegion>& memory_map() const { return memory_map_; }
+
+  // The sections in file order; those that this version doesn't know are left out.
+  const std::vector<SectionView>& sections() const { return sections_; }
+  std::size_t count(Tag tag) const;
+  // The index-th section of this tag. An error names the one that is missing.
+  Result<SectionView> section(Tag tag, std::size_t index = 0) const;
+
+  // Copies memory.img into a memfd (regions at their MemoryRegion::offset) and seals it against
+  // every change: map it MAP_PRIVATE. Each chunk is checked against its digest on the way; the
+  // error names file, chunk and offset.
+  Result<UniqueFd> import_memory(const Progress& progress = {}) const;
+  // The same check without the copy.
+  Status verify_memory(const Progress& progress = {}) const;
+
+  // Uses the snapshot up, so that nobody restores it again: one atomic rename of state.csn, on the
+  // disk when this returns. Of several that try, one succeeds.
+  Status consume() const;
+
+ private:
+  friend Result<Snapshot> open(const std::filesystem::path& dir);
+  friend Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name);
+  std::filesystem::path directory_;
+  std::shared_ptr<const std::vector<std::byte>> state_;  // all views point into it
+  Header header_;
+  std::vector<SectionView> sections_;
+  std::vector<MemoryRegion> memory_map_;
+  std::span<const std::byte> chunk_digests_;
+};
+
+// Opens `dir` and checks its state file: header, payload, sections.
+Result<Snapshot> open(const std::filesystem::path& dir);
+
+// The part of open() that works on bytes; `name` stands first in each error. Never reads a file.
+Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name);
+
+// Checks every byte of every file, and that the directory holds nothing else.
+Result<Snapshot> verify(const std::filesystem::path& dir, const Progress& progress = {});
+
+}  // namespace clonesafe::snapshot
+
+#endif  // CLONESAFE_VMM_DEVICE_SNAPSHOT_SNAPSHOT_H_
