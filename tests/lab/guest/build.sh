@@ -67,7 +67,7 @@ cp -L /etc/ssl/openssl.cnf "$root/usr/lib/ssl/openssl.cnf"
 
 cat "${probes:-$top/tests/audit/guest/probes.list}" >"$root/etc/clonesafe/probes.list"
 cp "$top"/tests/audit/probes/*.py "$root/usr/lib/clonesafe/probes/"
-for program in clonesafed clonesafectl clonesafe-audit-guest command_server; do
+for program in clonesafed clonesafectl clonesafe-audit-guest; do
   [ ! -x "$build/bin/$program" ] || install -m 755 "$build/bin/$program" "$root/usr/bin/$program"
 done
 for program in "$build"/bin/probe_*; do
