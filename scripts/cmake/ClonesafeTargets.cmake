@@ -18,7 +18,8 @@ target_include_directories(clonesafe_options INTERFACE
   "${PROJECT_SOURCE_DIR}/libclonesafe/include"
   "${PROJECT_BINARY_DIR}/include")
 target_compile_options(clonesafe_options INTERFACE
-  -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough
+  -Wall -Wextra -Wconversion -Wshadow -Wimplicit-fallthrough
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-missing-field-initializers>
   $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-missing-designated-field-initializers>
   -Werror)

@@ -1,0 +1,212 @@
+// What clones of a real guest are, and are not, on the kernel that the environment names.
+#include <gtest/gtest.h>
+
+#include <boost/json/serialize.hpp>
+#include <csignal>
+#include <set>
+#include <string_view>
+
+#include "clonesafe/abi/restore_page.h"
+#include "tests/lab/nested/lab_vm.h"
+
+namespace clonesafe::lab {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kNoAgent = "clonesafe.agent=off clonesafe.probes=off";
+const std::string kNoProbes = "clonesafe.probes=off";
+// RDRAND alone can make generators differ; a test that it would save proves nothing.
+const std::vector<std::string> kMasked = {"--cpu-mask", "rdrand,rdseed"};
+
+std::string identity(const Guest& guest) {
+  return guest.get("cat /etc/machine-id /proc/sys/kernel/random/boot_id; hostname");
+}
+
+std::string kernel_random(const Guest& guest) {
+  return guest.get("head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'");
+}
+
+std::string agent_status(const Guest& guest, const std::string& member) {
+  return guest.get("clonesafectl status --json | sed -n 's/.*\"" + member +
+                   "\":\"\\([^\"]*\\)\".*/\\1/p'");
+}
+
+// Every repair of every clone is "ok".
+void expect_repaired(const Restored& restored) {
+  for (const auto& report : restored.reports()) {
+    ASSERT_TRUE(report.at("safe_us").is_number()) << boost::json::serialize(report);
+    EXPECT_FALSE(report.at("repairs").as_array().empty());
+    for (const auto& repair : report.at("repairs").as_array()) {
+      EXPECT_NE(repair.at("result").as_string(), "failed") << boost::json::serialize(report);
+    }
+  }
+}
+
+class CloneTest : public testing::Test {
+ protected:
+  std::unique_ptr<BootedVm> boot(const BootOptions& options) {
+    return BootedVm::boot(scratch_ / "source", options);
+  }
+  Scratch scratch_;
+};
+
+TEST_F(CloneTest, ClonesOfASafeGuestHaveTheirOwnIdentityAndRandomness) {
+  auto vm = boot({.arguments = kMasked, .cmdline = kNoProbes, .cpus = 2});
+  ASSERT_TRUE(vm);
+  const std::string source = identity(vm->guest());
+  auto taken = vm->guest().snapshot(scratch_ / "snapshot", {"--stop"});
+  ASSERT_TRUE(taken) << taken.error().message();
+  ASSERT_EQ(taken->status, 0) << taken->output;
+
+  auto restored =
+      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2, {"--wait", "safe"});
+  ASSERT_TRUE(restored);
+  expect_repaired(*restored);
+  const std::set<std::string> identities = {source, identity(restored->guest(1)),
+                                            identity(restored->guest(2))};
+  EXPECT_EQ(identities.size(), 3u);
+  EXPECT_NE(kernel_random(restored->guest(1)), kernel_random(restored->guest(2)));
+  const std::set<std::string> ids = {
+      std::string(restored->reports()[0].at("vm_generation_id").as_string()),
+      std::string(restored->reports()[1].at("vm_generation_id").as_string())};
+  EXPECT_EQ(ids.size(), 2u);
+  EXPECT_EQ(agent_status(restored->guest(1), "state"), "safe");
+}
+
+// The twin of the test above: nothing but clonesafe makes its clones differ.
+TEST_F(CloneTest, ClonesOfAGuestWithoutDevicesAndAgentAreEqual) {
+  BootOptions options{.arguments = kMasked, .cmdline = kNoAgent, .cpus = 1};
+  for (const char* option : {"--no-vmgenid", "--no-vmclock", "--no-restore-page"}) {
+    options.arguments.emplace_back(option);
+  }
+  auto vm = boot(options);
+  ASSERT_TRUE(vm);
+  ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
+  auto restored =
+      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2, {"--wait", "running"});
+  ASSERT_TRUE(restored);
+  EXPECT_TRUE(restored->reports()[0].at("safe_us").is_null());
+  EXPECT_EQ(identity(restored->guest(1)), identity(restored->guest(2)));
+}
+
+TEST_F(CloneTest, CloneOfACloneIsNewAgain) {
+  auto vm = boot({.arguments = kMasked, .cmdline = kNoProbes});
+  ASSERT_TRUE(vm);
+  ASSERT_EQ(vm->guest().snapshot(scratch_ / "first", {"--stop"})->status, 0);
+  auto parent = Restored::restore(scratch_ / "first", scratch_ / "parent", 1, {"--wait", "safe"});
+  ASSERT_TRUE(parent);
+  std::set<std::string> identities = {identity(parent->guest(1))};
+  auto taken = parent->guest(1).snapshot(scratch_ / "second", {"--resume"});
+  ASSERT_TRUE(taken) << taken.error().message();
+  ASSERT_EQ(taken->status, 0) << taken->output;
+
+  // Two restores of it within one second: nothing may depend on the time of day.
+  auto one = Restored::restore(scratch_ / "second", scratch_ / "one", 1, {"--wait", "safe"});
+  auto two = Restored::restore(scratch_ / "second", scratch_ / "two", 1, {"--wait", "safe"});
+  ASSERT_TRUE(one && two);
+  expect_repaired(*one);
+  expect_repaired(*two);
+  identities.insert(identity(one->guest(1)));
+  identities.insert(identity(two->guest(1)));
+  EXPECT_EQ(identities.size(), 3u);
+  EXPECT_NE(kernel_random(one->guest(1)), kernel_random(two->guest(1)));
+}
+
+TEST_F(CloneTest, SourceThatGoesOnIsToldToReseedAndKeepsItsIdentity) {
+  auto vm = boot({.cmdline = kNoProbes});
+  ASSERT_TRUE(vm);
+  const std::string before = identity(vm->guest());
+  const std::string generation = agent_status(vm->guest(), "generation");
+  const std::string epoch = agent_status(vm->guest(), "reseed_epoch");
+  const std::string kernel_epoch = agent_status(vm->guest(), "kernel_rng_epoch");
+  ASSERT_FALSE(epoch.empty());
+  ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--resume"})->status, 0);
+
+  EXPECT_TRUE(eventually(Seconds(20), [&] {
+    return agent_status(vm->guest(), "kernel_rng_epoch") != kernel_epoch &&
+           agent_status(vm->guest(), "state") == "safe";
+  }));
+  EXPECT_NE(agent_status(vm->guest(), "reseed_epoch"), epoch);
+  EXPECT_EQ(agent_status(vm->guest(), "generation"), generation);
+  EXPECT_EQ(identity(vm->guest()), before);
+}
+
+TEST_F(CloneTest, AnnouncedSnapshotThawsCloneAndSource) {
+  auto vm = boot({.cmdline = kNoProbes, .cpus = 2});
+  ASSERT_TRUE(vm);
+  auto taken = vm->guest().snapshot(scratch_ / "snapshot", {"--prepare", "agent", "--resume"});
+  ASSERT_TRUE(taken) << taken.error().message();
+  ASSERT_EQ(taken->status, 0) << taken->output;
+  const std::string frozen = "cat /sys/fs/cgroup/workload/cgroup.freeze";
+  EXPECT_TRUE(eventually(Seconds(20), [&] { return vm->guest().get(frozen) == "0"; }));
+  auto restored =
+      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1, {"--wait", "safe"});
+  ASSERT_TRUE(restored);
+  expect_repaired(*restored);
+  EXPECT_EQ(restored->guest(1).get(frozen), "0");
+}
+
+// On 6.1 the kernel has no VMGENID driver, and with VMGENID off none can know: the agent alone
+// makes them differ.
+TEST_F(CloneTest, AgentMakesTheKernelsOutputDifferWithoutVmgenid) {
+  BootOptions options{.arguments = kMasked, .cmdline = kNoProbes};
+  options.arguments.emplace_back("--no-vmgenid");
+  auto vm = boot(options);
+  ASSERT_TRUE(vm);
+  ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
+  auto restored =
+      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2, {"--wait", "safe"});
+  ASSERT_TRUE(restored);
+  expect_repaired(*restored);
+  EXPECT_NE(kernel_random(restored->guest(1)), kernel_random(restored->guest(2)));
+}
+
+TEST_F(CloneTest, SnapshotBeforeAnyDriverIsBoundRestores) {
+  auto vm = BootedVm::boot_until(scratch_ / "source", {.cmdline = "ignore_loglevel " + kNoProbes},
+                                 "Linux version");
+  ASSERT_TRUE(vm);
+  ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
+  auto restored =
+      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1, {"--wait", "running"});
+  ASSERT_TRUE(restored);
+  EXPECT_TRUE(eventually(Seconds(90), [&] {
+    return read_file(scratch_ / "clones/1/serial.log").find("READY") != std::string::npos;
+  })) << read_file(scratch_ / "clones/1/serial.log");
+}
+
+// Every byte that clonevm ever drew is known here, so every seed is: a seed is 32 of these bytes in
+// a row.
+void expect_no_seed_in(const fs::path& directory, const std::string& entropy) {
+  constexpr std::size_t kSeed = CLONESAFE_SEED_SIZE;
+  ASSERT_GE(entropy.size(), kSeed);
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string content = read_file(entry.path());
+    const std::string_view bytes(content);
+    for (std::size_t at = 0; at + kSeed <= entropy.size(); at += 8) {
+      EXPECT_EQ(bytes.find(std::string_view(entropy).substr(at, kSeed)), std::string_view::npos)
+          << entry.path() << " holds the bytes " << at << " of the entropy drawn";
+    }
+  }
+}
+
+TEST_F(CloneTest, NoSnapshotHoldsASeed) {
+  for (const bool agent : {true, false}) {
+    const std::string name = agent ? "agent" : "none";
+    const fs::path log = scratch_ / (name + ".entropy");
+    auto vm = BootedVm::boot(scratch_ / name,
+                             {.cmdline = agent ? kNoProbes : kNoAgent, .entropy_log = true});
+    ASSERT_TRUE(vm);
+    ASSERT_EQ(vm->guest().snapshot(scratch_ / (name + ".parent"), {"--stop"})->status, 0);
+    auto clone = Restored::restore(scratch_ / (name + ".parent"), scratch_ / (name + ".run"), 1,
+                                   {"--wait", agent ? "safe" : "running"}, log);
+    ASSERT_TRUE(clone);
+    ASSERT_EQ(clone->guest(1).snapshot(scratch_ / (name + ".child"), {"--stop"})->status, 0);
+    const std::string entropy = read_file(vm->entropy_log()) + read_file(log);
+    expect_no_seed_in(scratch_ / (name + ".parent"), entropy);
+    expect_no_seed_in(scratch_ / (name + ".child"), entropy);
+  }
+}
+
+}  // namespace
+}  // namespace clonesafe::lab

@@ -1,0 +1,218 @@
+#include "tests/lab/nested/lab_vm.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json/parse.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+namespace clonesafe::lab {
+namespace {
+
+constexpr Seconds kBootTime{120};
+constexpr Seconds kRestoreTime{120};
+constexpr int kCommandPort = 5001;
+
+std::string required(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread, at the start
+  if (value == nullptr || *value == '\0') {
+    ADD_FAILURE() << "the environment lacks " << name << " (tests/lab/nested.sh sets it)";
+    return "";
+  }
+  return value;
+}
+
+Result<UniqueFd> connect_unix(const std::filesystem::path& path) {
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.native().size() >= sizeof address.sun_path) return fail(path.string() + ": too long");
+  path.native().copy(address.sun_path, sizeof address.sun_path - 1);
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    return fail_errno("connect to " + path.string());
+  }
+  return fd;
+}
+
+Result<std::string> receive_all(int fd, std::chrono::steady_clock::time_point deadline,
+                                bool one_line) {
+  std::string received;
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    pollfd ready{fd, POLLIN, 0};
+    if (left.count() <= 0 || poll(&ready, 1, static_cast<int>(left.count())) <= 0) {
+      return fail("no answer in time; received so far: " + received);
+    }
+    char chunk[4096];
+    const ssize_t size = read(fd, chunk, one_line ? 1 : sizeof chunk);
+    if (size < 0) return fail_errno("read from the guest");
+    if (size == 0) return received;
+    received.append(chunk, static_cast<std::size_t>(size));
+    if (one_line && received.back() == '\n') return received;
+  }
+}
+
+Result<std::string> exchange(int fd, const std::string& line,
+                             std::chrono::steady_clock::time_point deadline, bool one_line) {
+  if (send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
+    return fail_errno("write to the guest");
+  }
+  return receive_all(fd, deadline, one_line);
+}
+
+std::vector<std::string> preload(const std::filesystem::path& log) {
+  if (log.empty()) return {};
+  return {"LD_PRELOAD=" + Lab::get().entropy_log_library, "CLONESAFE_ENTROPY_LOG=" + log.string()};
+}
+
+}  // namespace
+
+const Lab& Lab::get() {
+  static const Lab lab{required("CLONESAFE_LAB_CLONEVM"), required("CLONESAFE_LAB_KERNEL"),
+                       required("CLONESAFE_LAB_INITRD"), required("CLONESAFE_LAB_ENTROPY_LOG")};
+  return lab;
+}
+
+Scratch::Scratch() {
+  std::string name = (std::filesystem::temp_directory_path() / "lab.XXXXXX").string();
+  if (mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "cannot make " << name;
+  path_ = name;
+}
+
+Scratch::~Scratch() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+Result<Outcome> Guest::run(const std::string& command, Seconds timeout) const {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  auto fd = connect_unix(vsock_);
+  if (!fd) return fail(std::move(fd).error());
+  auto hello =
+      exchange(fd->get(), "CONNECT " + std::to_string(kCommandPort) + "\n", deadline, true);
+  if (!hello) return fail(std::move(hello).error());
+  if (!hello->starts_with("OK ")) return fail("the vsock host end says '" + *hello + "'");
+  auto answer = exchange(fd->get(), command + "\n", deadline, false);
+  if (!answer) return fail(std::move(answer).error(), command);
+  const auto end = answer->rfind('\0');
+  if (end == std::string::npos) return fail(command + ": answer cut short: " + *answer);
+  Outcome outcome{std::atoi(answer->c_str() + end + 1), answer->substr(0, end)};  // NOLINT
+  if (outcome.output.ends_with('\n')) outcome.output.pop_back();
+  return outcome;
+}
+
+std::string Guest::get(const std::string& command) const {
+  auto outcome = run(command);
+  if (!outcome) {
+    ADD_FAILURE() << command << ": " << outcome.error().message();
+    return "";
+  }
+  EXPECT_EQ(outcome->status, 0) << command << ": " << outcome->output;
+  return outcome->output;
+}
+
+Result<Outcome> Guest::snapshot(const std::filesystem::path& directory,
+                                const std::vector<std::string>& options) const {
+  std::vector<std::string> arguments = {Lab::get().clonevm, "snapshot", "--api",
+                                        api_.string(),      "--out",    directory.string()};
+  arguments.insert(arguments.end(), options.begin(), options.end());
+  return lab::run(arguments, kRestoreTime);
+}
+
+std::unique_ptr<BootedVm> BootedVm::boot(const std::filesystem::path& folder,
+                                         const BootOptions& options) {
+  return boot_until(folder, options, "READY");
+}
+
+std::unique_ptr<BootedVm> BootedVm::boot_until(const std::filesystem::path& folder,
+                                               const BootOptions& options,
+                                               const std::string& marker) {
+  std::filesystem::create_directories(folder);
+  const Lab& lab = Lab::get();
+  std::vector<std::string> arguments = {
+      lab.clonevm, "run",
+      "--kernel",  lab.kernel,
+      "--initrd",  lab.initrd,
+      "--cmdline", "console=ttyS0 panic=-1 quiet " + options.cmdline,
+      "--mem",     "256M",
+      "--cpus",    std::to_string(options.cpus),
+      "--vsock",   "cid=3,path=" + (folder / "vsock").string(),
+      "--api",     (folder / "api").string(),
+      "--serial",  (folder / "console").string()};
+  arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
+  auto process = Process::start(
+      arguments, preload(options.entropy_log ? folder / "entropy.log" : std::filesystem::path()));
+  if (!process) {
+    ADD_FAILURE() << process.error().message();
+    return nullptr;
+  }
+  std::unique_ptr<BootedVm> vm(new BootedVm(folder, std::move(*process)));
+  if (!eventually(kBootTime, [&] { return vm->console().find(marker) != std::string::npos; })) {
+    ADD_FAILURE() << "no '" << marker << "' on the console: " << vm->console();
+    return nullptr;
+  }
+  return vm;
+}
+
+Guest BootedVm::guest() const {
+  return {folder_ / "vsock", folder_ / "api"};
+}
+
+std::string BootedVm::console() const {
+  return read_file(folder_ / "console");
+}
+
+std::unique_ptr<Restored> Restored::restore(const std::filesystem::path& snapshot,
+                                            const std::filesystem::path& run_dir, int count,
+                                            const std::vector<std::string>& options,
+                                            const std::filesystem::path& entropy_log) {
+  std::vector<std::string> arguments = {
+      Lab::get().clonevm,    "restore",   snapshot.string(), "--count",
+      std::to_string(count), "--run-dir", run_dir.string(),  "--json"};
+  arguments.insert(arguments.end(), options.begin(), options.end());
+  auto process = Process::start(arguments, preload(entropy_log));
+  if (!process) {
+    ADD_FAILURE() << process.error().message();
+    return nullptr;
+  }
+  std::unique_ptr<Restored> restored(new Restored(run_dir, std::move(*process)));
+  for (int clone = 0; clone < count; ++clone) {
+    auto line = restored->process_.read_line(kRestoreTime);
+    if (!line) {
+      ADD_FAILURE() << "restore: " << line.error().message();
+      return nullptr;
+    }
+    boost::system::error_code error;
+    auto report = boost::json::parse(*line, error);
+    if (error || !report.is_object()) {
+      ADD_FAILURE() << "restore printed '" << *line << "'";
+      return nullptr;
+    }
+    restored->reports_.push_back(report.as_object());
+  }
+  std::ranges::sort(restored->reports_, {}, [](const boost::json::object& report) {
+    return report.at("clone").to_number<int>();
+  });
+  return restored;
+}
+
+Guest Restored::guest(int clone) const {
+  const auto folder = run_dir_ / std::to_string(clone);
+  return {folder / "vsock.sock", folder / "api.sock"};
+}
+
+}  // namespace clonesafe::lab

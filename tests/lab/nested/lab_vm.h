@@ -1,0 +1,113 @@
+// nested: tests of clonevm with real KVM and unmodified Debian guests. One GoogleTest program that
+// runs on a host with KVM (tests/lab/on-kvm-host.sh), starts clonevm as a user would, and looks
+// into the guests through their command server.
+#ifndef CLONESAFE_TESTS_LAB_NESTED_LAB_VM_H_
+#define CLONESAFE_TESTS_LAB_NESTED_LAB_VM_H_
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/json/object.hpp>
+
+#include "tests/lab/nested/process.h"
+
+namespace clonesafe::lab {
+
+// What the environment says: CLONESAFE_LAB_CLONEVM, _KERNEL, _INITRD, _ENTROPY_LOG (a preload
+// library).
+struct Lab {
+  std::string clonevm;
+  std::string kernel;
+  std::string initrd;
+  std::string entropy_log_library;
+  static const Lab& get();
+};
+
+// A folder for one test, removed with the object.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// A running guest, seen through its vsock socket and API socket.
+class Guest {
+ public:
+  Guest(std::filesystem::path vsock, std::filesystem::path api)
+      : vsock_(std::move(vsock)), api_(std::move(api)) {}
+
+  // Runs a shell command as the guest's root. The output's last newline is cut off.
+  Result<Outcome> run(const std::string& command, Seconds timeout = Seconds(60)) const;
+  // The same, for a command that must succeed; the test fails if it does not.
+  std::string get(const std::string& command) const;
+  // `clonevm snapshot` of it.
+  Result<Outcome> snapshot(const std::filesystem::path& directory,
+                           const std::vector<std::string>& options) const;
+
+ private:
+  std::filesystem::path vsock_;
+  std::filesystem::path api_;
+};
+
+struct BootOptions {
+  std::vector<std::string> arguments;  // more arguments of `clonevm run`
+  std::string cmdline;                 // more kernel command line
+  int cpus = 1;
+  bool entropy_log =
+      false;  // every byte that clonevm draws is written to `entropy.log` in its folder
+};
+
+// `clonevm run` of the lab's guest.
+class BootedVm {
+ public:
+  // Boots and waits until the guest says READY on its console.
+  static std::unique_ptr<BootedVm> boot(const std::filesystem::path& folder, const BootOptions&);
+  // Boots and waits until `marker` appears on the console.
+  static std::unique_ptr<BootedVm> boot_until(const std::filesystem::path& folder,
+                                              const BootOptions&, const std::string& marker);
+
+  Guest guest() const;
+  Process& process() { return process_; }
+  std::string console() const;
+  std::filesystem::path entropy_log() const { return folder_ / "entropy.log"; }
+
+ private:
+  BootedVm(std::filesystem::path folder, Process process)
+      : folder_(std::move(folder)), process_(std::move(process)) {}
+  std::filesystem::path folder_;
+  Process process_;
+};
+
+// `clonevm restore`, still supervising its clones.
+class Restored {
+ public:
+  static std::unique_ptr<Restored> restore(const std::filesystem::path& snapshot,
+                                           const std::filesystem::path& run_dir, int count,
+                                           const std::vector<std::string>& options = {},
+                                           const std::filesystem::path& entropy_log = {});
+
+  // One object for each clone, in order of the clone's number.
+  const std::vector<boost::json::object>& reports() const { return reports_; }
+  Guest guest(int clone) const;  // from 1
+  Process& process() { return process_; }
+
+ private:
+  Restored(std::filesystem::path run_dir, Process process)
+      : run_dir_(std::move(run_dir)), process_(std::move(process)) {}
+  std::filesystem::path run_dir_;
+  Process process_;
+  std::vector<boost::json::object> reports_;
+};
+
+std::string read_file(const std::filesystem::path& path);
+
+}  // namespace clonesafe::lab
+
+#endif  // CLONESAFE_TESTS_LAB_NESTED_LAB_VM_H_
