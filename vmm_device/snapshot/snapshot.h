@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -128,7 +129,7 @@ class Snapshot {
   friend Result<Snapshot> open(const std::filesystem::path& dir);
   friend Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name);
   std::filesystem::path directory_;
-  std::vector<std::byte> state_;  // all views point into it
+  std::shared_ptr<const std::vector<std::byte>> state_;  // all views point into it
   Header header_;
   std::vector<SectionView> sections_;
   std::vector<MemoryRegion> memory_map_;

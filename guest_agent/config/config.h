@@ -1,0 +1,53 @@
+// config: the agent's TOML file. Every key has a default, so that no file is needed; a key that is
+// not known or has a wrong value is one line that names it and where it stands.
+#ifndef CLONESAFE_GUEST_AGENT_CONFIG_CONFIG_H_
+#define CLONESAFE_GUEST_AGENT_CONFIG_CONFIG_H_
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "clonesafe/abi/generation_page.h"
+#include "clonesafe/abi/host_protocol.h"
+#include "guest_agent/sources/discover.h"
+
+namespace clonesafe::agent {
+
+struct Config {
+  std::string log_level = "info";
+  std::string page_path = CLONESAFE_GENERATION_PAGE_PATH;
+  std::string control_socket = "/run/clonesafe/agent.sock";
+  // How often the words are looked at where nothing can wake the agent.
+  std::chrono::milliseconds poll_interval{100};
+  SourcePaths sources;
+
+  struct Host {
+    bool enabled = true;
+    unsigned cid = 2;  // VMADDR_CID_HOST
+    unsigned port = CLONESAFE_HOST_VSOCK_PORT;
+    std::string socket;  // a Unix socket in place of vsock
+  } host;
+
+  struct Identity {
+    // An empty path leaves the item alone.
+    std::string machine_id = "/etc/machine-id";
+    std::string dbus_machine_id = "/var/lib/dbus/machine-id";
+    std::string boot_id = "/proc/sys/kernel/random/boot_id";
+    std::string boot_id_file = "/run/clonesafe/boot_id";  // mounted over boot_id
+    // {base}: the name before the first clone; {generation}: 8 hexadecimal digits. Empty: leave.
+    std::string hostname = "{base}-{generation}";
+  } identity;
+
+  struct Snapshot {
+    // Frozen from `prepare` until repaired. Never the agent's own, nor what it waits for.
+    std::vector<std::string> freeze;
+  } snapshot;
+};
+
+// `name` is how errors call the text ("/etc/clonesafe/agent.toml").
+Result<Config> parse_config(std::string_view text, const std::string& name);
+Result<Config> load_config(const std::string& path);
+
+}  // namespace clonesafe::agent
+
+#endif  // CLONESAFE_GUEST_AGENT_CONFIG_CONFIG_H_

@@ -1,0 +1,152 @@
+#include "guest_agent/control/control_server.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <chrono>
+#include <map>
+
+#include "guest_agent/base/log.h"
+
+namespace clonesafe::agent {
+namespace {
+
+namespace asio = boost::asio;
+using Local = asio::local::stream_protocol;
+using boost::system::error_code;
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+constexpr std::size_t kMostClients = 128;
+constexpr std::size_t kMostClientsOfUser = 32;
+constexpr std::size_t kLongestRequest = 4096;
+constexpr std::chrono::seconds kPatience{30};
+
+}  // namespace
+
+class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::Impl> {
+ public:
+  Impl(asio::io_context& io, Answer answer) : acceptor_(io), answer_(std::move(answer)) {}
+
+  Status listen(const std::string& path) {
+    error_code error;
+    struct stat status = {};
+    if (::lstat(path.c_str(), &status) == 0) {
+      // Only a socket is an earlier agent's; anything else was put there by somebody else.
+      if (!S_ISSOCK(status.st_mode)) return fail(path + " is there and is not a socket");
+      if (::unlink(path.c_str()) != 0) return fail_errno("unlink of " + path);
+    }
+    if (path.size() >= sizeof(sockaddr_un::sun_path)) return fail(path + " is too long a name");
+    const Local::endpoint endpoint(path);
+    acceptor_.open(endpoint.protocol(), error);
+    if (!error) acceptor_.bind(endpoint, error);
+    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+    if (error) return fail("control socket " + path + ": " + error.message());
+    if (::chmod(path.c_str(), 0666) != 0) return fail_errno("chmod of " + path);
+    return {};
+  }
+
+  void start() {
+    asio::co_spawn(
+        acceptor_.get_executor(),
+        [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->accept(); },
+        asio::detached);
+  }
+
+  void stop() {
+    error_code ignored;
+    acceptor_.close(ignored);
+  }
+
+ private:
+  asio::awaitable<void> accept() {
+    while (acceptor_.is_open()) {
+      auto [error, socket] = co_await acceptor_.async_accept(kAwait);
+      if (error) {
+        if (!acceptor_.is_open()) co_return;
+        // Out of descriptors, most likely: let some go before the next try.
+        asio::steady_timer pause(acceptor_.get_executor(), std::chrono::milliseconds(100));
+        co_await pause.async_wait(kAwait);
+        continue;
+      }
+      ucred peer = {};
+      socklen_t size = sizeof(peer);
+      if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+        continue;
+      const std::size_t of_user = clients_of_[peer.uid];
+      if (peer.uid != 0 && (of_user >= kMostClientsOfUser || clients_ >= kMostClients)) continue;
+      ++clients_;
+      ++clients_of_[peer.uid];
+      asio::co_spawn(
+          acceptor_.get_executor(),
+          [self = shared_from_this(), uid = peer.uid,
+           client = std::move(socket)]() mutable -> asio::awaitable<void> {
+            co_await self->serve(std::move(client));
+            --self->clients_;
+            if (--self->clients_of_[uid] == 0) self->clients_of_.erase(uid);
+          },
+          asio::detached);
+    }
+  }
+
+  asio::awaitable<void> serve(Local::socket socket) {
+    // The socket lives in a shared place, so that the timer may close it at any moment.
+    const auto client = std::make_shared<Local::socket>(std::move(socket));
+    asio::steady_timer patience(client->get_executor());
+    const auto be_patient = [&] {
+      patience.expires_after(kPatience);
+      patience.async_wait([client](const error_code& error) {
+        error_code ignored;
+        if (!error) client->close(ignored);
+      });
+    };
+    std::string pending;
+    std::array<char, 1024> block = {};
+    for (;;) {
+      be_patient();
+      const auto [error, size] = co_await client->async_read_some(asio::buffer(block), kAwait);
+      if (error) co_return;
+      pending.append(block.data(), size);
+      std::size_t end = 0;
+      while ((end = pending.find('\n')) != std::string::npos) {
+        const std::string answer = answer_(std::string_view(pending).substr(0, end)) + "\n";
+        pending.erase(0, end + 1);
+        be_patient();
+        const auto [write_error, written] =
+            co_await asio::async_write(*client, asio::buffer(answer), kAwait);
+        if (write_error) co_return;
+      }
+      if (pending.size() > kLongestRequest) co_return;
+    }
+  }
+
+  Local::acceptor acceptor_;
+  const Answer answer_;
+  std::size_t clients_ = 0;
+  std::map<uid_t, std::size_t> clients_of_;
+};
+
+Result<std::unique_ptr<ControlServer>> ControlServer::open(asio::io_context& io,
+                                                           const std::string& path, Answer answer) {
+  auto impl = std::make_shared<Impl>(io, std::move(answer));
+  if (auto listening = impl->listen(path); !listening) return fail(std::move(listening.error()));
+  impl->start();
+  return std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));
+}
+
+ControlServer::~ControlServer() {
+  impl_->stop();
+}
+
+}  // namespace clonesafe::agent

@@ -1,0 +1,81 @@
+#include "guest_agent/control/status_json.h"
+
+#include <boost/json.hpp>
+
+namespace clonesafe::agent {
+
+namespace json = boost::json;
+
+std::string_view name_of(clonesafe_generation_state state) {
+  switch (state) {
+    case CLONESAFE_STATE_REPAIRING:
+      return "repairing";
+    case CLONESAFE_STATE_SAFE:
+      return "safe";
+    case CLONESAFE_STATE_DEGRADED:
+      return "degraded";
+  }
+  return "unknown";
+}
+
+std::string_view name_of(clonesafe_tier tier) {
+  switch (tier) {
+    case CLONESAFE_TIER_NONE:
+      return "none";
+    case CLONESAFE_TIER_LAGGING:
+      return "lagging";
+    case CLONESAFE_TIER_ANNOUNCED:
+      return "announced";
+    case CLONESAFE_TIER_WORD:
+      return "word";
+  }
+  return "unknown";
+}
+
+std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool polls) {
+  const auto text = [](std::string_view view) { return std::string(view); };
+  json::array repairs;
+  for (const RepairResult& repair : status.repairs) {
+    repairs.push_back({{"name", repair.name},
+                       {"result", text(name_of(repair.outcome))},
+                       {"us", repair.us},
+                       {"detail", repair.detail}});
+  }
+  json::array sources;
+  for (const SourceReport& source : facts.sources) {
+    sources.push_back({{"name", source.name},
+                       {"present", source.present},
+                       {"wakes", source.wakes},
+                       {"detail", source.detail}});
+  }
+  const Restore& restore = status.restore;
+  const json::object object = {
+      {"agent", facts.version},
+      {"kernel", facts.kernel},
+      {"state", text(name_of(status.state))},
+      {"tier", text(name_of(status.tier))},
+      {"generation", hex(restore.generation)},
+      {"reseed_epoch", hex(restore.reseed_epoch)},
+      {"restore_id", hex(restore.restore_id)},
+      {"vm_generation_id", hex(restore.vm_generation_id)},
+      {"kind", text(name_of(status.kind))},
+      {"decided_by", text(restore.decided_by)},
+      {"separates_siblings", restore.separates_siblings},
+      {"restores", status.restores},
+      {"woken_by", status.woken_by},
+      {"repair_us", status.repair_us},
+      {"repairs", std::move(repairs)},
+      {"sources", std::move(sources)},
+      {"polls", polls},
+      {"prepared", status.prepared},
+      {"retrying", status.retrying},
+      {"page", json::object({{"path", facts.page_path},
+                             {"pinned", status.pinned},
+                             {"pin_note", status.pin_weakness},
+                             {"registered", status.registered},
+                             {"error", status.registration_error}})},
+      {"host", json::object({{"connected", status.host_welcomed}, {"name", status.host}})}};
+  return json::serialize(object);
+}
+
+}  // namespace clonesafe::agent

@@ -1,0 +1,27 @@
+#ifndef CLONESAFE_GUEST_AGENT_CONTROL_STATUS_JSON_H_
+#define CLONESAFE_GUEST_AGENT_CONTROL_STATUS_JSON_H_
+
+#include <string>
+#include <vector>
+
+#include "guest_agent/core/agent.h"
+
+namespace clonesafe::agent {
+
+// What does not change while the agent runs.
+struct AgentFacts {
+  std::string version;
+  std::string kernel;
+  std::string page_path;
+  std::vector<SourceReport> sources;
+};
+
+std::string_view name_of(clonesafe_generation_state state);
+std::string_view name_of(clonesafe_tier tier);
+
+// One line of JSON, without its newline (docs/protocols/agent.md).
+std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool polls);
+
+}  // namespace clonesafe::agent
+
+#endif  // CLONESAFE_GUEST_AGENT_CONTROL_STATUS_JSON_H_

@@ -1,0 +1,339 @@
+#include "guest_agent/core/agent.h"
+
+#include <fmt/core.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "guest_agent/base/digest.h"
+#include "guest_agent/base/log.h"
+
+namespace clonesafe::agent {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::uint64_t microseconds_since(Clock::time_point start) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+bool tells_of(const clonesafe_generation_slot& slot, const Restore& restore) {
+  return std::equal(restore.restore_id.begin(), restore.restore_id.end(), slot.restore_id);
+}
+
+// A value that the epoch never had: a count would repeat when a clone goes back to an older one.
+std::uint64_t next_epoch(std::uint64_t last) {
+  std::uint64_t epoch = 0;
+  if (::getrandom(&epoch, sizeof(epoch), GRND_NONBLOCK) != sizeof(epoch)) epoch = last + 1;
+  return epoch == 0 || epoch == last ? last + 1 : epoch;
+}
+
+}  // namespace
+
+Result<Bytes32> diversifier_of(const Restore& restore, const clonesafe_generation_slot* in_force,
+                               const SeedPage* seed) {
+  if (in_force != nullptr && tells_of(*in_force, restore) && !is_zero(in_force->diversifier)) {
+    Bytes32 diversifier;
+    std::copy_n(in_force->diversifier, diversifier.size(), diversifier.begin());
+    return diversifier;
+  }
+  if (seed != nullptr) {
+    Seed bytes;
+    if (seed->copy(restore.restore_id, bytes)) return diversifier_from_seed(bytes.bytes());
+  }
+  return digest(
+      "clonesafe diversifier without a seed v1",
+      {restore.restore_id,
+       restore.vm_generation_id,
+       {reinterpret_cast<const std::uint8_t*>(&restore.generation), sizeof(restore.generation)}});
+}
+
+Result<std::unique_ptr<Agent>> Agent::start(const Parts& parts) {
+  auto restore = decide(parts.sources.read());
+  if (!restore) return fail(std::move(restore.error()));
+  auto diversifier = diversifier_of(*restore, nullptr, parts.seed);
+  if (!diversifier) return fail(std::move(diversifier.error()));
+  auto page = PublishedPage::open(parts.page_path, *restore, *diversifier);
+  if (!page) return fail(std::move(page.error()));
+  auto in_force = page->read();
+  if (!in_force) return fail(std::move(in_force.error()));
+  const bool created = page->created();
+
+  std::unique_ptr<Agent> agent(new Agent(parts, std::move(*page)));
+  // Workload that an agent froze and didn't live to thaw.
+  parts.freezer.adopt();
+  const clonesafe_generation_slot& slot = in_force->slot;
+  agent->kernel_rng_epoch_ = slot.kernel_rng_epoch;
+  if (!created && tells_of(slot, *restore) && slot.state == CLONESAFE_STATE_SAFE) {
+    agent->current_ = *restore;
+    agent->kind_ = restore->kind.value_or(RestoreKind::kBoot);
+    agent->known_ = true;
+    agent->state_ = CLONESAFE_STATE_SAFE;
+    agent->woken_by_ = "start";
+    std::copy_n(slot.diversifier, agent->diversifier_.size(), agent->diversifier_.begin());
+    agent->results_.push_back({.name = "agent",
+                               .outcome = Outcome::kSkipped,
+                               .detail = "started again; repaired before"});
+    agent->thaw(agent->results_);
+    // The page lost its pin with the earlier agent: it has to be registered again.
+    agent->publish_tier();
+    return agent;
+  }
+  if (!created) {
+    agent->known_ = true;
+    agent->current_.generation = slot.generation;
+  }
+  agent->repair_until_settled(*restore, "start");
+  agent->restores_ = 0;
+  return agent;
+}
+
+void Agent::check(std::string_view woken_by) {
+  auto restore = decide(parts_.sources.read());
+  if (!restore) return log_error(restore.error().message());
+  if (restore->restore_id == current_.restore_id) return;
+  repair_until_settled(std::move(*restore), woken_by);
+}
+
+RestoreKind Agent::kind_of(const Restore& restore) const {
+  const bool other_machine = known_ && restore.generation != current_.generation;
+  const RestoreKind silent = !known_         ? RestoreKind::kBoot
+                             : other_machine ? RestoreKind::kClone
+                                             : RestoreKind::kResume;
+  const RestoreKind kind = restore.kind.value_or(silent);
+  // A clone that was snapshotted before its agent had repaired it: what the VMM did last doesn't
+  // undo that the identity is a copy.
+  const bool keeps = kind == RestoreKind::kResume || kind == RestoreKind::kMove;
+  return keeps && other_machine ? RestoreKind::kClone : kind;
+}
+
+void Agent::repair_until_settled(Restore restore, std::string_view woken_by) {
+  const auto start = Clock::now();
+  for (;;) {
+    const bool settled = repair(restore);
+    // Without a registered page nothing refuses a commit: look once more.
+    auto now = decide(parts_.sources.read());
+    if (!now) {
+      log_error(now.error().message());
+      break;
+    }
+    if (settled && now->restore_id == restore.restore_id) break;
+    restore = std::move(*now);
+  }
+  woken_by_ = woken_by;
+  repair_us_ = microseconds_since(start);
+  ++restores_;
+  log_results();
+  report_safe();
+  // A page that is only locked may have moved.
+  if (welcomed_) register_page();
+  retries_ = 0;
+  retrying_ = false;
+  ++retry_serial_;
+  if (state_ != CLONESAFE_STATE_SAFE) retry_later();
+  if (changed_) changed_();
+}
+
+void Agent::log_results() const {
+  log_info(fmt::format("{} {} ({}, woken by {}): {} in {} us", name_of(kind_),
+                       hex(current_.restore_id), current_.decided_by, woken_by_,
+                       state_ == CLONESAFE_STATE_SAFE ? "safe" : "degraded", repair_us_));
+  for (const RepairResult& result : results_) {
+    const std::string line =
+        fmt::format("{}: {} in {} us{}{}", result.name, name_of(result.outcome), result.us,
+                    result.detail.empty() ? "" : ": ", result.detail);
+    result.outcome == Outcome::kFailed ? log_warning(line) : log_debug(line);
+  }
+}
+
+// Some failures pass: a generator that wasn't seeded yet at boot, a file system that was read-only.
+void Agent::retry_later() {
+  constexpr int kMostRetries = 12;
+  constexpr std::chrono::milliseconds kFirst{100};
+  retrying_ = retries_ < kMostRetries;
+  if (!retrying_) return;
+  const std::uint64_t serial = retry_serial_;
+  parts_.timers.after(kFirst * (1 << retries_++), [this, serial] { retry(serial); });
+}
+
+void Agent::retry(std::uint64_t serial) {
+  check("retry");
+  if (serial != retry_serial_) return;
+  std::vector<RepairResult> results = results_;
+  parts_.repairs.run_failed({.restore = current_, .kind = kind_, .diversifier = diversifier_},
+                            results);
+  const auto failed = [](const std::vector<RepairResult>& list, std::string_view name) {
+    return std::any_of(list.begin(), list.end(), [name](const RepairResult& r) {
+      return r.outcome == Outcome::kFailed && (name.empty() || r.name == name);
+    });
+  };
+  if (failed(results_, "kernel_rng") && !failed(results, "kernel_rng")) {
+    kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
+  }
+  results_ = std::move(results);
+  const auto state = failed(results_, {}) ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
+  if (!publish(current_, state)) return check("retry");
+  if (state != CLONESAFE_STATE_SAFE) return retry_later();
+  state_ = state;
+  retrying_ = false;
+  log_results();
+  report_safe();
+  if (changed_) changed_();
+}
+
+bool Agent::repair(const Restore& restore) {
+  const RestoreKind kind = kind_of(restore);
+  // current_ changes only at the end, when the repairs are done: a clone that is overtaken in the
+  // middle by another restore still needs its new identity. A boot has no past, and is one from
+  // now.
+  if (!known_) current_.generation = restore.generation;
+  known_ = true;
+  if (auto in_force = page_.read(); in_force) {
+    auto diversifier = diversifier_of(restore, &in_force->slot, parts_.seed);
+    if (!diversifier) {
+      log_error(diversifier.error().message());
+    } else {
+      diversifier_ = *diversifier;
+    }
+    // A registered page says so since before the first instruction.
+    const bool told =
+        tells_of(in_force->slot, restore) && in_force->slot.state == CLONESAFE_STATE_REPAIRING;
+    if (!told && !publish(restore, CLONESAFE_STATE_REPAIRING)) return false;
+  }
+
+  const RepairEvent event = {.restore = restore, .kind = kind, .diversifier = diversifier_};
+  std::vector<RepairResult> results;
+  parts_.repairs.run(Stage::kKernelRng, event, results);
+  const auto failed = [&results] {
+    return std::any_of(results.begin(), results.end(),
+                       [](const RepairResult& r) { return r.outcome == Outcome::kFailed; });
+  };
+  if (!failed()) kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
+  if (!publish(restore, CLONESAFE_STATE_REPAIRING)) return false;
+
+  parts_.repairs.run(Stage::kIdentity, event, results);
+  thaw(results);
+  const auto state = failed() ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
+  if (!publish(restore, state)) return false;
+
+  current_ = restore;
+  kind_ = kind;
+  state_ = state;
+  results_ = std::move(results);
+  return true;
+}
+
+bool Agent::publish(const Restore& restore, clonesafe_generation_state state) {
+  // Control word first, then the words: a restore between the two refuses the commit, and one
+  // before both is seen in the words.
+  const auto in_force = page_.read();
+  if (!in_force) {
+    log_error(in_force.error().message());
+    return true;
+  }
+  const auto now = decide(parts_.sources.read());
+  if (now && now->restore_id != restore.restore_id) return false;
+  return page_.commit(in_force->control,
+                      make_slot(restore, diversifier_, kernel_rng_epoch_, state,
+                                registered_ ? CLONESAFE_TIER_WORD : CLONESAFE_TIER_LAGGING));
+}
+
+void Agent::publish_tier() {
+  const auto tier = registered_ ? CLONESAFE_TIER_WORD : CLONESAFE_TIER_LAGGING;
+  const auto in_force = page_.read();
+  if (!in_force || in_force->slot.tier == tier) return;
+  if (!publish(current_, state_)) check("page");
+}
+
+void Agent::report_safe() {
+  if (!welcomed_) return;
+  SafeReport report = {.restore_id = current_.restore_id,
+                       .generation = current_.generation,
+                       .reseed_epoch = current_.reseed_epoch,
+                       .degraded = state_ != CLONESAFE_STATE_SAFE,
+                       .sources = parts_.sources.names(),
+                       .repairs = results_};
+  // Where there is no restore page the ids are this agent's own; the host knows only its own.
+  if (current_.decided_by != "restore_page" && host_restore_id_) {
+    report.restore_id = *host_restore_id_;
+  }
+  parts_.host.send(safe_line(report));
+}
+
+void Agent::register_page() {
+  auto registration = page_.registration();
+  if (!registration) {
+    registration_error_ = registration.error().message();
+    log_warning("generation page not registered: " + registration_error_);
+    return;
+  }
+  if (registration_ == *registration) return;
+  registration_ = *registration;
+  parts_.host.send(register_line(*registration));
+}
+
+void Agent::host_said(const HostMessage& message) {
+  if (const auto* const welcome = std::get_if<Welcome>(&message)) {
+    welcomed_ = true;
+    host_name_ = welcome->host;
+    host_restore_id_ = welcome->words.restore_id;
+    parts_.sources.set_host_words(welcome->words);
+    // A repair reports by itself; without one the host still has to hear of the last.
+    const Id16 before = current_.restore_id;
+    const std::uint64_t restores = restores_;
+    check("host");
+    if (restores == restores_ && before == current_.restore_id) {
+      report_safe();
+      register_page();
+    }
+  } else if (const auto* const registered = std::get_if<Registered>(&message)) {
+    registered_ = registered->ok;
+    registration_error_ = registered->error;
+    if (!registered_) log_warning("the host refuses the generation page: " + registered->error);
+    publish_tier();
+  } else if (const auto* const announced = std::get_if<Prepare>(&message)) {
+    prepare(*announced);
+  } else if (const auto* const resumed = std::get_if<Resumed>(&message)) {
+    host_restore_id_ = resumed->words.restore_id;
+    parts_.sources.set_host_words(resumed->words);
+    check("host");
+    undo_preparation("resumed");
+  } else if (const auto* const abort = std::get_if<Abort>(&message)) {
+    check("host");
+    if (preparation_ && preparation_->id == abort->id) undo_preparation("aborted by the host");
+  }
+  if (changed_) changed_();
+}
+
+void Agent::host_lost() {
+  welcomed_ = false;
+  host_restore_id_.reset();
+  // The registration itself is part of the snapshot and still holds; but whether this host knows it
+  // is only certain when it has said so.
+  registration_.reset();
+  check("vsock");
+  if (changed_) changed_();
+}
+
+AgentStatus Agent::status() const {
+  return {.restore = current_,
+          .kind = kind_,
+          .state = state_,
+          .tier = registered_ ? CLONESAFE_TIER_WORD : CLONESAFE_TIER_LAGGING,
+          .pinned = page_.pin().is_firm(),
+          .pin_weakness = page_.pin().weakness(),
+          .registered = registered_,
+          .registration_error = registration_error_,
+          .host_welcomed = welcomed_,
+          .host = host_name_,
+          .prepared = preparation_.has_value(),
+          .retrying = retrying_,
+          .restores = restores_,
+          .woken_by = woken_by_,
+          .repair_us = repair_us_,
+          .repairs = results_};
+}
+
+}  // namespace clonesafe::agent

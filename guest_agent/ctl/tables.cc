@@ -1,0 +1,153 @@
+#include "guest_agent/ctl/tables.h"
+
+#include <fmt/core.h>
+
+#include <boost/json.hpp>
+
+namespace clonesafe::ctl {
+namespace {
+
+namespace json = boost::json;
+
+// Text for a terminal: the agent quotes the host and the kernel, whose bytes must not drive it.
+std::string shown(const json::value& value) {
+  if (value.is_string()) {
+    std::string text(value.get_string());
+    for (char& c : text) {
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+    }
+    return text;
+  }
+  if (value.is_bool()) return value.get_bool() ? "yes" : "no";
+  if (value.is_null()) return "-";
+  return json::serialize(value);
+}
+
+std::string member(const json::object& object, const char* name) {
+  const json::value* const value = object.if_contains(name);
+  return value == nullptr ? "-" : shown(*value);
+}
+
+bool is_true(const json::object& object, const char* name) {
+  const json::value* const value = object.if_contains(name);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
+std::string painted(const std::string& text, const char* code, bool color) {
+  return color ? fmt::format("\033[{}m{}\033[0m", code, text) : text;
+}
+
+const char* color_of(const std::string& word) {
+  if (word == "safe" || word == "ok" || word == "word") return "32";
+  if (word == "degraded" || word == "failed" || word == "none" || word == "unknown") return "31";
+  return "33";
+}
+
+void add_list(const json::object& object, const char* name, std::string& text,
+              const std::function<std::string(const json::object&)>& line) {
+  const json::value* const list = object.if_contains(name);
+  if (list == nullptr || !list->is_array()) return;
+  for (const json::value& element : list->get_array()) {
+    if (element.is_object()) text += line(element.get_object());
+  }
+}
+
+std::string sources_table(const json::object& status) {
+  std::string text;
+  add_list(status, "sources", text, [](const json::object& source) {
+    return fmt::format("  {:<16} {:<8} {:<6} {}\n", member(source, "name"),
+                       is_true(source, "present") ? "present" : "absent",
+                       is_true(source, "wakes") ? "wakes" : "", member(source, "detail"));
+  });
+  return text.empty() ? text : "sources\n" + text;
+}
+
+}  // namespace
+
+std::string status_table(const json::object& status, bool color) {
+  const std::string state = member(status, "state");
+  const std::string tier = member(status, "tier");
+  std::string text =
+      fmt::format("state            {}\ntier             {}\n",
+                  painted(state, color_of(state), color), painted(tier, color_of(tier), color));
+  for (const auto& [label, name] : {std::pair{"generation", "generation"},
+                                    {"reseed epoch", "reseed_epoch"},
+                                    {"restore id", "restore_id"},
+                                    {"last restore", "kind"},
+                                    {"decided by", "decided_by"},
+                                    {"woken by", "woken_by"},
+                                    {"repair us", "repair_us"},
+                                    {"restores seen", "restores"},
+                                    {"agent", "agent"},
+                                    {"kernel", "kernel"}}) {
+    if (status.if_contains(name) != nullptr) {
+      text += fmt::format("{:<16} {}\n", label, member(status, name));
+    }
+  }
+  if (const json::value* const host = status.if_contains("host"); host && host->is_object()) {
+    const bool connected = is_true(host->get_object(), "connected");
+    text += fmt::format("{:<16} {}\n", "host",
+                        connected ? member(host->get_object(), "name") : "not connected");
+  }
+  if (const json::value* const page = status.if_contains("page"); page && page->is_object()) {
+    text +=
+        fmt::format("{:<16} {}{}{}\n", "page", member(page->get_object(), "path"),
+                    is_true(page->get_object(), "pinned") ? ", pinned" : "",
+                    is_true(page->get_object(), "registered") ? ", registered with the host" : "");
+  }
+  std::string repairs;
+  add_list(status, "repairs", repairs, [color](const json::object& repair) {
+    const std::string result = member(repair, "result");
+    return fmt::format("  {:<16} {}{} {:>7} us  {}\n", member(repair, "name"),
+                       painted(result, color_of(result), color),
+                       std::string(8 - std::min<std::size_t>(result.size(), 8), ' '),
+                       member(repair, "us"), member(repair, "detail"));
+  });
+  if (!repairs.empty()) text += "repairs\n" + repairs;
+  return text + sources_table(status);
+}
+
+namespace {
+
+struct Mark {
+  const char* word;
+  const char* color;
+};
+Mark mark_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kGood:
+      return {"good", "32"};
+    case Verdict::kWeak:
+      return {"weak", "33"};
+    case Verdict::kBad:
+      return {"bad", "31"};
+  }
+  return {"bad", "31"};
+}
+
+}  // namespace
+
+std::string doctor_table(const json::object& status, const std::vector<Finding>& findings,
+                         bool color) {
+  std::string text = sources_table(status);
+  if (!text.empty()) text += "\n";
+  for (const Finding& finding : findings) {
+    const Mark mark = mark_of(finding.verdict);
+    text += fmt::format("{}  {}\n", painted(mark.word, mark.color, color),
+                        shown(json::string(finding.what)));
+    if (!finding.advice.empty()) text += fmt::format("      -> {}\n", finding.advice);
+  }
+  return text;
+}
+
+std::string doctor_json(const json::object& status, const std::vector<Finding>& findings) {
+  json::array list;
+  for (const Finding& finding : findings) {
+    list.push_back({{"verdict", mark_of(finding.verdict).word},
+                    {"what", finding.what},
+                    {"advice", finding.advice}});
+  }
+  return json::serialize(json::object({{"findings", std::move(list)}, {"status", status}}));
+}
+
+}  // namespace clonesafe::ctl

@@ -1,0 +1,20 @@
+#ifndef CLONESAFE_GUEST_AGENT_CTL_TABLES_H_
+#define CLONESAFE_GUEST_AGENT_CTL_TABLES_H_
+
+#include <boost/json/object.hpp>
+#include <string>
+#include <vector>
+
+#include "guest_agent/ctl/doctor.h"
+
+namespace clonesafe::ctl {
+
+// What people read; `color` for a terminal.
+std::string status_table(const boost::json::object& status, bool color);
+std::string doctor_table(const boost::json::object& status, const std::vector<Finding>& findings,
+                         bool color);
+std::string doctor_json(const boost::json::object& status, const std::vector<Finding>& findings);
+
+}  // namespace clonesafe::ctl
+
+#endif  // CLONESAFE_GUEST_AGENT_CTL_TABLES_H_

@@ -1,0 +1,133 @@
+// clonesafed: makes this machine its own again after it was cloned. What it does, from top to
+// bottom; how, in the folders beside.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/utsname.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <csignal>
+#include <cstdio>
+
+#include "clonesafe/version.h"
+#include "guest_agent/base/files.h"
+#include "guest_agent/base/log.h"
+#include "guest_agent/config/config.h"
+#include "guest_agent/control/control_server.h"
+#include "guest_agent/control/host_channel.h"
+#include "guest_agent/control/status_json.h"
+#include "guest_agent/core/agent.h"
+#include "guest_agent/core/event_loop.h"
+#include "guest_agent/freeze/cgroup_freezer.h"
+#include "guest_agent/repairs/kernel.h"
+#include "guest_agent/repairs/standard_table.h"
+#include "guest_agent/sources/discover.h"
+
+namespace clonesafe::agent {
+namespace {
+
+// Two agents would undo each other's work on the page.
+Result<UniqueFd> take_lock(const std::string& page_path) {
+  const std::string path = page_path + ".lock";
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return fail_errno("open of " + path);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return fail("another clonesafed is running (" + path + ")");
+    return fail_errno("lock of " + path);
+  }
+  return fd;
+}
+
+std::string kernel_release() {
+  utsname names = {};
+  return ::uname(&names) == 0 ? names.release : "unknown";
+}
+
+Status run(const Config& config) {
+  if (auto set = set_log_level(config.log_level); !set) return set;
+  std::signal(SIGPIPE, SIG_IGN);
+  if (auto made = make_folder_of(config.page_path); !made) return made;
+  const auto lock = take_lock(config.page_path);
+  if (!lock) return fail(lock.error());
+
+  Discovery found = discover_sources(config.sources);
+  for (const SourceReport& source : found.reports) {
+    log_info("source " + source.name + ": " + (source.present ? "" : "absent: ") + source.detail);
+  }
+
+  auto kernel = open_linux_kernel();
+  if (!kernel) return fail(std::move(kernel.error()));
+  RepairTable repairs = standard_table(config, **kernel, found.seed.get());
+  CgroupFreezer freezer(config.snapshot.freeze);
+
+  boost::asio::io_context io(1);
+  LoopTimers timers(io);
+  HostChannel host(io, config.host, hello_line(CLONESAFE_VERSION, kernel_release()));
+  auto agent = Agent::start({.sources = found.sources,
+                             .seed = found.seed.get(),
+                             .repairs = repairs,
+                             .freezer = freezer,
+                             .host = host,
+                             .timers = timers,
+                             .page_path = config.page_path});
+  if (!agent) return fail(std::move(agent.error()));
+
+  Wakes wakes(io, found.sources,
+              {.poll_interval = config.poll_interval,
+               .other_wake = [&host] { return host.wakes(); },
+               .look = [&agent](std::string_view source) { (*agent)->check(source); }});
+  if (config.host.enabled) {
+    host.start({.said =
+                    [&](const HostMessage& message) {
+                      (*agent)->host_said(message);
+                      wakes.reconsider();
+                    },
+                .lost =
+                    [&] {
+                      (*agent)->host_lost();
+                      wakes.reconsider();
+                    }});
+  }
+  wakes.start();
+
+  const AgentFacts facts = {.version = CLONESAFE_VERSION,
+                            .kernel = kernel_release(),
+                            .page_path = config.page_path,
+                            .sources = found.reports};
+  const auto status = [&] {
+    (*agent)->check("status");
+    return status_json(facts, (*agent)->status(), wakes.polls());
+  };
+  auto control = ControlServer::open(
+      io, config.control_socket,
+      [&status](std::string_view request) { return answer_request(request, status); });
+  if (!control) return fail(std::move(control.error()));
+
+  on_termination(io, [&io] { io.stop(); });
+  io.run();
+  return {};
+}
+
+}  // namespace
+}  // namespace clonesafe::agent
+
+int main(int argc, char** argv) {
+  CLI::App app("clonesafed: makes this machine its own again after it was cloned");
+  std::string config_path;
+  app.add_option("--config", config_path, "TOML file; all keys have defaults");
+  app.set_version_flag("--version", std::string("clonesafed ") + CLONESAFE_VERSION);
+  CLI11_PARSE(app, argc, argv);
+
+  using namespace clonesafe;
+  const auto config = config_path.empty() ? Result<agent::Config>(agent::Config())
+                                          : agent::load_config(config_path);
+  if (!config) {
+    std::fprintf(stderr, "clonesafed: %s\n", config.error().message().c_str());
+    return 2;
+  }
+  if (auto done = agent::run(*config); !done) {
+    std::fprintf(stderr, "clonesafed: %s\n", done.error().message().c_str());
+    return 1;
+  }
+  return 0;
+}

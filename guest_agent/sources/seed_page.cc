@@ -1,0 +1,40 @@
+#include "guest_agent/sources/seed_page.h"
+
+#include <cstring>
+
+#include "clonesafe/abi/restore_page.h"
+#include "guest_agent/base/digest.h"
+
+namespace clonesafe::agent {
+
+Seed::~Seed() {
+  agent::wipe(bytes_);
+}
+
+Status SeedPage::copy(const Id16& restore_id, Seed& seed) const {
+  const auto& page = *reinterpret_cast<const volatile clonesafe_seed_page*>(mapping_.data());
+  if (page.magic != CLONESAFE_SEED_PAGE_MAGIC) return fail("the seed page has no magic");
+  if (page.version != CLONESAFE_SEED_PAGE_VERSION) {
+    return fail("the seed page has the unknown version " + std::to_string(page.version));
+  }
+  if (page.present != 1) return fail("the seed is used up");
+  for (std::size_t i = 0; i < restore_id.size(); ++i) {
+    if (page.restore_id[i] != restore_id[i]) return fail("the seed belongs to another restore");
+  }
+  const auto bytes = seed.mutable_bytes();
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = page.seed[i];
+  if (is_zero(bytes)) return fail("the seed is zero");
+  return {};
+}
+
+Status SeedPage::wipe() {
+  if (!writable_) return fail("the seed page is mapped read-only");
+  auto& page = *reinterpret_cast<volatile clonesafe_seed_page*>(mapping_.data());
+  // Seed first: a page that says "used" never holds one.
+  for (volatile std::uint8_t& byte : page.seed) byte = 0;
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  page.present = 0;
+  return {};
+}
+
+}  // namespace clonesafe::agent

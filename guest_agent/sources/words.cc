@@ -1,0 +1,117 @@
+#include "guest_agent/sources/words.h"
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+
+#include "guest_agent/base/digest.h"
+
+namespace clonesafe::agent {
+namespace {
+
+std::span<const std::uint8_t> bytes_of(const std::uint64_t& value) {
+  return {reinterpret_cast<const std::uint8_t*>(&value), sizeof(value)};
+}
+
+std::uint64_t first_word(const Bytes32& bytes) {
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes.data(), sizeof(word));
+  return word == 0 ? 1 : word;  // 0 means "none" in the generation page
+}
+
+// The words that name the line of history (generation), and those that only say that generators
+// must be seeded again.
+struct Evidence {
+  Id16 id = {};
+  std::uint64_t word = 0;
+  std::uint64_t marker = 0;
+  Id16 resumed = {};
+};
+
+Status derive_ids(const Evidence& evidence, Restore& restore) {
+  auto generation = digest("clonesafe generation v1", {evidence.id, bytes_of(evidence.word)});
+  auto epoch = digest("clonesafe reseed epoch v1", {evidence.id, bytes_of(evidence.word),
+                                                    bytes_of(evidence.marker), evidence.resumed});
+  auto id = digest("clonesafe restore id v1", {evidence.id, bytes_of(evidence.word),
+                                               bytes_of(evidence.marker), evidence.resumed});
+  if (!generation) return fail(std::move(generation.error()));
+  if (!epoch) return fail(std::move(epoch.error()));
+  if (!id) return fail(std::move(id.error()));
+  restore.generation = first_word(*generation);
+  restore.reseed_epoch = first_word(*epoch);
+  std::copy_n(id->begin(), restore.restore_id.size(), restore.restore_id.begin());
+  return {};
+}
+
+}  // namespace
+
+std::string_view name_of(RestoreKind kind) {
+  switch (kind) {
+    case RestoreKind::kBoot:
+      return "boot";
+    case RestoreKind::kResume:
+      return "resume";
+    case RestoreKind::kClone:
+      return "clone";
+    case RestoreKind::kMove:
+      return "move";
+  }
+  return "unknown";
+}
+
+std::optional<RestoreKind> parse_restore_kind(std::string_view name) {
+  for (const RestoreKind kind :
+       {RestoreKind::kBoot, RestoreKind::kResume, RestoreKind::kClone, RestoreKind::kMove}) {
+    if (name == name_of(kind)) return kind;
+  }
+  return std::nullopt;
+}
+
+Result<Restore> decide(const Words& words) {
+  Restore restore;
+  if (words.restore_page) {
+    const RestoreWords& page = *words.restore_page;
+    restore.restore_id = page.restore_id;
+    restore.generation = page.generation;
+    restore.reseed_epoch = page.reseed_epoch;
+    restore.vm_generation_id = page.vm_generation_id;
+    restore.host_realtime_ns = page.host_realtime_ns;
+    restore.kind = page.kind;
+    restore.decided_by = "restore_page";
+    restore.separates_siblings = true;
+    return restore;
+  }
+
+  Evidence evidence;
+  const bool counter = words.vmclock && words.vmclock->generation_counter;
+  if (words.vmclock) evidence.marker = words.vmclock->disruption_marker;
+  if (words.resumed) evidence.resumed = *words.resumed;
+  if (words.vm_generation_id) {
+    restore.vm_generation_id = evidence.id = *words.vm_generation_id;
+    restore.decided_by = "vmgenid";
+    restore.separates_siblings = true;
+  }
+  if (counter) {
+    evidence.word = *words.vmclock->generation_counter;
+    if (!words.vm_generation_id) restore.decided_by = "vmclock";
+  }
+  if (!words.vm_generation_id && !counter) {
+    if (words.host) {
+      if (!words.resumed) restore.kind = words.host->kind;
+      evidence.id = words.host->restore_id;
+      restore.decided_by = "host";
+      restore.separates_siblings = true;
+    } else if (words.vmclock) {
+      restore.decided_by = "vmclock";
+    } else if (words.kernel_notice) {
+      evidence.word = *words.kernel_notice;
+      restore.decided_by = "kmsg";
+    }
+  }
+  if (auto derived = derive_ids(evidence, restore); !derived) {
+    return fail(std::move(derived.error()));
+  }
+  return restore;
+}
+
+}  // namespace clonesafe::agent

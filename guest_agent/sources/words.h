@@ -1,0 +1,94 @@
+// sources: finds out that this machine was restored. The memory words that a VMM writes decide (by
+// !=, never by >); interrupts, log lines and connection resets only wake the agent to look at them.
+#ifndef CLONESAFE_GUEST_AGENT_SOURCES_WORDS_H_
+#define CLONESAFE_GUEST_AGENT_SOURCES_WORDS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "clonesafe/abi/restore_page.h"
+#include "guest_agent/base/bytes.h"
+#include "libclonesafe/base/error.h"
+
+namespace clonesafe::agent {
+
+// Values of enum clonesafe_restore_kind.
+enum class RestoreKind : std::uint32_t {
+  kBoot = CLONESAFE_RESTORE_BOOT,
+  kResume = CLONESAFE_RESTORE_RESUME,
+  kClone = CLONESAFE_RESTORE_CLONE,
+  kMove = CLONESAFE_RESTORE_MOVE,
+};
+std::string_view name_of(RestoreKind kind);
+std::optional<RestoreKind> parse_restore_kind(std::string_view name);
+
+// What the restore page says: the whole story, from a VMM that knows of clonesafe.
+struct RestoreWords {
+  Id16 restore_id = {};
+  RestoreKind kind = RestoreKind::kBoot;
+  std::uint64_t generation = 0;
+  std::uint64_t reseed_epoch = 0;
+  Id16 vm_generation_id = {};
+  std::uint64_t host_realtime_ns = 0;
+
+  bool operator==(const RestoreWords&) const = default;
+};
+
+struct VmclockWords {
+  std::uint64_t disruption_marker = 0;
+  // Absent where the VMM doesn't set flag 8 (QEMU 10).
+  std::optional<std::uint64_t> generation_counter;
+
+  bool operator==(const VmclockWords&) const = default;
+};
+
+// What the host said over vsock in `welcome` or `resumed` (docs/protocols/host.md).
+struct HostWords {
+  Id16 restore_id = {};
+  RestoreKind kind = RestoreKind::kBoot;
+
+  bool operator==(const HostWords&) const = default;
+};
+
+// What all sources say at one moment. An absent member is a source that is not there.
+struct Words {
+  std::optional<RestoreWords> restore_page;
+  std::optional<Id16> vm_generation_id;
+  std::optional<VmclockWords> vmclock;
+  // The restore that the host named when the connection began, and the last `resumed` since: a
+  // source that goes on after its snapshot keeps its generation.
+  std::optional<HostWords> host;
+  std::optional<Id16> resumed;
+  // Position of the newest "reseeded due to virtual machine fork" line in the kernel's log, 0 if
+  // there is none.
+  std::optional<std::uint64_t> kernel_notice;
+
+  bool operator==(const Words&) const = default;
+};
+
+// One restore of this machine (or its boot), as the best source tells it. Two moments are the same
+// restore if, and only if, their restore ids are equal.
+struct Restore {
+  Id16 restore_id = {};
+  std::uint64_t generation = 0;
+  std::uint64_t reseed_epoch = 0;
+  Id16 vm_generation_id = {};  // zero where there is none
+  std::uint64_t host_realtime_ns = 0;
+  // From a restore page or the host. Without them the agent finds out by comparing generations.
+  std::optional<RestoreKind> kind;
+  // The source that decided, as status names it; "none" if there is none.
+  std::string_view decided_by = "none";
+  // Whether the words differ between siblings of one snapshot (a bare counter may not).
+  bool separates_siblings = false;
+};
+
+// Who decides: the restore page if there is one. Else VMGENID and VMCLOCK's counter together; else
+// the host's word; last the kernel's log line. A lower one is not looked at where a higher one is
+// there, or one restore would be counted twice, once by each. VMCLOCK's disruption marker and the
+// host's `resumed` move only the reseed epoch: a live migration moves the marker too.
+Result<Restore> decide(const Words& words);
+
+}  // namespace clonesafe::agent
+
+#endif  // CLONESAFE_GUEST_AGENT_SOURCES_WORDS_H_

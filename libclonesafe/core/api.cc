@@ -1,0 +1,208 @@
+// The C functions of clonesafe.h over the classes of this folder.
+#include <cerrno>
+#include <cstring>
+
+#include "clonesafe/clonesafe.h"
+#include "libclonesafe/core/thread_state.h"
+
+namespace {
+
+using namespace clonesafe;
+using namespace clonesafe::core;
+
+// Callers don't expect a source of random bytes to change errno.
+class KeepErrno {
+ public:
+  KeepErrno() : kept_(errno) {}
+  ~KeepErrno() { errno = kept_; }
+
+ private:
+  int kept_;
+};
+
+struct View {
+  Stamp stamp;
+  bool page_usable = false;
+  clonesafe_generation_slot slot = {};
+};
+
+// The slot that belongs to the stamp it returns with.
+int look(Process& shared, View& view) {
+  constexpr int kTries = 4;
+  for (int i = 0; i < kTries; ++i) {
+    view.stamp = shared.sources.stamp();
+    view.page_usable = false;
+    view.slot = {};
+    if (view.stamp.page == &kNoPage) return 0;
+    GenerationSnapshot snapshot;
+    const PageCondition condition = read_generation_page(*view.stamp.page, snapshot);
+    if (condition == PageCondition::kUnsettled) continue;
+    if (condition != PageCondition::kUsable) return 0;
+    if (snapshot.control != view.stamp.control) continue;
+    view.page_usable = true;
+    view.slot = snapshot.slot;
+    return 0;
+  }
+  return CS_E_UNSTABLE;
+}
+
+cs_stamp stamp_of(const View& view) {
+  cs_stamp stamp = {};
+  stamp.generation = view.page_usable ? view.slot.generation : view.stamp.vmclock;
+  stamp.reseed_epoch = view.page_usable ? view.slot.reseed_epoch : view.stamp.vmclock;
+  stamp.kernel_rng_epoch = view.slot.kernel_rng_epoch;
+  stamp.forks = view.stamp.fork;
+  stamp.words[0] = reinterpret_cast<std::uintptr_t>(view.stamp.page);
+  stamp.words[1] = view.stamp.control;
+  stamp.words[2] = view.stamp.vmclock;
+  stamp.words[3] = view.page_usable;
+  return stamp;
+}
+
+std::uint32_t tier_of(const Process& shared, const View& view) {
+  if (shared.sources.has_vmclock()) return CS_TIER_WORD;
+  if (!view.page_usable) return CS_TIER_NONE;
+  // A tier that this library doesn't know promises nothing that it could rely on.
+  return view.slot.tier <= CLONESAFE_TIER_WORD ? view.slot.tier : std::uint32_t{CS_TIER_LAGGING};
+}
+
+int changed_slowly(Process& shared, const cs_stamp& since) {
+  View view;
+  if (look(shared, view) != 0) return CS_CHANGED_GENERATION | CS_CHANGED_RESEED;
+  const cs_stamp now = stamp_of(view);
+  int changes = 0;
+  if (now.forks != since.forks) changes |= CS_CHANGED_FORK | CS_CHANGED_RESEED;
+  if (now.generation != since.generation || now.words[2] != since.words[2] ||
+      now.words[3] != since.words[3]) {
+    changes |= CS_CHANGED_GENERATION | CS_CHANGED_RESEED;
+  }
+  if (now.reseed_epoch != since.reseed_epoch) changes |= CS_CHANGED_RESEED;
+  return changes;
+}
+
+}  // namespace
+
+int cs_init(void) {
+  const KeepErrno keep;
+  int error = 0;
+  return ThreadState::current(error) != nullptr ? 0 : error;
+}
+
+int cs_random(void* buffer, size_t length) {
+  if (length == 0) return 0;
+  if (buffer == nullptr || length > PTRDIFF_MAX) return CS_E_INVALID;
+  int error = 0;
+  auto* bytes = static_cast<std::uint8_t*>(buffer);
+  ThreadState* state = ThreadState::existing();
+  if (state == nullptr) [[unlikely]] {
+    const KeepErrno keep;
+    state = ThreadState::current(error);
+    if (state == nullptr) {
+      wipe(buffer, length);
+      return error;
+    }
+  }
+  error = state->draw(bytes, length);
+  if (error == CS_E_BUSY) wipe(buffer, length);
+  return error;
+}
+
+int cs_generation(struct cs_stamp* stamp) {
+  if (stamp == nullptr) return CS_E_INVALID;
+  *stamp = {};
+  const KeepErrno keep;
+  Process* shared = process();
+  if (shared == nullptr) return CS_E_CRYPTO;
+  View view;
+  if (const int result = look(*shared, view); result != 0) return result;
+  *stamp = stamp_of(view);
+  return 0;
+}
+
+int cs_changed(const struct cs_stamp* since) {
+  constexpr int kEverything = CS_CHANGED_GENERATION | CS_CHANGED_RESEED | CS_CHANGED_FORK;
+  if (since == nullptr) return kEverything;
+  Process* shared = process();
+  if (shared == nullptr) return kEverything;
+  const Stamp now = shared->sources.stamp();
+  if (since->words[0] == reinterpret_cast<std::uintptr_t>(now.page) &&
+      since->words[1] == now.control && since->words[2] == now.vmclock && since->forks == now.fork)
+      [[likely]] {
+    return 0;
+  }
+  return changed_slowly(*shared, *since);
+}
+
+int cs_status(struct cs_status_report* status, size_t size) {
+  // The fields up to `stamp` were there from the first version on.
+  if (status == nullptr || size < offsetof(struct cs_status_report, stamp)) return CS_E_INVALID;
+  std::memset(status, 0, size);
+  const KeepErrno keep;
+  Process* shared = process();
+  if (shared == nullptr) return CS_E_CRYPTO;
+  shared->sources.rescan();
+  View view;
+  if (const int result = look(*shared, view); result != 0) return result;
+
+  struct cs_status_report all = {};
+  all.tier = tier_of(*shared, view);
+  all.state = view.page_usable ? view.slot.state : std::uint32_t{CS_STATE_UNKNOWN};
+  all.sources = CS_SOURCE_KERNEL_RANDOM;
+  if (view.page_usable) all.sources |= CS_SOURCE_PAGE;
+  if (shared->sources.has_vmclock()) all.sources |= CS_SOURCE_VMCLOCK;
+  if (shared->sources.fork_word().wiped_by_kernel()) all.sources |= CS_SOURCE_FORK;
+  if (const ThreadState* state = ThreadState::existing(); state != nullptr) {
+    all.seeded_from = state->seeded_from();
+  }
+  all.stamp = stamp_of(view);
+  all.host_realtime_ns = view.slot.host_realtime_ns;
+  std::memcpy(all.restore_id, view.slot.restore_id, sizeof(all.restore_id));
+  std::memcpy(all.vm_generation_id, view.slot.vm_generation_id, sizeof(all.vm_generation_id));
+  all.page_path = shared->sources.page_path();
+  all.page_problem = shared->sources.page_problem();
+  if (all.page_problem == nullptr && !view.page_usable) {
+    GenerationSnapshot snapshot;
+    all.page_problem = describe(read_generation_page(*view.stamp.page, snapshot));
+  }
+  all.vmclock_problem = shared->sources.vmclock_problem();
+  std::memcpy(status, &all, size < sizeof(all) ? size : sizeof(all));
+  return 0;
+}
+
+const char* cs_strerror(int code) {
+  switch (code) {
+    case 0:
+      return "success";
+    case CS_E_INVALID:
+      return "invalid argument";
+    case CS_E_NOT_UNIQUE:
+      return "this machine was cloned and nothing tells it from its siblings yet";
+    case CS_E_ENTROPY:
+      return "the kernel gives no random bytes";
+    case CS_E_UNSTABLE:
+      return "the generation changed at every attempt";
+    case CS_E_MEMORY:
+      return "out of memory";
+    case CS_E_CRYPTO:
+      return "libcrypto refused a primitive";
+    case CS_E_BUSY:
+      return "called from a signal handler that interrupted a call of the same thread";
+    default:
+      return "unknown error";
+  }
+}
+
+const char* cs_tier_name(uint32_t tier) {
+  switch (tier) {
+    case CS_TIER_NONE:
+      return "none";
+    case CS_TIER_LAGGING:
+      return "lagging";
+    case CS_TIER_ANNOUNCED:
+      return "announced";
+    case CS_TIER_WORD:
+      return "word";
+    default:
+      return "unknown";
+  }
+}

@@ -1,0 +1,54 @@
+// core: what libclonesafe does: it watches the generation sources and runs the clone-safe
+// generator.
+//
+// This header names the places at which a test can stop the library and the inputs that a test can
+// replace. They exist only in the library that the unit tests link (CLONESAFE_TESTING); in the
+// shipped one every hook is an empty inline function and every input is the real one.
+#ifndef CLONESAFE_CORE_SEAMS_H_
+#define CLONESAFE_CORE_SEAMS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace clonesafe::core {
+
+// Where a snapshot can fall in a draw.
+enum class StopPoint {
+  kBeforeStamp,    // nothing was read yet
+  kAfterStamp,     // the stamp is read, the seed material not
+  kAfterGather,    // the seed material is read, the key not changed yet
+  kAfterSeed,      // the new key is in place and was checked
+  kAfterGenerate,  // the bytes are in the caller's buffer, unchecked
+  kAfterPostCheck  // the last look is done: what comes later is the caller's
+};
+
+#ifdef CLONESAFE_TESTING
+
+struct SeamsForTesting {
+  void (*stop)(StopPoint) = nullptr;
+  // 0, or a negative errno.
+  int (*kernel_random)(void* buffer, std::size_t length) = nullptr;
+  bool (*hardware_random)(std::uint64_t (&words)[4]) = nullptr;
+  // Process and thread id, TSC and clocks give nothing: they too are equal in siblings.
+  bool freeze_local_inputs = false;
+  bool detect_forks = true;
+  const char* page_path = nullptr;
+  const char* vmclock_path = nullptr;
+  long uniqueness_wait_ms = 1000;
+  bool rescan_always = false;  // instead of now and then
+};
+extern SeamsForTesting seams_for_testing;
+
+inline void stop_at(StopPoint point) {
+  if (seams_for_testing.stop != nullptr) seams_for_testing.stop(point);
+}
+
+#else
+
+inline void stop_at(StopPoint) {}
+
+#endif
+
+}  // namespace clonesafe::core
+
+#endif  // CLONESAFE_CORE_SEAMS_H_

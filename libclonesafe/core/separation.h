@@ -1,0 +1,71 @@
+#ifndef CLONESAFE_CORE_SEPARATION_H_
+#define CLONESAFE_CORE_SEPARATION_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "libclonesafe/page/generation_page_view.h"
+
+namespace clonesafe::core {
+
+// What a seeding saw that bears on whether siblings see the same.
+struct Sighting {
+  bool page_usable = false;
+  clonesafe_generation_slot slot = {};  // if page_usable
+  bool has_vmclock = false;
+  std::uint64_t vmclock = 0;  // if has_vmclock
+  bool hardware_random = false;
+};
+
+// Of the machine's history as this process knows it: the values with which it was last told apart
+// from its siblings.
+struct Known {
+  bool anything = false;
+  std::uint64_t generation = 0;  // 0 before there was a page
+  bool has_vmclock = false;
+  std::uint64_t vmclock = 0;
+  std::uint64_t mark = 0;  // stands for diversifier and VM Generation ID; 0 if both are absent
+};
+
+std::uint64_t mark_of(const clonesafe_generation_slot& slot);
+
+// Whether a generator seeded from `sighting` is told apart from those of all siblings.
+//
+// A generation, or a vmclock counter, only says that the machine was cloned; siblings may have
+// equal ones. What separates is any of: hardware random bytes; a page that moved together with the
+// generation and brings a new diversifier or VM Generation ID; or a page that moved and says that
+// the repairs are over, so that the kernel's generator was separated. If nothing says that the
+// machine was cloned since `known`, there is nobody to be separated from.
+bool is_separated(const Known& known, const Sighting& sighting);
+
+// What a process that starts with this before it is ever seeded knows.
+Known known_at_start(const Sighting& sighting);
+
+// What is known after a seeding that was separated. A vmclock that moved before the page is not
+// taken over: until the page follows, other threads must make sure for themselves.
+Known known_after(const Known& known, const Sighting& sighting);
+
+// `Known` shared by the threads of a process. Taken only to seed. A thread that held the lock when
+// another forked is not in the child, so the lock is held in the name of a fork word: the child
+// takes it over, and forgets what may have been half written.
+class SharedKnown {
+ public:
+  Known load(std::uint64_t fork);
+  void store(std::uint64_t fork, const Known& known);
+
+#ifdef CLONESAFE_TESTING
+  // As a thread does that isn't there any more after a fork.
+  void lock_for_testing(std::uint64_t fork) { lock(fork); }
+#endif
+
+ private:
+  void lock(std::uint64_t fork);
+  void unlock() { holder_.store(0, std::memory_order_release); }
+
+  std::atomic<std::uint64_t> holder_ = 0;
+  Known known_;
+};
+
+}  // namespace clonesafe::core
+
+#endif  // CLONESAFE_CORE_SEPARATION_H_

@@ -1,0 +1,118 @@
+#include "libclonesafe/core/thread_state.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "clonesafe/clonesafe.h"
+
+namespace clonesafe::core {
+
+#ifdef CLONESAFE_TESTING
+SeamsForTesting seams_for_testing;
+#endif
+
+namespace {
+
+constexpr std::size_t kSecretPageSize = 4096;
+static_assert(sizeof(Secrets) <= kSecretPageSize);
+
+// The library's only global state. It is never taken apart: a destructor of the program's may draw
+// after exit().
+constinit Process the_process = {};
+constinit std::atomic<bool> ready = false;
+// glibc's runs again in the child of a fork that fell into it.
+pthread_once_t once = PTHREAD_ONCE_INIT;
+pthread_key_t thread_end = 0;
+bool have_thread_end = false;
+
+void at_thread_end(void*) {
+  ThreadState::destroy_current();
+}
+
+void initialize() {
+  if (the_process.primitives.hmac_sha256 == nullptr && !the_process.primitives.fetch()) return;
+  if (!have_thread_end && ::pthread_key_create(&thread_end, at_thread_end) != 0) return;
+  have_thread_end = true;
+  the_process.sources.initialize();
+  const Stamp stamp = the_process.sources.stamp();
+  Sighting sighting;
+  GenerationSnapshot snapshot;
+  if (stamp.page != &kNoPage &&
+      read_generation_page(*stamp.page, snapshot) == PageCondition::kUsable) {
+    sighting.page_usable = true;
+    sighting.slot = snapshot.slot;
+  }
+  sighting.has_vmclock = the_process.sources.has_vmclock();
+  sighting.vmclock = stamp.vmclock;
+  the_process.known.store(stamp.fork, known_at_start(sighting));
+  ready.store(true, std::memory_order_release);
+}
+
+}  // namespace
+
+constinit thread_local ThreadState* ThreadState::current_ = nullptr;
+
+Process* process() {
+  if (ready.load(std::memory_order_acquire)) [[likely]] {
+    return &the_process;
+  }
+  (void)::pthread_once(&once, initialize);
+  return ready.load(std::memory_order_acquire) ? &the_process : nullptr;
+}
+
+ThreadState::ThreadState(Process& process, Secrets& secrets, const StreamContext& stream)
+    : secrets_(secrets),
+      stream_(stream),
+      generator_(process, secrets_, stream_,
+                 process.generators.fetch_add(1, std::memory_order_relaxed)) {}
+
+ThreadState* ThreadState::create(int& error) {
+  Process* shared = process();
+  if (shared == nullptr) {
+    error = CS_E_CRYPTO;
+    return nullptr;
+  }
+  error = CS_E_MEMORY;
+  void* memory = std::malloc(sizeof(ThreadState));
+  void* secrets = map_wiped_on_fork(kSecretPageSize, nullptr);
+  StreamContext stream;
+  if (memory == nullptr || secrets == nullptr || !stream.create(shared->primitives) ||
+      ::pthread_setspecific(thread_end, memory) != 0) {
+    stream.destroy();
+    if (secrets != nullptr) (void)::munmap(secrets, kSecretPageSize);
+    std::free(memory);
+    return nullptr;
+  }
+  error = 0;
+  current_ = new (memory) ThreadState(*shared, *static_cast<Secrets*>(secrets), stream);
+  return current_;
+}
+
+void ThreadState::destroy_current() {
+  ThreadState* state = current_;
+  if (state == nullptr) return;
+  current_ = nullptr;
+  (void)::pthread_setspecific(thread_end, nullptr);
+  state->stream_.destroy();
+  wipe(&state->secrets_, kSecretPageSize);
+  (void)::munmap(&state->secrets_, kSecretPageSize);
+  state->~ThreadState();
+  std::free(state);
+}
+
+#ifdef CLONESAFE_TESTING
+void restart_for_testing() {
+  ThreadState::destroy_current();
+  ready.store(false);
+  once = PTHREAD_ONCE_INIT;
+  const Primitives primitives = the_process.primitives;
+  the_process.~Process();
+  new (&the_process) Process{};
+  the_process.primitives = primitives;
+}
+#endif
+
+}  // namespace clonesafe::core

@@ -1,0 +1,62 @@
+#ifndef CLONESAFE_CORE_THREAD_STATE_H_
+#define CLONESAFE_CORE_THREAD_STATE_H_
+
+#include "clonesafe/clonesafe.h"
+#include "libclonesafe/core/generator.h"
+
+namespace clonesafe::core {
+
+// The process's state, made by the first call of whichever thread comes first. nullptr if libcrypto
+// or memory refused, and then for good.
+Process* process();
+
+// One thread's generator. It is made on the thread's first draw and wiped when the thread ends.
+class ThreadState {
+ public:
+  // The calling thread's, nullptr with `error` set to a CS_E_ code if it can't be made.
+  static ThreadState* current(int& error) {
+    ThreadState* state = current_;
+    return state != nullptr ? state : create(error);
+  }
+  // The calling thread's if it has one.
+  static ThreadState* existing() { return current_; }
+
+  // As Generator::draw, but refuses with CS_E_BUSY inside another draw of the same thread, which
+  // only a signal handler can bring about: it would be given the bytes that the interrupted one
+  // takes.
+  int draw(std::uint8_t* output, std::size_t length) {
+    if (busy_) return CS_E_BUSY;
+    busy_ = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    const int result = generator_.draw(output, length);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    busy_ = false;
+    return result;
+  }
+
+  std::uint32_t seeded_from() const { return generator_.seeded_from(); }
+
+  // Wipes and frees. The thread's next draw makes a new state.
+  static void destroy_current();
+
+ private:
+  ThreadState(Process& process, Secrets& secrets, const StreamContext& stream);
+  static ThreadState* create(int& error);
+
+  static constinit thread_local ThreadState* current_;
+
+  Secrets& secrets_;
+  StreamContext stream_;
+  Generator generator_;
+  bool volatile busy_ = false;
+};
+
+#ifdef CLONESAFE_TESTING
+// As if the process had just started: forgets the sources, what is known, and the calling thread's
+// state. No other thread may use the library meanwhile.
+void restart_for_testing();
+#endif
+
+}  // namespace clonesafe::core
+
+#endif  // CLONESAFE_CORE_THREAD_STATE_H_

@@ -1,0 +1,34 @@
+#include <cstring>
+
+#include "clonesafe/clonesafe.h"
+
+int cs_uuid4(unsigned char uuid[16]) {
+  if (uuid == nullptr) return CS_E_INVALID;
+  const int result = cs_random(uuid, 16);
+  if (result != 0) return result;
+  // RFC 9562, 4.1 and 4.2: variant 10, version 4.
+  uuid[6] = static_cast<unsigned char>((uuid[6] & 0x0f) | 0x40);
+  uuid[8] = static_cast<unsigned char>((uuid[8] & 0x3f) | 0x80);
+  return 0;
+}
+
+int cs_uuid4_text(char text[37]) {
+  if (text == nullptr) return CS_E_INVALID;
+  std::memset(text, 0, 37);
+  unsigned char uuid[16];
+  const int result = cs_uuid4(uuid);
+  if (result == 0) cs_uuid_text(uuid, text);
+  return result;
+}
+
+void cs_uuid_text(const unsigned char uuid[16], char text[37]) {
+  // RFC 9562, section 4: 8-4-4-4-12 hexadecimal digits in lower case.
+  constexpr char kDigits[] = "0123456789abcdef";
+  char* out = text;
+  for (int i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) *out++ = '-';
+    *out++ = kDigits[uuid[i] >> 4];
+    *out++ = kDigits[uuid[i] & 0xf];
+  }
+  *out = '\0';
+}

@@ -1,0 +1,133 @@
+/* libclonesafe: random values and identifiers that stay unique when the virtual machine is cloned.
+ *
+ * What it promises: no value drawn from here after a restore is also drawn by the machine that the
+ * snapshot was taken of, or by a sibling restored from the same snapshot; and none drawn in a child
+ * of fork(2) by its parent. From when on the promise holds after a restore is the tier, see
+ * cs_status. A value drawn before the snapshot and used after it is repeated by nature: take a
+ * stamp with it and ask cs_changed before the use.
+ *
+ * Thread-safety: every function may be called from any thread at any time; threads share no state
+ * on the fast path. Fork-safety: every function works in a child of fork(2), also of a
+ * multi-threaded process. Clone-safety: every function may be interrupted by a snapshot at any
+ * instruction. Not async-signal-safe: a call from a signal handler that interrupted a call of the
+ * same thread returns CS_E_BUSY. errno is left as it was.
+ *
+ * Functions that can fail return 0 or a negative CS_E_ code. On failure an output buffer holds
+ * zeros, never part of a random value. C11 and C++17.
+ */
+#ifndef CLONESAFE_CLONESAFE_H_
+#define CLONESAFE_CLONESAFE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define CS_API __attribute__((visibility("default")))
+#define CS_MUST_USE __attribute__((warn_unused_result))
+#else
+#define CS_API
+#define CS_MUST_USE
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Errors. */
+#define CS_E_INVALID (-1) /* an argument: NULL with a length, a length above PTRDIFF_MAX */
+#define CS_E_NOT_UNIQUE \
+  (-2)                     /* this machine was cloned and nothing yet tells it from its siblings */
+#define CS_E_ENTROPY (-3)  /* the kernel gave no random bytes (a seccomp filter, for one) */
+#define CS_E_UNSTABLE (-4) /* the generation moved again at every attempt */
+#define CS_E_MEMORY (-5)   /* no memory for the thread's state */
+#define CS_E_CRYPTO (-6)   /* libcrypto refused a primitive */
+#define CS_E_BUSY (-7)     /* called from a signal handler that interrupted this library */
+
+/* How early this process knows of a restore. */
+#define CS_TIER_NONE 0      /* never: no source is visible here */
+#define CS_TIER_LAGGING 1   /* when the agent publishes, after the first instructions */
+#define CS_TIER_ANNOUNCED 2 /* was frozen over the snapshot: before it runs again */
+#define CS_TIER_WORD 3      /* at the first instruction */
+
+/* What the agent says of the machine. */
+#define CS_STATE_UNKNOWN 0   /* there is no page that could say */
+#define CS_STATE_REPAIRING 1 /* restored; the machine's uniqueness is not restored yet */
+#define CS_STATE_SAFE 2
+#define CS_STATE_DEGRADED 3 /* a repair failed; `clonesafectl status` says which */
+
+/* Sources in use, and what the calling thread was last seeded with. */
+#define CS_SOURCE_PAGE 0x01u             /* the generation page */
+#define CS_SOURCE_VMCLOCK 0x02u          /* /dev/vmclock0 */
+#define CS_SOURCE_FORK 0x04u             /* a page that the kernel wipes on fork */
+#define CS_SOURCE_KERNEL_RANDOM 0x08u    /* getrandom(2) */
+#define CS_SOURCE_HARDWARE_RANDOM 0x10u  /* RDRAND or RDSEED */
+#define CS_SOURCE_DIVERSIFIER 0x20u      /* the page held a diversifier */
+#define CS_SOURCE_VM_GENERATION_ID 0x40u /* the page held a VM Generation ID */
+
+/* Where in its history of clones, restores and forks this process is. Compare fields with !=. */
+struct cs_stamp {
+  uint64_t generation;       /* changes for a clone or restore; 0 if no source is visible */
+  uint64_t reseed_epoch;     /* changes whenever generators must reseed, also in the source */
+  uint64_t kernel_rng_epoch; /* changes after the agent reseeded the kernel's generator */
+  uint64_t forks;            /* changes in a child of fork */
+  uint64_t words[4];         /* private, for the fast path of cs_changed */
+};
+
+/* What cs_changed returns, a sum of: */
+#define CS_CHANGED_GENERATION 1 /* cloned or restored: identities and connections are not ours */
+#define CS_CHANGED_RESEED 2     /* generators must reseed */
+#define CS_CHANGED_FORK 4       /* this is a child of the process that took the stamp */
+
+struct cs_status_report {
+  uint32_t tier;             /* CS_TIER_ */
+  uint32_t state;            /* CS_STATE_ */
+  uint32_t sources;          /* CS_SOURCE_: what this process can see */
+  uint32_t seeded_from;      /* CS_SOURCE_: of the calling thread's last seeding; 0 before it */
+  struct cs_stamp stamp;     /* as cs_generation would give it */
+  uint64_t host_realtime_ns; /* host's CLOCK_REALTIME at the restore; 0 if unknown */
+  uint8_t restore_id[16];    /* of the restore that the page tells of */
+  uint8_t vm_generation_id[16];
+  const char* page_path;       /* where the generation page is looked for */
+  const char* page_problem;    /* why the page is not in use; NULL if it is */
+  const char* vmclock_problem; /* why /dev/vmclock0 is not in use; NULL if it is */
+};
+
+/* Opens the sources and allocates the calling thread's state. Optional: the first call of any other
+ * function does it too. Call it before the process drops rights, enters a chroot or a seccomp
+ * filter. A source that is absent is not an error (see cs_status); it is looked for again now and
+ * then. */
+CS_API CS_MUST_USE int cs_init(void);
+
+/* Fills `buffer` with `length` random bytes fit for keys, nonces and identifiers. Waits up to one
+ * second for what tells this machine from its siblings, when it was cloned and nothing else does;
+ * then CS_E_NOT_UNIQUE, and again CS_E_NOT_UNIQUE at once until something changes. */
+CS_API CS_MUST_USE int cs_random(void* buffer, size_t length);
+
+/* A version 4 UUID (RFC 9562, section 5.4) from cs_random. */
+CS_API CS_MUST_USE int cs_uuid4(unsigned char uuid[16]);
+/* The same as text: 36 characters in lower case and a terminating zero. */
+CS_API CS_MUST_USE int cs_uuid4_text(char text[37]);
+/* Writes `uuid` as text. Can't fail. */
+CS_API void cs_uuid_text(const unsigned char uuid[16], char text[37]);
+
+/* The stamp of this moment. Fails with CS_E_UNSTABLE if the page changed at every attempt. */
+CS_API CS_MUST_USE int cs_generation(struct cs_stamp* stamp);
+
+/* What changed since `since` was taken: 0 or a sum of CS_CHANGED_ bits. A few loads when nothing
+ * did; no system call in any case. Errs on the side of "changed". NULL counts as changed. */
+CS_API int cs_changed(const struct cs_stamp* since);
+
+/* Describes this process's safety. `size` is sizeof(struct cs_status_report); a library that knows
+ * more or fewer fields fills or zeroes what the caller has. */
+CS_API CS_MUST_USE int cs_status(struct cs_status_report* status, size_t size);
+
+/* A static text for a CS_E_ code, 0, or any other number. Never NULL. */
+CS_API const char* cs_strerror(int code);
+/* The name of a tier as documentation and reports print it: "none", "lagging", ... */
+CS_API const char* cs_tier_name(uint32_t tier);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CLONESAFE_CLONESAFE_H_ */

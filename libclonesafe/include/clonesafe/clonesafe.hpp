@@ -1,0 +1,115 @@
+// The C++ view of clonesafe.h: the same promises, with exceptions for errors. Header only, C++17.
+//
+// Thread-, fork- and clone-safety are those of the C functions underneath. Objects of these classes
+// are plain values: one of them must not be changed by two threads at a time.
+#ifndef CLONESAFE_CLONESAFE_HPP_
+#define CLONESAFE_CLONESAFE_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <ostream>
+#include <stdexcept>
+#include <string>
+
+#include "clonesafe/clonesafe.h"
+
+namespace clonesafe {
+
+// A CS_E_ code as an exception.
+class LibraryError : public std::runtime_error {
+ public:
+  explicit LibraryError(int code) : std::runtime_error(cs_strerror(code)), code_(code) {}
+  int code() const noexcept { return code_; }
+
+ private:
+  int code_;
+};
+
+// As cs_random. Throws LibraryError.
+inline void random(void* buffer, std::size_t length) {
+  if (const int result = cs_random(buffer, length); result != 0) throw LibraryError(result);
+}
+
+// A moment in the history of clones, restores and forks of this process.
+class GenerationStamp {
+ public:
+  // Of now. Throws LibraryError.
+  GenerationStamp() {
+    if (const int result = cs_generation(&stamp_); result != 0) throw LibraryError(result);
+  }
+  // 0, or a sum of CS_CHANGED_ bits.
+  int changes() const noexcept { return cs_changed(&stamp_); }
+  const cs_stamp& fields() const noexcept { return stamp_; }
+
+ private:
+  cs_stamp stamp_ = {};
+};
+
+// As cs_status. Throws LibraryError.
+inline cs_status_report status() {
+  cs_status_report report = {};
+  if (const int result = cs_status(&report, sizeof(report)); result != 0)
+    throw LibraryError(result);
+  return report;
+}
+
+class Uuid {
+ public:
+  constexpr Uuid() = default;  // the nil UUID
+  explicit constexpr Uuid(const std::array<unsigned char, 16>& bytes) : bytes_(bytes) {}
+
+  // As cs_uuid4. Throws LibraryError.
+  static Uuid random() {
+    Uuid uuid;
+    if (const int result = cs_uuid4(uuid.bytes_.data()); result != 0) throw LibraryError(result);
+    return uuid;
+  }
+
+  constexpr const std::array<unsigned char, 16>& bytes() const noexcept { return bytes_; }
+  std::string to_string() const {
+    char text[37];
+    cs_uuid_text(bytes_.data(), text);
+    return std::string(text, 36);
+  }
+
+  friend bool operator==(const Uuid& a, const Uuid& b) noexcept { return a.bytes_ == b.bytes_; }
+  friend bool operator!=(const Uuid& a, const Uuid& b) noexcept { return a.bytes_ != b.bytes_; }
+  friend bool operator<(const Uuid& a, const Uuid& b) noexcept { return a.bytes_ < b.bytes_; }
+  friend std::ostream& operator<<(std::ostream& out, const Uuid& uuid) {
+    return out << uuid.to_string();
+  }
+
+ private:
+  std::array<unsigned char, 16> bytes_ = {};
+};
+
+// A UniformRandomBitGenerator, for the distributions of <random>. It has no state of its own, so
+// copies of it don't repeat each other. operator() throws LibraryError.
+class RandomBits {
+ public:
+  using result_type = std::uint64_t;
+  static constexpr result_type min() { return 0; }
+  static constexpr result_type max() { return std::numeric_limits<result_type>::max(); }
+  result_type operator()() const {
+    result_type value = 0;
+    clonesafe::random(&value, sizeof(value));
+    return value;
+  }
+};
+
+}  // namespace clonesafe
+
+template <>
+struct std::hash<clonesafe::Uuid> {
+  std::size_t operator()(const clonesafe::Uuid& uuid) const noexcept {
+    std::size_t value = 0;
+    std::memcpy(&value, uuid.bytes().data() + 8, sizeof(value));
+    return value;
+  }
+};
+
+#endif  // CLONESAFE_CLONESAFE_HPP_

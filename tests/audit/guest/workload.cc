@@ -1,0 +1,205 @@
+#include "tests/audit/guest/workload.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <sstream>
+#include <thread>
+
+#include "libclonesafe/base/unique_fd.h"
+
+namespace clonesafe::audit {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kLookAgain = std::chrono::milliseconds(10);
+
+Status write_file(const std::string& path, std::string_view text) {
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return fail_errno("opening " + path);
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return fail_errno("writing " + path);
+  }
+  return {};
+}
+
+std::string read_file(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char text[4096];
+  const ssize_t size = fd ? ::read(fd.get(), text, sizeof text) : -1;
+  return size > 0 ? std::string(text, static_cast<std::size_t>(size)) : std::string();
+}
+
+Result<Mapping> make_log(const std::string& path, const ProbeSpec& spec, uid_t user) {
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) return fail_errno("making " + path);
+  const std::size_t size = probe_log_size(kProbeLogCapacity);
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return fail_errno("sizing " + path);
+  if (::fchown(fd.get(), user, user) != 0) return fail_errno("chown of " + path);
+  auto memory = Mapping::map(path, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get());
+  if (!memory) return memory;
+  auto* header = reinterpret_cast<ProbeLogHeader*>(memory->data());
+  header->version = kProbeLogVersion;
+  header->record_size = sizeof(ProbeRecord);
+  header->capacity = kProbeLogCapacity;
+  std::memcpy(header->name, spec.name.data(), spec.name.size());
+  std::memcpy(header->magic, kProbeLogMagic, sizeof header->magic);
+  return memory;
+}
+
+// Only async-signal-safe calls: this runs between fork and exec.
+[[noreturn]] void become_probe(const char* cgroup_procs, uid_t user, char* const* arguments) {
+  const int fd = ::open(cgroup_procs, O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || ::write(fd, "0", 1) != 1) _exit(124);
+  if (::setgroups(0, nullptr) != 0 || ::setgid(user) != 0 || ::setuid(user) != 0) _exit(125);
+  ::execvp(arguments[0], arguments);
+  _exit(127);
+}
+
+}  // namespace
+
+Result<std::vector<ProbeSpec>> parse_probe_list(std::string_view text) {
+  std::vector<ProbeSpec> probes;
+  std::istringstream lines{std::string(text)};
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    std::istringstream words(line);
+    ProbeSpec probe;
+    std::string warm;
+    if (!(words >> probe.name) || probe.name.starts_with('#')) continue;
+    words >> warm;
+    const auto [end, error] =
+        std::from_chars(warm.data(), warm.data() + warm.size(), probe.warm_draws);
+    for (std::string word; words >> word;) probe.command.push_back(word);
+    const std::string where = "probes list, line " + std::to_string(number);
+    if (error != std::errc{} || end != warm.data() + warm.size() || probe.command.empty()) {
+      return fail(where + ": not NAME WARM_DRAWS COMMAND [ARGUMENT]...");
+    }
+    if (probe.name.size() >= sizeof(ProbeLogHeader::name) ||
+        probe.name.find('/') != std::string::npos) {
+      return fail(where + ": '" + probe.name + "' is too long for a name, or holds a '/'");
+    }
+    if (std::ranges::any_of(probes, [&](const ProbeSpec& p) { return p.name == probe.name; })) {
+      return fail(where + ": a second probe named " + probe.name);
+    }
+    probes.push_back(std::move(probe));
+  }
+  if (probes.empty()) return fail("the probes list names no probe");
+  return probes;
+}
+
+Result<Workload> Workload::start(std::vector<ProbeSpec> probes, WorkloadOptions options) {
+  std::error_code error;
+  std::filesystem::create_directories(options.folder, error);
+  if (error) return fail("making " + options.folder + ": " + error.message());
+  // The probes reach their own log by its path.
+  ::chmod(options.folder.c_str(), 0755);
+  std::filesystem::create_directories(options.cgroup, error);
+  if (error) return fail("making the cgroup " + options.cgroup + ": " + error.message());
+
+  Workload workload;
+  workload.options_ = std::move(options);
+  const std::string procs = workload.options_.cgroup + "/cgroup.procs";
+  for (ProbeSpec& spec : probes) {
+    std::string path = workload.options_.folder + "/" + spec.name + ".log";
+    auto memory = make_log(path, spec, workload.options_.user);
+    if (!memory) return fail(memory.error());
+    std::vector<std::string> words = spec.command;
+    words.push_back(path);
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    const pid_t pid = ::fork();
+    if (pid < 0) return fail_errno("fork for probe " + spec.name);
+    if (pid == 0) become_probe(procs.c_str(), workload.options_.user, arguments.data());
+    workload.probes_.push_back({std::move(spec), *std::move(memory), pid, {}});
+  }
+  return workload;
+}
+
+Status Workload::wait_warm(std::chrono::milliseconds limit) {
+  const auto until = Clock::now() + limit;
+  std::string cold;
+  for (;;) {
+    cold.clear();
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (completed(i) < probes_[i].spec.warm_draws) cold += " " + name(i);
+    }
+    if (cold.empty()) return {};
+    if (const auto gone = ended(); !gone.empty()) return fail("a probe ended: " + gone.front());
+    if (Clock::now() >= until) break;
+    std::this_thread::sleep_for(kLookAgain);
+  }
+  return fail("not warm in " + std::to_string(limit.count()) + " ms:" + cold);
+}
+
+void Workload::wait_advanced(std::uint64_t draws, std::chrono::milliseconds limit) const {
+  const auto until = Clock::now() + limit;
+  std::vector<std::uint64_t> goal;
+  for (std::size_t i = 0; i < size(); ++i) goal.push_back(completed(i) + draws);
+  const auto advanced = [&] {
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (completed(i) < goal[i]) return false;
+    }
+    return true;
+  };
+  while (!advanced() && Clock::now() < until) std::this_thread::sleep_for(kLookAgain);
+}
+
+Status Workload::freeze() {
+  return set_frozen(true);
+}
+Status Workload::thaw() {
+  return set_frozen(false);
+}
+
+Status Workload::set_frozen(bool frozen) {
+  if (auto status = write_file(options_.cgroup + "/cgroup.freeze", frozen ? "1" : "0"); !status) {
+    return status;
+  }
+  const std::string_view wanted = frozen ? "frozen 1" : "frozen 0";
+  const auto until = Clock::now() + std::chrono::seconds(5);
+  while (Clock::now() < until) {
+    if (read_file(options_.cgroup + "/cgroup.events").find(wanted) != std::string::npos) return {};
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return fail(options_.cgroup + " is not \"" + std::string(wanted) + "\" after 5 s");
+}
+
+std::vector<std::string> Workload::ended() {
+  std::vector<std::string> gone;
+  for (Probe& probe : probes_) {
+    int status = 0;
+    if (probe.pid > 0 && ::waitpid(probe.pid, &status, WNOHANG) == probe.pid) {
+      probe.pid = 0;
+      probe.end = WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
+                                      : "exit code " + std::to_string(WEXITSTATUS(status));
+    }
+    if (!probe.end.empty()) gone.push_back(probe.spec.name + ": " + probe.end);
+  }
+  return gone;
+}
+
+const ProbeLogHeader& Workload::header(std::size_t index) const {
+  return *reinterpret_cast<const ProbeLogHeader*>(probes_[index].memory.data());
+}
+
+std::uint64_t Workload::completed(std::size_t index) const {
+  auto* field = const_cast<std::uint64_t*>(&header(index).completed);
+  return std::atomic_ref(*field).load(std::memory_order_acquire);
+}
+
+std::string_view Workload::log(std::size_t index) const {
+  const std::uint64_t records = std::min(completed(index), header(index).capacity);
+  return {reinterpret_cast<const char*>(probes_[index].memory.data()), probe_log_size(records)};
+}
+
+}  // namespace clonesafe::audit

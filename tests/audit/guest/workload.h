@@ -1,0 +1,75 @@
+// audit/guest: what runs inside the audited guest: it starts the probes, and hands their logs out
+// afterwards.
+#ifndef CLONESAFE_TESTS_AUDIT_GUEST_WORKLOAD_H_
+#define CLONESAFE_TESTS_AUDIT_GUEST_WORKLOAD_H_
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libclonesafe/base/error.h"
+#include "libclonesafe/base/mapping.h"
+#include "tests/audit/probe_log.h"
+
+namespace clonesafe::audit {
+
+// One line of a probes list: `NAME WARM_DRAWS COMMAND [ARGUMENT]...`.
+struct ProbeSpec {
+  std::string name;
+  std::uint64_t warm_draws = 0;
+  std::vector<std::string> command;
+};
+
+Result<std::vector<ProbeSpec>> parse_probe_list(std::string_view text);
+
+struct WorkloadOptions {
+  std::string folder;  // where the logs are made; a tmpfs
+  std::string cgroup;  // the workload's cgroup v2 folder; made if absent
+  uid_t user = 0;      // the probes' user and group
+};
+
+// The probes of this guest: their logs, mapped, and their processes.
+class Workload {
+ public:
+  static Result<Workload> start(std::vector<ProbeSpec> probes, WorkloadOptions options);
+
+  // Waits until every probe has completed its warm-up draws; names the ones that haven't.
+  Status wait_warm(std::chrono::milliseconds limit);
+  // Waits until every log has `draws` more records than it had at the call, or the limit passes.
+  void wait_advanced(std::uint64_t draws, std::chrono::milliseconds limit) const;
+
+  // Stops all probes where they are, so that a log is read whole, and lets them go on.
+  Status freeze();
+  Status thaw();
+
+  // "NAME: exit code 1" for each probe that has ended, in words.
+  std::vector<std::string> ended();
+
+  std::size_t size() const { return probes_.size(); }
+  const std::string& name(std::size_t index) const { return probes_[index].spec.name; }
+  // Header and the records in use.
+  std::string_view log(std::size_t index) const;
+
+ private:
+  struct Probe {
+    ProbeSpec spec;
+    Mapping memory;
+    pid_t pid = 0;
+    std::string end;  // how it ended, if it has
+  };
+
+  Status set_frozen(bool frozen);
+  const ProbeLogHeader& header(std::size_t index) const;
+  std::uint64_t completed(std::size_t index) const;
+
+  WorkloadOptions options_;
+  std::vector<Probe> probes_;
+};
+
+}  // namespace clonesafe::audit
+
+#endif  // CLONESAFE_TESTS_AUDIT_GUEST_WORKLOAD_H_

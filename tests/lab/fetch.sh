@@ -1,0 +1,147 @@
+#!/bin/bash
+# Fetches what the VM lanes need from Debian's own archive, and caches it unpacked:
+#   kernels/KERNEL/{vmlinuz,modules,version}   KERNEL is 6.1, 6.12 or 7 (Debian's cloud kernels, unmodified)
+#   qemu/qemu                                  QEMU 10 (bookworm's 7.2 corrupts RFLAGS at cmpxchg16b under TCG)
+# usage: fetch.sh [6.1|6.12|7|qemu|all]...     prints the cache folder. Safe to run in parallel; quick once cached.
+# CLONESAFE_LAB_REFRESH=1 fetches again.
+set -euo pipefail
+
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/clonesafe"
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+wanted=("$@")
+[ ${#wanted[@]} -gt 0 ] || wanted=(all)
+[ "${wanted[0]}" != all ] || wanted=(6.12 qemu 6.1 7)
+
+die() {
+  echo "fetch.sh: $*" >&2
+  exit 1
+}
+
+cached() {
+  [ -z "${CLONESAFE_LAB_REFRESH:-}" ] || return 1
+  case "$1" in
+    qemu) [ -x "$cache/qemu/qemu" ] ;;
+    *) [ -f "$cache/kernels/$1/version" ] ;;
+  esac
+}
+
+missing=()
+for what in "${wanted[@]}"; do
+  case "$what" in
+    6.1 | 6.12 | 7 | qemu) cached "$what" || missing+=("$what") ;;
+    *) die "unknown item '$what' (6.1, 6.12, 7, qemu or all)" ;;
+  esac
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "$cache"
+  exit 0
+fi
+
+mkdir -p "$cache"
+exec 9>"$cache/.lock"
+flock 9
+
+# The machine's own mirror, so that a site's configuration (mirror, proxy) holds here too.
+mirror="$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -v -e security -e '^cdrom' | sed -n '/debian/{p;q}')"
+[ -n "$mirror" ] || die "the machine's apt configuration names no Debian mirror"
+
+# apt_in SUITE VERB...: apt with a state of its own, so that the machine's package lists stay as they are.
+apt_in() {
+  local suite="$1" state="$cache/apt/$1"
+  shift
+  mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+  echo "deb [signed-by=$keyring] $mirror $suite main" >"$state/sources.list"
+  : >>"$state/status"
+  "$@" -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+    -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" -o Dir::State::status="$state/status" \
+    -o APT::Sandbox::User=root -o APT::Update::Post-Invoke-Success::= -o Acquire::Languages=none
+}
+
+updated=()
+update_suite() {
+  local suite
+  for suite in "${updated[@]:-}"; do [ "$suite" != "$1" ] || return 0; done
+  apt_in "$1" apt-get -qq update >&2 || die "cannot read $mirror $1"
+  updated+=("$1")
+}
+
+# download SUITE FOLDER PACKAGE...: the newest version in the suite, unpacked into FOLDER.
+download() {
+  local suite="$1" folder="$2" scratch
+  shift 2
+  update_suite "$suite"
+  scratch="$(mktemp -d "$cache/.deb.XXXXXX")"
+  (cd "$scratch" && apt_in "$suite" apt-get -qq download "$@" >&2) || {
+    rm -rf "$scratch"
+    die "cannot download $* from $suite"
+  }
+  local deb
+  for deb in "$scratch"/*.deb; do dpkg -x "$deb" "$folder"; done
+  rm -rf "$scratch"
+}
+
+# depends SUITE PACKAGE PATTERN: the packages among PACKAGE's dependencies that match.
+depends() {
+  apt_in "$1" apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$2" |
+    sed -n 's/^ *|\{0,1\}\(Pre\)\{0,1\}Depends: //p' | grep -E "$3" | sort -u || true
+}
+
+fetch_kernel() {
+  local name="$1" suite image scratch packages version
+  case "$name" in
+    6.1) suite=bookworm ;;
+    6.12) suite=bookworm-backports ;;
+    7) suite=trixie-backports ;;
+  esac
+  update_suite "$suite"
+  # Versions in the pool move, so the metapackage is resolved and no file name is pinned.
+  image="$(depends "$suite" linux-image-cloud-amd64 '^linux-image-[0-9]' | head -1)"
+  [ -n "$image" ] || die "linux-image-cloud-amd64 in $suite depends on no kernel image"
+  # Newer kernels are split into linux-binary-* and linux-modules-*.
+  packages="$image $(depends "$suite" "$image" '^linux-(binary|modules)-[0-9]')"
+  scratch="$(mktemp -d "$cache/.kernel.XXXXXX")"
+  # shellcheck disable=SC2086
+  download "$suite" "$scratch/root" $packages
+  local kernel
+  kernel="$(find "$scratch/root" -name 'vmlinuz*' -type f | head -1)"
+  [ -n "$kernel" ] || die "$packages hold no kernel image"
+  local modules
+  modules="$(find "$scratch/root" -path '*/lib/modules/*' -prune -type d -name '[0-9]*' | head -1)"
+  [ -n "$modules" ] || die "$packages hold no modules"
+  version="$(basename "$modules")"
+  mkdir -p "$scratch/out"
+  mv "$kernel" "$scratch/out/vmlinuz"
+  mv "$modules" "$scratch/out/modules"
+  echo "$version" >"$scratch/out/version"
+  mkdir -p "$cache/kernels"
+  rm -rf "$cache/kernels/$name"
+  mv "$scratch/out" "$cache/kernels/$name"
+  rm -rf "$scratch"
+  echo "fetch.sh: kernel $name is $version" >&2
+}
+
+fetch_qemu() {
+  local scratch
+  scratch="$(mktemp -d "$cache/.qemu.XXXXXX")"
+  download bookworm-backports "$scratch/root" qemu-system-x86 qemu-system-common qemu-system-data
+  download bookworm "$scratch/root" seabios
+  cat >"$scratch/root/qemu" <<'WRAPPER'
+#!/bin/sh
+root="$(dirname "$(readlink -f "$0")")"
+export QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"
+exec "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" "$@"
+WRAPPER
+  chmod 755 "$scratch/root/qemu"
+  "$scratch/root/qemu" --version >&2 || die "the fetched QEMU does not start (is qemu-system-x86 installed? it brings the libraries)"
+  rm -rf "$cache/qemu"
+  mv "$scratch/root" "$cache/qemu"
+}
+
+for what in "${missing[@]}"; do
+  cached "$what" && continue
+  case "$what" in
+    qemu) fetch_qemu ;;
+    *) fetch_kernel "$what" ;;
+  esac
+done
+echo "$cache"

@@ -1,0 +1,112 @@
+// A fork is the same event as a clone, noticed by the wiped page alone: here no generation moves.
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/unit/library/laboratory.h"
+
+namespace clonesafe::laboratory {
+namespace {
+
+class ForkTest : public Laboratory {
+ protected:
+  ForkTest() {
+    core::seams_for_testing.detect_forks = true;
+    publish({});
+    restart();
+  }
+};
+
+TEST_F(ForkTest, ChildAndGrandchildDrawOtherValues) {
+  draw_many(3);
+  auto all = run_clones(1, [](int) {
+    std::vector<Value> values = draw_many(4);
+    Clones grandchildren;
+    if (grandchildren.spawn(1) > 0) grandchildren.finish(draw_many(4));
+    const auto more = grandchildren.collect()[0];
+    values.insert(values.end(), more.begin(), more.end());
+    const auto rest = draw_many(4);
+    values.insert(values.end(), rest.begin(), rest.end());
+    return values;
+  });
+  std::vector<Value> values = all[0];
+  const auto own = draw_many(4);
+  values.insert(values.end(), own.begin(), own.end());
+  EXPECT_EQ(values.size(), 16u);
+  EXPECT_EQ(count_repeated(values), 0u);
+}
+
+// The twin.
+TEST_F(ForkTest, WithoutDetectionTheChildRepeatsItsParent) {
+  core::seams_for_testing.detect_forks = false;
+  restart();
+  draw_many(3);
+  const auto child = run_clones(1, [](int) { return draw_many(4); })[0];
+  EXPECT_EQ(child, draw_many(4));
+}
+
+// Two children of one process are equal to each other but for their ids and what the kernel gives.
+TEST_F(ForkTest, SiblingsDrawOtherValues) {
+  core::seams_for_testing.freeze_local_inputs = false;
+  draw_many(3);
+  std::vector<Value> values;
+  for (const auto& one : run_clones(8, [](int) { return draw_many(4); })) {
+    values.insert(values.end(), one.begin(), one.end());
+  }
+  EXPECT_EQ(values.size(), 32u);
+  EXPECT_EQ(count_repeated(values), 0u);
+}
+
+TEST_F(ForkTest, SecretsAreNotInTheChild) {
+  draw();
+  run_clones(1, [](int) {
+    EXPECT_EQ(core::ThreadState::existing()->seeded_from(), 0u);
+    draw();
+    EXPECT_NE(core::ThreadState::existing()->seeded_from(), 0u);
+    return std::vector<Value>{};
+  });
+}
+
+TEST_F(ForkTest, StampTellsOfTheFork) {
+  cs_stamp stamp = {};
+  ASSERT_EQ(cs_generation(&stamp), 0);
+  run_clones(1, [&](int) {
+    EXPECT_EQ(cs_changed(&stamp), CS_CHANGED_FORK | CS_CHANGED_RESEED);
+    cs_stamp own = {};
+    EXPECT_EQ(cs_generation(&own), 0);
+    EXPECT_NE(own.forks, stamp.forks);
+    EXPECT_EQ(cs_changed(&own), 0);
+    return std::vector<Value>{};
+  });
+  EXPECT_EQ(cs_changed(&stamp), 0);
+}
+
+TEST_F(ForkTest, ForksOfABusyMultiThreadedProcessNeitherHangNorRepeat) {
+  core::seams_for_testing.freeze_local_inputs = false;
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      // Short lives, so that forks fall on thread starts, seedings and thread ends too.
+      while (!stop) std::thread([] { draw_many(20); }).join();
+    });
+  }
+  std::vector<Value> values;
+  for (int i = 0; i < 50; ++i) {
+    for (const auto& one : run_clones(1, [](int) {
+           std::vector<Value> drawn = draw_many(2);
+           std::thread([&] { drawn.push_back(draw()); }).join();
+           return drawn;
+         })) {
+      values.insert(values.end(), one.begin(), one.end());
+    }
+  }
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(values.size(), 150u);
+  EXPECT_EQ(count_repeated(values), 0u);
+}
+
+}  // namespace
+}  // namespace clonesafe::laboratory

@@ -1,0 +1,24 @@
+#include <random>
+#include <sstream>
+#include <unordered_set>
+
+#include "clonesafe/abi/generation_page.h"
+#include "clonesafe/abi/host_protocol.h"
+#include "clonesafe/abi/restore_page.h"
+#include "clonesafe/abi/vmclock.h"
+#include "clonesafe/abi/vmgenid.h"
+#include "clonesafe/clonesafe.hpp"
+#include "clonesafe/version.h"
+
+std::string draw_from_cxx17();
+std::string draw_from_cxx17() {
+  const clonesafe::GenerationStamp stamp;
+  std::unordered_set<clonesafe::Uuid> uuids;
+  for (int i = 0; i < 100; ++i) uuids.insert(clonesafe::Uuid::random());
+  std::uniform_int_distribution<int> die(1, 6);
+  clonesafe::RandomBits bits;
+  std::ostringstream out;
+  out << uuids.size() << ' ' << *uuids.begin() << ' ' << die(bits) << ' ' << stamp.changes() << ' '
+      << cs_tier_name(clonesafe::status().tier);
+  return out.str();
+}

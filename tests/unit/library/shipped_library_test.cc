@@ -1,0 +1,83 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "clonesafe/clonesafe.h"
+
+extern "C" int draw_from_c(unsigned char uuid[16]);
+std::string draw_from_cxx17();
+
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsSubsetOf;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+std::vector<std::string> lines_of(const std::string& command) {
+  std::vector<std::string> lines;
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  EXPECT_NE(pipe, nullptr) << command;
+  std::array<char, 4096> line;
+  while (std::fgets(line.data(), line.size(), pipe) != nullptr) {
+    std::string text(line.data());
+    if (!text.empty() && text.back() == '\n') text.pop_back();
+    lines.push_back(text);
+  }
+  EXPECT_EQ(::pclose(pipe), 0) << command;
+  return lines;
+}
+
+TEST(ShippedLibraryTest, ExportsOnlyItsVersionedFunctions) {
+  const auto symbols =
+      lines_of("nm -D --defined-only " SHARED_LIBRARY " | awk '$2 == \"T\" {print $3}'");
+  EXPECT_THAT(symbols, Each(::testing::MatchesRegex("cs_.*@@CLONESAFE_0.1")));
+  EXPECT_GE(symbols.size(), 10u);
+  const auto others = lines_of("nm -D --defined-only " SHARED_LIBRARY
+                               " | awk '$2 != \"T\" && $2 != \"A\" {print $3}'");
+#ifndef SANITIZED
+  EXPECT_THAT(others, ElementsAre());
+#endif
+}
+
+TEST(ShippedLibraryTest, LinksLibcryptoAndLibcOnly) {
+#ifdef SANITIZED
+  GTEST_SKIP() << "a sanitizer brings its own libraries";
+#endif
+  const auto needed =
+      lines_of("readelf -d " SHARED_LIBRARY " | sed -n 's/.*NEEDED.*\\[\\(.*\\)\\]/\\1/p'");
+  EXPECT_THAT(needed, IsSubsetOf({"libcrypto.so.3", "libc.so.6"}));
+}
+
+TEST(ShippedLibraryTest, HoldsNoTestSeams) {
+  const auto seams =
+      lines_of("nm -a " SHARED_LIBRARY " | grep -ci -e fortesting -e for_testing; true");
+  EXPECT_THAT(seams, ElementsAre("0"));
+}
+
+TEST(ShippedLibraryTest, ServesCAndCxx17Programs) {
+  unsigned char uuid[16] = {};
+  EXPECT_EQ(draw_from_c(uuid), 0);
+  EXPECT_EQ(uuid[6] >> 4, 4);
+  EXPECT_THAT(draw_from_cxx17(), StartsWith("100 "));
+}
+
+TEST(ShippedLibraryTest, DrawsBeforeMainInThreadEndsAndAfterExit) {
+  EXPECT_THAT(lines_of(LIFETIME_PROGRAM),
+              ElementsAre("before-main 0 bytes", "main 0 bytes", "thread 0 bytes",
+                          "thread-end 0 bytes", "key-destructor 0 bytes", "after-exit 0 bytes"));
+}
+
+TEST(ShippedLibraryTest, TakesItsPageFromTheEnvironment) {
+  const auto lines = lines_of("CLONESAFE_GENERATION_PAGE=/nonexistent/page " LIFETIME_PROGRAM);
+  EXPECT_THAT(lines, Each(HasSubstr(" 0 bytes")));
+}
+
+}  // namespace

@@ -1,0 +1,92 @@
+#include "vmm_device/cli/options.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <charconv>
+#include <cstdio>
+#include <limits>
+
+#include "libclonesafe/base/unique_fd.h"
+
+namespace clonesafe::cli {
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const auto unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  unsigned shift = 0;
+  if (unit == "K") shift = 10;
+  if (unit == "M") shift = 20;
+  if (unit == "G") shift = 30;
+  if (error != std::errc() || shift == 0 || number == 0 ||
+      number > std::numeric_limits<std::uint64_t>::max() >> shift)
+    return fail("'" + std::string(text) + "' is not a size such as 256M or 2G");
+  return number << shift;
+}
+
+Result<VsockArgument> parse_vsock(std::string_view text) {
+  constexpr std::uint32_t kFirstGuestCid = 3;  // 0 to 2 are the hypervisor, loopback and the host
+  VsockArgument result;
+  const auto bad = [&](const std::string& why) {
+    return fail("'" + std::string(text) + "': " + why + ", expected cid=N,path=SOCKET");
+  };
+  for (std::string_view rest = text; !rest.empty();) {
+    // A path may hold commas: it takes all that is left.
+    const bool is_path = rest.starts_with("path=");
+    const std::string_view part = is_path ? rest : rest.substr(0, rest.find(','));
+    rest.remove_prefix(part.size() == rest.size() ? part.size() : part.size() + 1);
+    if (is_path) {
+      result.path = part.substr(5);
+    } else if (part.starts_with("cid=")) {
+      const std::string_view number = part.substr(4);
+      const auto [end, error] =
+          std::from_chars(number.data(), number.data() + number.size(), result.cid);
+      if (error != std::errc() || end != number.data() + number.size())
+        return bad("no number after cid=");
+    } else {
+      return bad("unknown part '" + std::string(part) + "'");
+    }
+  }
+  if (result.cid < kFirstGuestCid || result.cid == std::numeric_limits<std::uint32_t>::max())
+    return bad("a guest's cid is 3 or more");
+  if (result.path.empty()) return bad("no path");
+  return result;
+}
+
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const auto part = text.substr(0, text.find(','));
+    if (!part.empty()) parts.emplace_back(part);
+    text.remove_prefix(part.size() == text.size() ? part.size() : part.size() + 1);
+  }
+  return parts;
+}
+
+Result<std::vector<std::byte>> read_file(const std::filesystem::path& path, std::uint64_t limit) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return fail_errno(path.string());
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0) return fail_errno(path.string());
+  if (!S_ISREG(status.st_mode)) return fail(path.string() + ": not a regular file");
+  if (static_cast<std::uint64_t>(status.st_size) > limit)
+    return fail(path.string() + ": " + std::to_string(status.st_size) + " bytes, the limit is " +
+                std::to_string(limit));
+  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+  for (std::size_t done = 0; done < bytes.size();) {
+    const ssize_t got = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(path.string());
+    if (got == 0) return fail(path.string() + ": became shorter while it was read");
+    done += static_cast<std::size_t>(got);
+  }
+  return bytes;
+}
+
+int report(const Error& error) {
+  std::fprintf(stderr, "clonevm: %s\n", error.message().c_str());
+  return kExitFailed;
+}
+
+}  // namespace clonesafe::cli

@@ -1,0 +1,40 @@
+#ifndef CLONESAFE_VMM_DEVICE_CLI_OPTIONS_H_
+#define CLONESAFE_VMM_DEVICE_CLI_OPTIONS_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libclonesafe/base/error.h"
+
+namespace clonesafe::cli {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitReset = 3;  // `run`: the guest reset itself instead of powering off
+
+// "256M": a number with K, M or G, in powers of 1024.
+Result<std::uint64_t> parse_size(std::string_view text);
+
+struct VsockArgument {
+  std::uint32_t cid = 0;
+  std::filesystem::path path;
+};
+// "cid=3,path=/run/vm.sock"
+Result<VsockArgument> parse_vsock(std::string_view text);
+
+// "rdrand,rdseed" to its parts, without empty ones.
+std::vector<std::string> split_list(std::string_view text);
+
+// The whole of a file, at most `limit` bytes of it.
+Result<std::vector<std::byte>> read_file(const std::filesystem::path& path, std::uint64_t limit);
+
+// Prints "clonevm: ..." and returns kExitFailed.
+int report(const Error& error);
+
+}  // namespace clonesafe::cli
+
+#endif  // CLONESAFE_VMM_DEVICE_CLI_OPTIONS_H_

@@ -1,0 +1,67 @@
+#include "vmm_device/cli/run_command.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include <cstdio>
+
+#include "vmm_device/cli/options.h"
+#include "vmm_device/machine/session.h"
+
+namespace clonesafe::cli {
+namespace {
+
+constexpr std::uint64_t kMaxKernel = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxInitrd = std::uint64_t{3} << 30;
+
+// SIGINT and SIGTERM as a readable descriptor; blocked in every thread that starts after this.
+Result<UniqueFd> stop_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  if (const int error = pthread_sigmask(SIG_BLOCK, &signals, nullptr); error != 0)
+    return fail_errno("pthread_sigmask", error);
+  UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return fail_errno("signalfd");
+  return fd;
+}
+
+Result<SessionEnd> run(const RunOptions& options) {
+  auto kernel = read_file(options.kernel, kMaxKernel);
+  if (!kernel) return fail(kernel.error());
+  std::vector<std::byte> initrd;
+  if (!options.initrd.empty()) {
+    auto read = read_file(options.initrd, kMaxInitrd);
+    if (!read) return fail(read.error());
+    if (read->empty()) return fail(options.initrd.string() + ": empty");
+    initrd = std::move(*read);
+  }
+  auto serial = open_serial(options.serial);
+  if (!serial) return fail(serial.error());
+  auto stop = stop_signals();
+  if (!stop) return fail(stop.error());
+
+  Session session(
+      {.serial = std::move(*serial), .vsock_path = options.vsock, .stop_fd = stop->get()});
+  if (auto created = session.create(options.machine); !created) return fail(created.error());
+  if (auto booted = session.machine().boot(*kernel, initrd, options.command_line); !booted)
+    return fail(booted.error(), options.kernel.string());
+  // The guest has its own copy.
+  *kernel = {};
+  initrd = {};
+  return session.run();
+}
+
+}  // namespace
+
+int run_command(const RunOptions& options) {
+  const auto end = run(options);
+  if (!end) return report(end.error());
+  if (end->kind != SessionEnd::Kind::kReset) return kExitDone;
+  std::fprintf(stderr, "clonevm: the guest was %s\n", to_string(*end).c_str());
+  return kExitReset;
+}
+
+}  // namespace clonesafe::cli

@@ -1,0 +1,26 @@
+#ifndef CLONESAFE_VMM_DEVICE_CLI_RUN_COMMAND_H_
+#define CLONESAFE_VMM_DEVICE_CLI_RUN_COMMAND_H_
+
+#include <filesystem>
+#include <string>
+
+#include "vmm_device/machine/machine.h"
+
+namespace clonesafe::cli {
+
+struct RunOptions {
+  std::filesystem::path kernel;
+  std::filesystem::path initrd;  // empty: none
+  std::string command_line;
+  std::string serial = "stdio";
+  std::filesystem::path vsock;  // host end of the vsock device
+  std::filesystem::path api;    // empty: none
+  MachineConfig machine;
+};
+
+// `clonevm run`: boots a kernel and runs it until it ends. Returns the exit code.
+int run_command(const RunOptions& options);
+
+}  // namespace clonesafe::cli
+
+#endif  // CLONESAFE_VMM_DEVICE_CLI_RUN_COMMAND_H_

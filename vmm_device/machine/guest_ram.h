@@ -1,0 +1,40 @@
+#ifndef CLONESAFE_VMM_DEVICE_MACHINE_GUEST_RAM_H_
+#define CLONESAFE_VMM_DEVICE_MACHINE_GUEST_RAM_H_
+
+#include <cstdint>
+#include <span>
+
+#include "libclonesafe/base/error.h"
+#include "libclonesafe/base/mapping.h"
+#include "vmm_device/core/guest_memory.h"
+#include "vmm_device/core/layout.h"
+
+namespace clonesafe {
+
+// A guest's RAM and its generation pages, as mappings of this process. Neither is in core dumps.
+// The generation pages are a mapping of their own, so that nothing that copies RAM can copy a seed.
+class GuestRam {
+ public:
+  // Fresh, zeroed RAM; nothing is allocated until it is touched.
+  static Result<GuestRam> create(std::uint64_t size);
+  // RAM as a private copy-on-write view of a snapshot's sealed memfd, low RAM first.
+  static Result<GuestRam> map_snapshot(int memory_fd, std::uint64_t size);
+
+  std::uint64_t size() const { return ram_.size(); }
+  // RAM only, in address order.
+  const GuestMemory& memory() const { return memory_; }
+  std::span<std::byte, layout::kGenerationPagesSize> generation_pages() const {
+    return std::span<std::byte, layout::kGenerationPagesSize>(pages_.data(),
+                                                              layout::kGenerationPagesSize);
+  }
+
+ private:
+  static Result<GuestRam> finish(Mapping ram);
+  Mapping ram_;
+  Mapping pages_;
+  GuestMemory memory_;
+};
+
+}  // namespace clonesafe
+
+#endif  // CLONESAFE_VMM_DEVICE_MACHINE_GUEST_RAM_H_

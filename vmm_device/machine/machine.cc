@@ -1,0 +1,158 @@
+#include "vmm_device/machine/machine.h"
+
+#include "vmm_device/acpi/tables.h"
+#include "vmm_device/core/layout.h"
+#include "vmm_device/kvm/cpuid.h"
+#include "vmm_device/machine/boot_registers.h"
+
+namespace clonesafe {
+namespace {
+
+constexpr std::uint64_t kCom1Ports = 8;
+constexpr std::uint64_t kSleepPorts = 3;
+constexpr std::uint64_t kMinMemory = std::uint64_t{16} << 20;
+constexpr std::uint64_t kMaxMemory = std::uint64_t{1} << 40;
+
+// The configuration may come from a snapshot: nothing of it is believed.
+Status check(const MachineConfig& config) {
+  if (config.memory < kMinMemory || config.memory > kMaxMemory || config.memory % 4096 != 0)
+    return fail("memory of " + std::to_string(config.memory) +
+                " bytes: it must be 16M to 1024G, in whole pages");
+  if (config.cpus < 1 || config.cpus > kMaxCpus)
+    return fail(std::to_string(config.cpus) + " virtual CPUs: 1 to " + std::to_string(kMaxCpus) +
+                " are possible");
+  if (config.vsock_cid != 0 && (config.vsock_cid < 3 || config.vsock_cid == 0xffffffff))
+    return fail("vsock cid " + std::to_string(config.vsock_cid) + ": a guest's is 3 or more");
+  return kvm::check_feature_names(config.masked_features);
+}
+
+// Makes the line of `gsi` in place: devices keep references to their lines.
+Status make_line(const kvm::Vm& vm, std::uint32_t gsi, std::optional<kvm::IrqLine>& line) {
+  auto made = vm.irq_line(gsi);
+  if (!made) return fail(made.error());
+  line.emplace(std::move(*made));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, MachineHooks hooks,
+                                                 boost::asio::io_context& device_thread) {
+  if (auto valid = check(config); !valid) return fail(valid.error());
+  auto kvm = kvm::Kvm::open();
+  if (!kvm) return fail(kvm.error());
+  auto ram = GuestRam::create(config.memory);
+  if (!ram) return fail(ram.error());
+
+  std::unique_ptr<Machine> machine(new Machine(config));
+  machine->ram_ = std::move(*ram);
+  if (auto made = machine->create_vm(*kvm); !made) return fail(made.error());
+  if (auto made = machine->create_devices(std::move(hooks), device_thread); !made)
+    return fail(made.error());
+  return machine;
+}
+
+// The order is a contract of kvm::Vm: memory slots, then what is on the in-kernel I/O bus, then
+// vCPUs.
+Status Machine::create_vm(const kvm::Kvm& kvm) {
+  auto supported = kvm.supported_cpuid();
+  if (!supported) return fail(supported.error());
+  auto vm = kvm.create_vm();
+  if (!vm) return fail(vm.error());
+  vm_ = std::move(*vm);
+
+  std::uint32_t slot = 0;
+  for (const GuestMemory::Region& region : ram_->memory().regions()) {
+    if (auto added = vm_->add_memory_slot(slot++, region.start, region.bytes); !added) return added;
+  }
+  if (auto added = vm_->add_memory_slot(slot, GuestAddress(layout::kGenerationPages),
+                                        ram_->generation_pages());
+      !added)
+    return added;
+  if (auto created = vm_->create_interrupt_controllers(); !created) return created;
+
+  for (std::uint32_t index = 0; index < config_.cpus; ++index) {
+    auto vcpu = vm_->create_vcpu(index);
+    if (!vcpu) return fail(vcpu.error());
+    auto cpuid = kvm::guest_cpuid(*supported, index, config_.cpus, config_.masked_features);
+    if (!cpuid) return fail(cpuid.error());
+    if (auto set = vcpu->set_cpuid(*cpuid); !set) return set;
+    vcpus_.push_back(std::move(*vcpu));
+  }
+  return {};
+}
+
+Status Machine::create_devices(MachineHooks hooks, boost::asio::io_context& device_thread) {
+  generation_.emplace(ram_->generation_pages(), config_.generation, ram_->memory());
+  if (auto made = make_line(*vm_, layout::kVmgenidGsi, vmgenid_line_); !made) return made;
+  if (auto made = make_line(*vm_, layout::kVmclockGsi, vmclock_line_); !made) return made;
+
+  if (auto made = make_line(*vm_, layout::kCom1Gsi, serial_line_); !made) return made;
+  serial_.emplace(*serial_line_, std::move(hooks.serial_output));
+  ports_.attach(layout::kCom1Port, kCom1Ports, *serial_);
+
+  const auto power = [this](PowerEvent event) {
+    threads_->end({.reason = event == PowerEvent::kOff ? MachineEnd::Reason::kPowerOff
+                                                       : MachineEnd::Reason::kReset,
+                   .detail = {}});
+  };
+  sleep_.emplace(power);
+  ports_.attach(layout::kSleepControlPort, kSleepPorts, *sleep_);
+  reset_.emplace(power);
+  ports_.attach(kKeyboardCommandPort, 1, *reset_);
+
+  if (auto made = create_virtio(hooks.vsock_path, device_thread); !made) return made;
+  threads_.emplace(vcpus_, ports_, mmio_, std::move(hooks.vcpus));
+  return {};
+}
+
+Status Machine::create_virtio(const std::string& vsock_path,
+                              boost::asio::io_context& device_thread) {
+  struct Device {
+    std::string name;
+    virtio::VirtioDevice* device;
+  };
+  std::vector<Device> devices;
+  if (config_.vsock_cid != 0) {
+    auto vsock = virtio::VsockDevice::create(
+        device_thread, {.guest_cid = config_.vsock_cid, .socket_path = vsock_path});
+    if (!vsock) return fail(vsock.error());
+    vsock_ = std::move(*vsock);
+    devices.push_back({"vsock", vsock_.get()});
+  }
+  devices.push_back({"rng", &rng_});
+  for (std::size_t slot = 0; slot < devices.size(); ++slot) {
+    auto line = vm_->irq_line(layout::kVirtioFirstGsi + static_cast<std::uint32_t>(slot));
+    if (!line) return fail(line.error());
+    virtio_lines_.push_back(std::make_unique<kvm::IrqLine>(std::move(*line)));
+    virtio_.push_back(std::make_unique<virtio::MmioTransport>(devices[slot].name, ram_->memory(),
+                                                              *virtio_lines_.back(), device_thread,
+                                                              *devices[slot].device));
+    mmio_.attach(layout::kVirtioMmioStart + slot * layout::kVirtioMmioSize, layout::kVirtioMmioSize,
+                 *virtio_.back());
+  }
+  return {};
+}
+
+Status Machine::boot(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
+                     const std::string& command_line) {
+  auto tables = build_acpi_tables({.cpus = config_.cpus,
+                                   .vmgenid = config_.generation.vmgenid,
+                                   .vmclock = config_.generation.vmclock,
+                                   .restore_page = config_.generation.restore_page,
+                                   .virtio_devices = static_cast<std::uint32_t>(virtio_.size())});
+  if (!tables) return fail(tables.error());
+  auto entry = load_linux(
+      ram_->memory(),
+      {.kernel = kernel, .initrd = initrd, .command_line = command_line, .acpi = *tables});
+  if (!entry) return fail(entry.error());
+  SystemEntropy entropy;
+  if (auto written = generation_->write_boot(entropy); !written) return written;
+  for (const kvm::Vcpu& vcpu : vcpus_) {
+    if (auto set = set_firmware_msrs(vcpu); !set) return set;
+  }
+  // The others wait for INIT and SIPI through the in-kernel local APICs.
+  return set_boot_registers(vcpus_.front(), *entry);
+}
+
+}  // namespace clonesafe

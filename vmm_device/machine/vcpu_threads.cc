@@ -1,0 +1,215 @@
+#include "vmm_device/machine/vcpu_threads.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+namespace clonesafe {
+namespace {
+
+int kick_signal() {
+  return SIGRTMIN;
+}
+
+// A signal alone could come just before KVM_RUN and be lost; immediate_exit alone would not reach a
+// vCPU that is running. Together they always do.
+void set_immediate_exit(kvm::Vcpu& vcpu, bool on) {
+  std::atomic_ref<__u8>(vcpu.run_area().immediate_exit).store(on ? 1 : 0);
+}
+
+Status install_kick_handler() {
+  struct sigaction action{};
+  action.sa_handler = [](int) {};  // no SA_RESTART: KVM_RUN returns EINTR
+  sigemptyset(&action.sa_mask);
+  if (::sigaction(kick_signal(), &action, nullptr) != 0)
+    return fail_errno("sigaction for the vCPU kick");
+  return {};
+}
+
+std::string describe(const kvm::Vcpu& vcpu, const kvm_run& run) {
+  char text[160];
+  switch (run.exit_reason) {
+    case KVM_EXIT_FAIL_ENTRY:
+      std::snprintf(text, sizeof text, "the CPU refused to enter the guest, hardware reason 0x%llx",
+                    run.fail_entry.hardware_entry_failure_reason);
+      break;
+    case KVM_EXIT_INTERNAL_ERROR:
+      std::snprintf(text, sizeof text,
+                    "KVM internal error %u (1: an instruction that KVM can't emulate)",
+                    run.internal.suberror);
+      break;
+    default:
+      std::snprintf(text, sizeof text, "unknown KVM exit %u", run.exit_reason);
+      break;
+  }
+  return vcpu.name() + ": " + text;
+}
+
+}  // namespace
+
+VcpuThreads::VcpuThreads(std::vector<kvm::Vcpu>& vcpus, const Bus& ports, const Bus& mmio,
+                         Hooks hooks)
+    : vcpus_(vcpus), ports_(ports), mmio_(mmio), hooks_(std::move(hooks)) {}
+
+Status VcpuThreads::start() {
+  if (auto installed = install_kick_handler(); !installed) return installed;
+  // The process's own signals are for its main thread.
+  sigset_t all, before;
+  sigfillset(&all);
+  sigdelset(&all, kick_signal());
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (kvm::Vcpu& vcpu : vcpus_) {
+    threads_.emplace_back([this, &vcpu] { loop(vcpu); });
+    pthread_setname_np(threads_.back().native_handle(), vcpu.name().c_str());
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return {};
+}
+
+void VcpuThreads::kick_all() {
+  for (kvm::Vcpu& vcpu : vcpus_) set_immediate_exit(vcpu, true);
+  for (std::thread& thread : threads_) pthread_kill(thread.native_handle(), kick_signal());
+}
+
+void VcpuThreads::resume() {
+  const std::scoped_lock lock(mutex_);
+  if (ended()) return;
+  want_ = Want::kRun;
+  changed_.notify_all();
+}
+
+void VcpuThreads::pause() {
+  std::unique_lock lock(mutex_);
+  want_ = Want::kPause;
+  kick_all();
+  changed_.wait(lock, [this] { return parked_ == threads_.size(); });
+}
+
+void VcpuThreads::stop() {
+  {
+    const std::scoped_lock lock(mutex_);
+    want_ = Want::kStop;
+    kick_all();
+    changed_.notify_all();
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void VcpuThreads::end(MachineEnd end) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (ended_.exchange(true)) return;
+    if (want_ == Want::kRun) want_ = Want::kPause;
+    kick_all();
+  }
+  hooks_.ended(std::move(end));
+}
+
+// Waits until the vCPU may run; false if it never will again.
+bool VcpuThreads::park(kvm::Vcpu& vcpu) {
+  std::unique_lock lock(mutex_);
+  if (want_ == Want::kPause) {
+    ++parked_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return want_ != Want::kPause; });
+    --parked_;
+  }
+  if (want_ == Want::kStop) return false;
+  // Under the lock: a pause that comes now finds it cleared and sets it again.
+  set_immediate_exit(vcpu, false);
+  return true;
+}
+
+// KVM finishes a port or MMIO access only when it is entered again: registers read before that
+// would miss the value read. With immediate_exit it finishes and comes back without running
+// the guest.
+void VcpuThreads::finish_access(kvm::Vcpu& vcpu) {
+  set_immediate_exit(vcpu, true);
+  for (;;) {
+    const int error = vcpu.run();
+    if (error == EINTR || error == EAGAIN) return;
+    if (error != 0) {
+      end({.detail = "KVM_RUN on " + vcpu.name() + ": " + std::strerror(error)});
+      return;
+    }
+    // The next part of the same access.
+    if (!handle_exit(vcpu)) return;
+  }
+}
+
+void VcpuThreads::loop(kvm::Vcpu& vcpu) {
+  bool access_pending = false;
+  for (;;) {
+    if (want_.load(std::memory_order_acquire) != Want::kRun) {
+      if (access_pending) finish_access(vcpu);
+      access_pending = false;
+      if (!park(vcpu)) return;
+      if (hooks_.first_run && !ran_.exchange(true)) hooks_.first_run();
+    }
+    const int error = vcpu.run();
+    access_pending = false;
+    if (error == EINTR || error == EAGAIN) continue;
+    if (error != 0) {
+      end({.detail = "KVM_RUN on " + vcpu.name() + ": " + std::strerror(error)});
+      continue;
+    }
+    if (hooks_.first_exit && !exited_.load(std::memory_order_relaxed) && !exited_.exchange(true))
+      hooks_.first_exit();
+    access_pending = handle_exit(vcpu);
+  }
+}
+
+// True for an access that KVM has yet to finish.
+bool VcpuThreads::handle_exit(kvm::Vcpu& vcpu) {
+  kvm_run& run = vcpu.run_area();
+  switch (run.exit_reason) {
+    case KVM_EXIT_IO:
+      port_access(run);
+      return true;
+    case KVM_EXIT_MMIO:
+      mmio_access(run);
+      return true;
+    case KVM_EXIT_INTR:
+      return false;
+    case KVM_EXIT_SHUTDOWN:
+      // A triple fault: what a guest without another way does to reset.
+      end({.reason = MachineEnd::Reason::kReset, .detail = "triple fault"});
+      return false;
+    case KVM_EXIT_SYSTEM_EVENT:
+      end({.reason = run.system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN
+                         ? MachineEnd::Reason::kPowerOff
+                         : MachineEnd::Reason::kReset,
+           .detail = {}});
+      return false;
+    default:
+      end({.detail = describe(vcpu, run)});
+      return false;
+  }
+}
+
+void VcpuThreads::port_access(kvm_run& run) const {
+  // `count` units of `size` bytes each, in the run area (string instructions).
+  auto* data = reinterpret_cast<std::byte*>(&run) + run.io.data_offset;
+  for (std::uint32_t i = 0; i < run.io.count; ++i, data += run.io.size) {
+    const std::span<std::byte> unit(data, run.io.size);
+    if (run.io.direction == KVM_EXIT_IO_IN)
+      ports_.read(run.io.port, unit);
+    else
+      ports_.write(run.io.port, unit);
+  }
+}
+
+void VcpuThreads::mmio_access(kvm_run& run) const {
+  const std::span<std::byte> unit(reinterpret_cast<std::byte*>(run.mmio.data), run.mmio.len);
+  if (run.mmio.is_write != 0)
+    mmio_.write(run.mmio.phys_addr, unit);
+  else
+    mmio_.read(run.mmio.phys_addr, unit);
+}
+
+}  // namespace clonesafe

@@ -1,0 +1,92 @@
+// virtio: paravirtual devices over virtio-mmio (virtio 1.2, no legacy), with no KVM in them.
+//
+// Threads: registers are used on vCPU threads; all work on rings is done on one thread, the one
+// that runs the io_context given to the transport ("device thread"). A device touches its queues
+// only through a QueueLease. Destroy transports and devices on the device thread or after it ended,
+// and before the io_context.
+#ifndef CLONESAFE_VMM_DEVICE_VIRTIO_DEVICE_H_
+#define CLONESAFE_VMM_DEVICE_VIRTIO_DEVICE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "libclonesafe/base/error.h"
+#include "vmm_device/core/state_codec.h"
+#include "vmm_device/virtio/queue.h"
+
+namespace clonesafe::virtio {
+
+// What a device sees of its transport. Called on the device thread.
+class QueueHost {
+ public:
+  virtual ~QueueHost() = default;
+  // Keeps the queues in use until release(); false if the driver isn't ready, the device is paused,
+  // or it needs a reset. A driver's reset and pause() wait for the release.
+  virtual bool acquire() = 0;
+  virtual Queue& queue(std::size_t index) = 0;
+  // Interrupts the driver for what was pushed, then lets go.
+  virtual void release() = 0;
+  // The driver broke the rules: DEVICE_NEEDS_RESET. Called while acquired.
+  virtual void fail(const Error& error) = 0;
+  // Has notified(index) called soon: for a device that leaves work for later. Asking twice is
+  // asking once.
+  virtual void again(std::size_t index) = 0;
+};
+
+// The right to touch the queues, for a scope. Keep it short: at most some hundred chains, then ask
+// for another turn with again(), because a vCPU that resets the device waits for it.
+class QueueLease {
+ public:
+  explicit QueueLease(QueueHost* host)
+      : host_(host != nullptr && host->acquire() ? host : nullptr) {}
+  QueueLease(const QueueLease&) = delete;
+  QueueLease& operator=(const QueueLease&) = delete;
+  ~QueueLease() {
+    if (host_ != nullptr) host_->release();
+  }
+  explicit operator bool() const { return host_ != nullptr; }
+  Queue& queue(std::size_t index) const { return host_->queue(index); }
+  void fail(const Error& error) const { host_->fail(error); }
+  void again(std::size_t index) const { host_->again(index); }
+
+ private:
+  QueueHost* host_;
+};
+
+enum class Activation {
+  kDriver,   // the driver set DRIVER_OK
+  kRestored  // the driver had set it before the snapshot
+};
+
+class VirtioDevice {
+ public:
+  virtual ~VirtioDevice() = default;
+
+  virtual std::uint32_t id() const = 0;
+  // Device features, besides VIRTIO_F_VERSION_1.
+  virtual std::uint64_t features() const { return 0; }
+  // The largest size of each queue.
+  virtual std::span<const std::uint16_t> queue_sizes() const = 0;
+  // On any thread. What is outside the configuration space stays as it is.
+  virtual void read_config(std::uint64_t offset, std::span<std::byte> data) const = 0;
+
+  // Once, by the transport's constructor.
+  virtual void attach(QueueHost& host) = 0;
+
+  // On the device thread.
+  virtual void activated(Activation activation) = 0;
+  // Look at this queue. Also after activation and after a pause, for each queue.
+  virtual void notified(std::size_t queue) = 0;
+  // The driver reset the device: forget what belongs to it.
+  virtual void reset() = 0;
+
+  // On any thread, while the transport is paused.
+  virtual void save(StateEncoder& encoder) const = 0;
+  // Before the device first runs. The bytes are untrusted.
+  virtual Status restore(StateDecoder& decoder) = 0;
+};
+
+}  // namespace clonesafe::virtio
+
+#endif  // CLONESAFE_VMM_DEVICE_VIRTIO_DEVICE_H_

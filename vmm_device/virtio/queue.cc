@@ -1,0 +1,175 @@
+#include "vmm_device/virtio/queue.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <limits>
+#include <string>
+
+namespace clonesafe::virtio {
+namespace {
+
+// Offsets in both rings (2.7.6, 2.7.8): flags, index, then the entries.
+constexpr std::size_t kRingFlags = 0;
+constexpr std::size_t kRingIndex = 2;
+constexpr std::size_t kRingEntries = 4;
+
+// The guest's CPUs use these words at the same time; create() checked the alignment.
+std::atomic_ref<std::uint16_t> shared_word(std::span<std::byte> ring, std::size_t offset) {
+  return std::atomic_ref<std::uint16_t>(*reinterpret_cast<std::uint16_t*>(ring.data() + offset));
+}
+
+Result<std::span<std::byte>> ring_part(const GuestMemory& memory, const char* name,
+                                       GuestAddress address, std::uint64_t size,
+                                       std::uint64_t alignment) {
+  if (address.value() % alignment != 0) {
+    return fail(std::string(name) + " at an address that is not a multiple of " +
+                std::to_string(alignment));
+  }
+  auto bytes = memory.at(address, size);
+  if (!bytes) return fail(std::move(bytes).error(), name);
+  return bytes;
+}
+
+}  // namespace
+
+bool Chain::read(std::uint32_t offset, std::span<std::byte> out) const {
+  if (offset > readable_size || out.size() > readable_size - offset) return false;
+  std::size_t skip = offset;
+  for (const auto& part : readable) {
+    if (out.empty()) break;
+    if (skip >= part.size()) {
+      skip -= part.size();
+      continue;
+    }
+    const std::size_t count = std::min(out.size(), part.size() - skip);
+    std::memcpy(out.data(), part.data() + skip, count);
+    out = out.subspan(count);
+    skip = 0;
+  }
+  return true;
+}
+
+bool Chain::write(std::span<const std::byte> bytes) const {
+  if (bytes.size() > writable_size) return false;
+  for (const auto& part : writable) {
+    if (bytes.empty()) break;
+    const std::size_t count = std::min(bytes.size(), part.size());
+    std::memcpy(part.data(), bytes.data(), count);
+    bytes = bytes.subspan(count);
+  }
+  return true;
+}
+
+Result<Queue> Queue::create(const GuestMemory& memory, const QueueConfig& config,
+                            std::uint16_t next_available, std::uint16_t next_used) {
+  const std::uint64_t size = config.size;
+  if (size == 0 || size > kQueueSizeMax || (size & (size - 1)) != 0) {
+    return fail("queue size " + std::to_string(size) + " is not a power of two up to " +
+                std::to_string(kQueueSizeMax));
+  }
+  // Sizes and alignments of 2.7: the trailing 2 bytes are the event index's place.
+  auto descriptors =
+      ring_part(memory, "descriptor table", config.descriptors, sizeof(Descriptor) * size, 16);
+  if (!descriptors) return fail(std::move(descriptors).error());
+  auto available = ring_part(memory, "available ring", config.driver, 6 + 2 * size, 2);
+  if (!available) return fail(std::move(available).error());
+  auto used = ring_part(memory, "used ring", config.device, 6 + sizeof(UsedElement) * size, 4);
+  if (!used) return fail(std::move(used).error());
+
+  Queue queue;
+  queue.memory_ = &memory;
+  queue.size_ = config.size;
+  queue.next_available_ = next_available;
+  queue.next_used_ = next_used;
+  queue.descriptors_ = *descriptors;
+  queue.available_ = *available;
+  queue.used_ = *used;
+  return queue;
+}
+
+std::uint16_t Queue::available_index() const {
+  // Acquire: the entries and descriptors that the index announces are read after it.
+  return shared_word(available_, kRingIndex).load(std::memory_order_acquire);
+}
+
+Result<bool> Queue::pop(Chain& chain) {
+  const auto waiting = static_cast<std::uint16_t>(available_index() - next_available_);
+  if (waiting == 0) return false;
+  if (waiting > size_) {
+    return fail("available index is " + std::to_string(waiting) + " ahead in a queue of " +
+                std::to_string(size_));
+  }
+  const std::uint16_t head =
+      shared_word(available_, kRingEntries + 2 * std::size_t{next_available_} % (2u * size_))
+          .load(std::memory_order_relaxed);
+
+  chain.head = head;
+  chain.readable.clear();
+  chain.writable.clear();
+  std::uint64_t readable = 0;
+  std::uint64_t writable = 0;
+  std::uint16_t index = head;
+  for (std::uint32_t count = 0;; ++count) {
+    if (index >= size_) {
+      return fail("descriptor " + std::to_string(index) + " in a queue of " +
+                  std::to_string(size_));
+    }
+    // A chain has each descriptor at most once, so a longer one is a loop.
+    if (count == size_) return fail("descriptor chain " + std::to_string(head) + " is a loop");
+    Descriptor descriptor;
+    std::memcpy(&descriptor, descriptors_.data() + sizeof descriptor * index, sizeof descriptor);
+    if ((descriptor.flags & kDescriptorIndirect) != 0) {
+      return fail("descriptor " + std::to_string(index) + " is indirect, which was not offered");
+    }
+    const bool is_writable = (descriptor.flags & kDescriptorWrite) != 0;
+    if (!is_writable && !chain.writable.empty()) {
+      return fail("descriptor " + std::to_string(index) + ": readable after writable");
+    }
+    if (descriptor.length != 0) {
+      auto bytes = memory_->at(GuestAddress(descriptor.address), descriptor.length);
+      if (!bytes) {
+        return fail(std::move(bytes).error(), "descriptor " + std::to_string(index));
+      }
+      if (is_writable) {
+        chain.writable.push_back(*bytes);
+        writable += descriptor.length;
+      } else {
+        chain.readable.push_back(*bytes);
+        readable += descriptor.length;
+      }
+    }
+    if ((descriptor.flags & kDescriptorNext) == 0) break;
+    index = descriptor.next;
+  }
+  // 2.7.5: a chain is no longer than 2^32 bytes.
+  if (readable + writable > std::numeric_limits<std::uint32_t>::max()) {
+    return fail("descriptor chain " + std::to_string(head) + " is longer than 4 GiB");
+  }
+  chain.readable_size = static_cast<std::uint32_t>(readable);
+  chain.writable_size = static_cast<std::uint32_t>(writable);
+  ++next_available_;
+  return true;
+}
+
+void Queue::push(const Chain& chain, std::uint32_t written) {
+  const UsedElement element{.id = chain.head, .length = written};
+  std::memcpy(used_.data() + kRingEntries + sizeof element * (next_used_ % size_), &element,
+              sizeof element);
+  ++next_used_;
+  // Release: the driver that sees the index sees the element and the buffer's bytes.
+  shared_word(used_, kRingIndex).store(next_used_, std::memory_order_release);
+  pushed_ = true;
+}
+
+bool Queue::take_interrupt() {
+  if (!pushed_) return false;
+  pushed_ = false;
+  // The index must be visible before the flag is read (2.7.7.2), or both sides could decide to
+  // wait.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return (shared_word(available_, kRingFlags).load(std::memory_order_relaxed) &
+          kAvailNoInterrupt) == 0;
+}
+
+}  // namespace clonesafe::virtio
