@@ -52,6 +52,21 @@ CLI::App* add_run(CLI::App& app, RunOptions& run) {
   command->add_option("--cpus", run.machine.cpus, "Virtual CPUs (1)")
       ->check(CLI::Range(1u, kMaxCpus));
   command->add_option("--serial", run.serial, "Serial line: stdio, none, or a file (stdio)");
+  command
+      ->add_option_function<std::string>(
+          "--vsock",
+          [&run](const std::string& text) {
+            const auto vsock = *parse_vsock(text);
+            run.machine.vsock_cid = vsock.cid;
+            run.vsock = vsock.path;
+          },
+          "Guest's socket address and the host end's Unix socket: cid=N,path=SOCKET")
+      ->check(checked(parse_vsock, "VSOCK"));
+  GenerationOptions& generation = run.machine.generation;
+  command->add_flag("!--no-vmgenid", generation.vmgenid, "No VMGENID device");
+  command->add_flag("!--no-vmclock", generation.vmclock, "No VMCLOCK device");
+  command->add_flag("!--no-restore-page", generation.restore_page, "No restore page, so no seed");
+  command->add_flag("!--no-seed", generation.seed, "No seed beside the restore page");
   command->add_option("--api", run.api, "Control socket to make");
   command->add_option_function<std::string>(
       "--cpu-mask",

@@ -13,7 +13,8 @@ struct RunOptions {
   std::filesystem::path initrd;  // empty: none
   std::string command_line;
   std::string serial = "stdio";
-  std::filesystem::path api;  // empty: none
+  std::filesystem::path vsock;  // host end of the vsock device
+  std::filesystem::path api;    // empty: none
   MachineConfig machine;
 };
 

@@ -29,6 +29,12 @@ constexpr Request kGetSupportedCpuid{_IOWR(KVMIO, 0x05, TableHeader), "KVM_GET_S
 constexpr Request kSetCpuid{_IOW(KVMIO, 0x90, TableHeader), "KVM_SET_CPUID2"};
 constexpr Request kGetMsrs{_IOWR(KVMIO, 0x88, TableHeader), "KVM_GET_MSRS"};
 constexpr Request kSetMsrs{_IOW(KVMIO, 0x89, TableHeader), "KVM_SET_MSRS"};
+struct Xsave {
+  std::byte area[kXsaveSize];
+};
+constexpr Request kGetXsave{_IOR(KVMIO, 0xa4, Xsave), "KVM_GET_XSAVE"};
+constexpr Request kGetXsave2{_IOR(KVMIO, 0xcf, Xsave), "KVM_GET_XSAVE2"};
+constexpr Request kSetXsave{_IOW(KVMIO, 0xa5, Xsave), "KVM_SET_XSAVE"};
 constexpr Request kGetMsrIndexes{_IOWR(KVMIO, 0x02, IndexHeader), "KVM_GET_MSR_INDEX_LIST"};
 
 // A header with room for `entries` behind it, zeroed.
@@ -91,6 +97,22 @@ Status Vcpu::command(Request request, unsigned long argument) const {
   return {};
 }
 
+Result<std::uint32_t> Vcpu::tsc_khz() const {
+  auto khz = call(fd_.get(), CLONESAFE_KVM(KVM_GET_TSC_KHZ), name_, 0UL);
+  if (!khz) return fail(khz.error());
+  return static_cast<std::uint32_t>(*khz);
+}
+
+Status Vcpu::set_tsc_khz(std::uint32_t khz) const {
+  auto current = tsc_khz();
+  if (!current) return fail(current.error());
+  if (*current == khz) return {};
+  if (auto set = command(CLONESAFE_KVM(KVM_SET_TSC_KHZ), khz); !set)
+    return fail("the guest's TSC runs at " + std::to_string(khz) + " kHz, this host's at " +
+                std::to_string(*current) + ", and the processor can't scale it");
+  return {};
+}
+
 Status Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) const {
   Table<TableHeader, kvm_cpuid_entry2> table(entries.size());
   std::memcpy(table.entries(), entries.data(), entries.size_bytes());
@@ -129,8 +151,7 @@ Status Vcpu::set_msrs(std::span<const kvm_msr_entry> entries) const {
 
 Result<std::vector<std::byte>> Vcpu::get_xsave(std::size_t size) const {
   std::vector<std::byte> area(size);
-  const Request request =
-      size > sizeof(kvm_xsave) ? CLONESAFE_KVM(KVM_GET_XSAVE2) : CLONESAFE_KVM(KVM_GET_XSAVE);
+  const Request request = size > kXsaveSize ? kGetXsave2 : kGetXsave;
   auto done = call(fd_.get(), request, name_, area.data());
   if (!done) return fail(done.error());
   return area;
@@ -143,7 +164,7 @@ Status Vcpu::set_xsave(std::span<const std::byte> area, std::size_t size) const 
   // KVM reads `size` bytes whatever it is handed.
   std::vector<std::byte> padded(size);
   std::memcpy(padded.data(), area.data(), area.size());
-  auto done = call(fd_.get(), CLONESAFE_KVM(KVM_SET_XSAVE), name_, padded.data());
+  auto done = call(fd_.get(), kSetXsave, name_, padded.data());
   if (!done) return fail(done.error());
   return {};
 }
@@ -202,7 +223,7 @@ int Vm::extension(unsigned long capability) const {
 
 std::size_t Vm::xsave_size() const {
   const int size = extension(KVM_CAP_XSAVE2);
-  const auto least = sizeof(kvm_xsave);
+  const auto least = kXsaveSize;
   return size < 0 || static_cast<std::size_t>(size) < least ? least
                                                             : static_cast<std::size_t>(size);
 }

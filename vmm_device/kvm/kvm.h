@@ -22,6 +22,10 @@
 
 namespace clonesafe::kvm {
 
+// The least an XSAVE area has in KVM's interface. (In C++ sizeof(kvm_xsave) is not it: kvm.cc says
+// why.)
+inline constexpr std::size_t kXsaveSize = 4096;
+
 // An ioctl with the name it has in errors; made by CLONESAFE_KVM(KVM_...).
 struct Request {
   unsigned long number;
@@ -70,6 +74,10 @@ class Vcpu {
     return {};
   }
   Status command(Request request, unsigned long argument) const;
+  // The guest's TSC frequency. Setting the host's own is always possible; another one needs a
+  // processor that can scale.
+  Result<std::uint32_t> tsc_khz() const;
+  Status set_tsc_khz(std::uint32_t khz) const;
 
   Status set_cpuid(std::span<const kvm_cpuid_entry2> entries) const;
   // The values of those of `indexes` that can be read; the others are left out.

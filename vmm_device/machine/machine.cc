@@ -1,5 +1,6 @@
 #include "vmm_device/machine/machine.h"
 
+#include "vmm_device/acpi/tables.h"
 #include "vmm_device/core/layout.h"
 #include "vmm_device/kvm/cpuid.h"
 #include "vmm_device/machine/boot_registers.h"
@@ -9,10 +10,35 @@ namespace {
 
 constexpr std::uint64_t kCom1Ports = 8;
 constexpr std::uint64_t kSleepPorts = 3;
+constexpr std::uint64_t kMinMemory = std::uint64_t{16} << 20;
+constexpr std::uint64_t kMaxMemory = std::uint64_t{1} << 40;
+
+// The configuration may come from a snapshot: nothing of it is believed.
+Status check(const MachineConfig& config) {
+  if (config.memory < kMinMemory || config.memory > kMaxMemory || config.memory % 4096 != 0)
+    return fail("memory of " + std::to_string(config.memory) +
+                " bytes: it must be 16M to 1024G, in whole pages");
+  if (config.cpus < 1 || config.cpus > kMaxCpus)
+    return fail(std::to_string(config.cpus) + " virtual CPUs: 1 to " + std::to_string(kMaxCpus) +
+                " are possible");
+  if (config.vsock_cid != 0 && (config.vsock_cid < 3 || config.vsock_cid == 0xffffffff))
+    return fail("vsock cid " + std::to_string(config.vsock_cid) + ": a guest's is 3 or more");
+  return kvm::check_feature_names(config.masked_features);
+}
+
+// Makes the line of `gsi` in place: devices keep references to their lines.
+Status make_line(const kvm::Vm& vm, std::uint32_t gsi, std::optional<kvm::IrqLine>& line) {
+  auto made = vm.irq_line(gsi);
+  if (!made) return fail(made.error());
+  line.emplace(std::move(*made));
+  return {};
+}
 
 }  // namespace
 
-Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, MachineHooks hooks) {
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, MachineHooks hooks,
+                                                 boost::asio::io_context& device_thread) {
+  if (auto valid = check(config); !valid) return fail(valid.error());
   auto kvm = kvm::Kvm::open();
   if (!kvm) return fail(kvm.error());
   auto ram = GuestRam::create(config.memory);
@@ -21,7 +47,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, Ma
   std::unique_ptr<Machine> machine(new Machine(config));
   machine->ram_ = std::move(*ram);
   if (auto made = machine->create_vm(*kvm); !made) return fail(made.error());
-  if (auto made = machine->create_devices(std::move(hooks)); !made) return fail(made.error());
+  if (auto made = machine->create_devices(std::move(hooks), device_thread); !made)
+    return fail(made.error());
   return machine;
 }
 
@@ -55,11 +82,13 @@ Status Machine::create_vm(const kvm::Kvm& kvm) {
   return {};
 }
 
-Status Machine::create_devices(MachineHooks hooks) {
-  auto com1 = vm_->irq_line(layout::kCom1Gsi);
-  if (!com1) return fail(com1.error());
-  lines_.reserve(1);  // devices keep references to their lines
-  serial_.emplace(lines_.emplace_back(std::move(*com1)), std::move(hooks.serial_output));
+Status Machine::create_devices(MachineHooks hooks, boost::asio::io_context& device_thread) {
+  generation_.emplace(ram_->generation_pages(), config_.generation, ram_->memory());
+  if (auto made = make_line(*vm_, layout::kVmgenidGsi, vmgenid_line_); !made) return made;
+  if (auto made = make_line(*vm_, layout::kVmclockGsi, vmclock_line_); !made) return made;
+
+  if (auto made = make_line(*vm_, layout::kCom1Gsi, serial_line_); !made) return made;
+  serial_.emplace(*serial_line_, std::move(hooks.serial_output));
   ports_.attach(layout::kCom1Port, kCom1Ports, *serial_);
 
   const auto power = [this](PowerEvent event) {
@@ -72,22 +101,53 @@ Status Machine::create_devices(MachineHooks hooks) {
   reset_.emplace(power);
   ports_.attach(kKeyboardCommandPort, 1, *reset_);
 
+  if (auto made = create_virtio(hooks.vsock_path, device_thread); !made) return made;
   threads_.emplace(vcpus_, ports_, mmio_, std::move(hooks.vcpus));
   return {};
 }
 
-Result<std::vector<std::byte>> Machine::acpi_tables() const {
-  return std::vector<std::byte>();
+Status Machine::create_virtio(const std::string& vsock_path,
+                              boost::asio::io_context& device_thread) {
+  struct Device {
+    std::string name;
+    virtio::VirtioDevice* device;
+  };
+  std::vector<Device> devices;
+  if (config_.vsock_cid != 0) {
+    auto vsock = virtio::VsockDevice::create(
+        device_thread, {.guest_cid = config_.vsock_cid, .socket_path = vsock_path});
+    if (!vsock) return fail(vsock.error());
+    vsock_ = std::move(*vsock);
+    devices.push_back({"vsock", vsock_.get()});
+  }
+  devices.push_back({"rng", &rng_});
+  for (std::size_t slot = 0; slot < devices.size(); ++slot) {
+    auto line = vm_->irq_line(layout::kVirtioFirstGsi + static_cast<std::uint32_t>(slot));
+    if (!line) return fail(line.error());
+    virtio_lines_.push_back(std::make_unique<kvm::IrqLine>(std::move(*line)));
+    virtio_.push_back(std::make_unique<virtio::MmioTransport>(devices[slot].name, ram_->memory(),
+                                                              *virtio_lines_.back(), device_thread,
+                                                              *devices[slot].device));
+    mmio_.attach(layout::kVirtioMmioStart + slot * layout::kVirtioMmioSize, layout::kVirtioMmioSize,
+                 *virtio_.back());
+  }
+  return {};
 }
 
 Status Machine::boot(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
                      const std::string& command_line) {
-  auto tables = acpi_tables();
+  auto tables = build_acpi_tables({.cpus = config_.cpus,
+                                   .vmgenid = config_.generation.vmgenid,
+                                   .vmclock = config_.generation.vmclock,
+                                   .restore_page = config_.generation.restore_page,
+                                   .virtio_devices = static_cast<std::uint32_t>(virtio_.size())});
   if (!tables) return fail(tables.error());
   auto entry = load_linux(
       ram_->memory(),
       {.kernel = kernel, .initrd = initrd, .command_line = command_line, .acpi = *tables});
   if (!entry) return fail(entry.error());
+  SystemEntropy entropy;
+  if (auto written = generation_->write_boot(entropy); !written) return written;
   for (const kvm::Vcpu& vcpu : vcpus_) {
     if (auto set = set_firmware_msrs(vcpu); !set) return set;
   }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "libclonesafe/base/error.h"
+#include "vmm_device/generation/generation_devices.h"
 #include "vmm_device/kvm/kvm.h"
 #include "vmm_device/machine/boot.h"
 #include "vmm_device/machine/bus.h"
@@ -20,6 +21,9 @@
 #include "vmm_device/machine/power.h"
 #include "vmm_device/machine/serial.h"
 #include "vmm_device/machine/vcpu_threads.h"
+#include "vmm_device/virtio/mmio_transport.h"
+#include "vmm_device/virtio/rng_device.h"
+#include "vmm_device/virtio/vsock_device.h"
 
 namespace clonesafe {
 
@@ -30,18 +34,23 @@ struct MachineConfig {
   std::uint64_t memory = std::uint64_t{256} << 20;
   std::uint32_t cpus = 1;
   std::vector<std::string> masked_features;  // --cpu-mask
+  GenerationOptions generation;
+  std::uint32_t vsock_cid = 0;  // 0: no vsock device
 };
 
 // What this process gives it.
 struct MachineHooks {
   Serial::Output serial_output;
+  std::string vsock_path;  // the host end's Unix socket; empty: none
   VcpuThreads::Hooks vcpus;
 };
 
 class Machine {
  public:
-  // All of the machine but its state. The vCPUs don't run yet.
-  static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, MachineHooks hooks);
+  // All of the machine but its state. The vCPUs don't run yet. `device_thread` is run by one thread
+  // and outlives the machine.
+  static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, MachineHooks hooks,
+                                                 boost::asio::io_context& device_thread);
 
   // Loads a kernel; the ACPI tables are the machine's own.
   Status boot(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
@@ -54,23 +63,33 @@ class Machine {
   void stop() { threads_->stop(); }
 
   Serial& serial() { return *serial_; }
+  GenerationDevices& generation() { return *generation_; }
+  virtio::VsockDevice* vsock() { return vsock_.get(); }
   const MachineConfig& config() const { return config_; }
 
  private:
   explicit Machine(const MachineConfig& config) : config_(config) {}
   Status create_vm(const kvm::Kvm& kvm);
-  Status create_devices(MachineHooks hooks);
-  Result<std::vector<std::byte>> acpi_tables() const;
+  Status create_devices(MachineHooks hooks, boost::asio::io_context& device_thread);
+  Status create_virtio(const std::string& vsock_path, boost::asio::io_context& device_thread);
 
   // In order of construction; torn down in reverse, the vCPUs' threads first.
   MachineConfig config_;
   std::optional<GuestRam> ram_;
   std::optional<kvm::Vm> vm_;
   std::vector<kvm::Vcpu> vcpus_;
-  std::vector<kvm::IrqLine> lines_;
+  std::optional<GenerationDevices> generation_;
+  std::optional<kvm::IrqLine> vmgenid_line_;
+  std::optional<kvm::IrqLine> vmclock_line_;
+  std::optional<kvm::IrqLine> serial_line_;
   std::optional<Serial> serial_;
   std::optional<SleepRegisters> sleep_;
   std::optional<ResetController> reset_;
+  // vsock, if any, in slot 0; then the entropy device. Lines before the transports that raise them.
+  std::unique_ptr<virtio::VsockDevice> vsock_;
+  virtio::RngDevice rng_;
+  std::vector<std::unique_ptr<kvm::IrqLine>> virtio_lines_;
+  std::vector<std::unique_ptr<virtio::MmioTransport>> virtio_;
   Bus ports_;
   Bus mmio_;
   std::optional<VcpuThreads> threads_;

@@ -138,11 +138,12 @@ Status Session::create(const MachineConfig& config) {
   hooks.serial_output = [fd = state_->options.serial.output](std::span<const std::byte> bytes) {
     if (fd >= 0) write_all(fd, bytes);
   };
+  hooks.vsock_path = state_->options.vsock_path;
   hooks.vcpus.ended = [state = state_.get()](MachineEnd how) {
     asio::post(state->io,
                [state, how = std::move(how)]() mutable { state->machine_ended(std::move(how)); });
   };
-  auto machine = Machine::create(config, std::move(hooks));
+  auto machine = Machine::create(config, std::move(hooks), state_->io);
   if (!machine) return fail(machine.error());
   state_->machine = std::move(*machine);
   return {};

@@ -21,6 +21,7 @@ Result<SerialEnd> open_serial(const std::string& where);
 
 struct SessionOptions {
   SerialEnd serial;
+  std::string vsock_path;  // the host end of the machine's vsock device
   // Readable once the process must end: a signalfd of SIGTERM or SIGINT. Not owned.
   int stop_fd = -1;
 };

@@ -1,11 +1,11 @@
 #ifndef CLONESAFE_VMM_DEVICE_SUPERVISOR_CLONE_PROCESS_H_
 #define CLONESAFE_VMM_DEVICE_SUPERVISOR_CLONE_PROCESS_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -49,31 +49,35 @@ struct Repair {
 };
 
 // The clone's side of the pipe to the supervisor. Thread-safe. Each call sends one line at once;
-// a supervisor that is gone is no error here (the kernel ends the clone then).
+// a supervisor that is gone is no error here (the kernel ends the clone then). Times are
+// monotonic_us(): take them where the thing happens, the call itself may come later.
 class CloneEvents {
  public:
   explicit CloneEvents(int fd) : fd_(fd) {}
 
   // The machine's state is loaded and its generation pages are written. Before the first KVM_RUN.
   void loaded(std::span<const std::byte, 16> vm_generation_id, std::uint64_t generation,
-              std::uint64_t at_us);
+              std::uint64_t at_us = monotonic_us());
   // The first KVM_RUN of the first vCPU starts.
-  void running(std::uint64_t at_us);
+  void running(std::uint64_t at_us = monotonic_us());
   // The guest's first exit to the VMM.
-  void first_exit(std::uint64_t at_us);
+  void first_exit(std::uint64_t at_us = monotonic_us());
   // The agent's report for this restore came. `state` is its word: safe or degraded.
-  void safe(const std::string& state, const std::vector<Repair>& repairs, std::uint64_t at_us);
+  void safe(const std::string& state, const std::vector<Repair>& repairs,
+            std::uint64_t at_us = monotonic_us());
   // How the clone ended; sent by the supervisor's own code after RunClone.
   void ended(bool ok, const std::string& reason);
 
  private:
   void send(const std::string& line);
-  int fd_;
+  std::mutex mutex_;
+  const int fd_;
 };
 
 // Runs one clone until it ends. In a process of its own, forked by the supervisor, with one thread
-// and no KVM fd; whatever is random must be drawn here. Returns how it ended ("powered off",
-// "reset", "stopped"), or the error that ended it, which goes to the operator as it is.
+// and no KVM fd; whatever is random must be drawn here. stdin is /dev/null, stdout and stderr go to
+// clone.log in the clone's folder, SIGPIPE and SIGXFSZ are ignored. Returns how it ended ("powered
+// off", "reset", "stopped"), or the error that ended it, which goes to the operator as it is.
 using RunClone = std::function<Result<std::string>(const CloneRequest&, CloneEvents&)>;
 
 }  // namespace clonesafe::supervisor

@@ -1,0 +1,462 @@
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <cstring>
+
+#include "libclonesafe/base/mapping.h"
+#include "tests/unit/supervisor/fixture.h"
+
+// The supervisor with clones that are no machines: functions that say what a machine would say, or
+// do what one should never do. They run in processes of their own as machines do.
+namespace clonesafe::supervisor {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+using testing::StartsWith;
+
+constexpr std::array<std::byte, 16> kVmGenerationId = {std::byte{0xab}, std::byte{0xcd}};
+
+void say_running(const CloneRequest& request, CloneEvents& events) {
+  events.loaded(kVmGenerationId, 0x1234 + request.index, request.requested_us + 100);
+  events.running(request.requested_us + 150);
+  events.first_exit(request.requested_us + 200);
+}
+
+void say_safe(const CloneRequest& request, CloneEvents& events) {
+  say_running(request, events);
+  events.safe("safe", {{"kernel_rng", "ok", 12, ""}, {"hostname", "skipped", 0, "not set"}},
+              request.requested_us + 1150);
+}
+
+void wait_for_stop(const CloneRequest& request) {
+  pollfd fd{.fd = request.stop_fd, .events = POLLIN, .revents = 0};
+  while (::poll(&fd, 1, -1) < 0) {
+  }
+}
+
+[[noreturn]] void hang() {
+  for (;;) ::pause();
+}
+
+// One clone waits for another: a pipe whose ends both have.
+class Gate {
+ public:
+  Gate() {
+    if (::pipe(ends_) != 0) std::abort();
+  }
+  void open() const {
+    if (::write(ends_[1], "x", 1) != 1) std::abort();
+  }
+  void pass() const {
+    char c;
+    if (::read(ends_[0], &c, 1) != 1) std::abort();
+  }
+  int reader() const { return ends_[0]; }
+  int writer() const { return ends_[1]; }
+
+ private:
+  int ends_[2];
+};
+
+class Restore : public SupervisorTest {
+ protected:
+  void SetUp() override { write_snapshot(); }
+  void TearDown() override {
+    // Whatever happened, the supervisor has reaped all that it started.
+    EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
+    EXPECT_EQ(errno, ECHILD);
+  }
+  RestoreOptions options(std::uint32_t count) {
+    return {.snapshot = dir(), .count = count, .run_dir = run_dir(), .wait = Wait::safe};
+  }
+  int restore(const RestoreOptions& options, const RunClone& run_clone) {
+    return restore_command(options, run_clone, out_.file(), err_.file());
+  }
+  std::string clone_json(int index) {
+    const auto bytes = snapshot::read_file(run_dir() / std::to_string(index) / "clone.json");
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+};
+
+TEST_F(Restore, PrintsALineForEachCloneInOrderOfTheirNumbers) {
+  const std::array<Gate, 4> gates;  // the last clone is safe first
+  gates[3].open();
+  const int code = restore(options(3), [&](const CloneRequest& request, CloneEvents& events) {
+    gates[request.index].pass();
+    say_safe(request, events);
+    gates[request.index - 1].open();
+    return std::string("powered off");
+  });
+  EXPECT_EQ(code, 0) << err_.text();
+  EXPECT_THAT(out_.lines(), ElementsAre(StartsWith("clone 1: "), StartsWith("clone 2: "),
+                                        StartsWith("clone 3: ")));
+  EXPECT_EQ(err_.text(), "");
+}
+
+TEST_F(Restore, JsonHasTheMembersThatTheManualNames) {
+  auto json = options(1);
+  json.json = true;
+  const int code = restore(json, [&](const CloneRequest& request, CloneEvents& events) {
+    say_safe(request, events);
+    ::kill(::getppid(), SIGTERM);
+    wait_for_stop(request);
+    return std::string("stopped");
+  });
+  EXPECT_EQ(code, 0) << err_.text();
+  ASSERT_THAT(out_.lines(), SizeIs(1));
+  EXPECT_EQ(out_.lines()[0],
+            R"({"clone":1,"vm_generation_id":"abcd0000000000000000000000000000",)"
+            R"("generation":"0000000000001235","restore_us":100,"first_exit_us":200,)"
+            R"("safe_us":1000,"repairs":[{"name":"kernel_rng","result":"ok","us":12,"detail":""},)"
+            R"({"name":"hostname","result":"skipped","us":0,"detail":"not set"}],)"
+            R"("state":"safe","reason":null})");
+}
+
+TEST_F(Restore, GivesEachCloneItsFolderItsMemoryAndItsMetadata) {
+  auto with_metadata = options(2);
+  with_metadata.metadata = temporary_.path() / "metadata";
+  snapshot::write_file(*with_metadata.metadata, snapshot::bytes_of("role=worker"));
+  const auto image = guest_.image();
+  const int code = restore(
+      with_metadata, [&](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
+        auto memory = Mapping::map("memory", image.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE,
+                                   request.memory_fd);
+        if (!memory || !std::ranges::equal(memory->bytes(), image)) return fail("wrong memory");
+        memory->data()[0] ^= std::byte{1};  // its own copy: the sibling must not see it
+        if (!std::ranges::equal(request.metadata, snapshot::bytes_of("role=worker")))
+          return fail("wrong metadata");
+        if (request.snapshot->count(snapshot::Tag::vcpu) != 2) return fail("wrong state");
+        if (request.folder != run_dir() / std::to_string(request.index)) return fail("folder");
+        if (request.serial_log != request.folder / "serial.log") return fail("serial log");
+        rlimit core = {};
+        if (::getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0) return fail("core dumps");
+        std::fputs("a word for the log\n", stderr);
+        say_safe(request, events);
+        return std::string("powered off");
+      });
+  EXPECT_EQ(code, 0) << err_.text();
+  const auto log = snapshot::read_file(run_dir() / "2" / "clone.log");
+  EXPECT_EQ(log, snapshot::bytes_of("a word for the log\n"));
+  const auto status = boost::json::parse(clone_json(2)).as_object();
+  EXPECT_EQ(status.at("state"), "ended");
+  EXPECT_EQ(status.at("reason"), "powered off");
+  EXPECT_EQ(status.at("safe_us"), 1000);
+}
+
+TEST_F(Restore, ReportsACloneThatCrashesAndKeepsTheOthers) {
+  const Gate crashed;
+  const int code = restore(options(3), [&](const CloneRequest& request, CloneEvents& events) {
+    if (request.index == 2) {
+      crashed.open();
+      std::abort();
+    }
+    crashed.pass();
+    crashed.open();
+    say_safe(request, events);
+    return std::string("powered off");
+  });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.lines(), ElementsAre("clonevm: clone 2: killed by signal 6 (Aborted)"));
+  ASSERT_THAT(out_.lines(), SizeIs(3));
+  EXPECT_THAT(out_.lines()[1], HasSubstr("clone 2: failed vm_generation_id=null"));
+  EXPECT_THAT(out_.lines()[2], HasSubstr("safe_us=1000"));
+}
+
+TEST_F(Restore, ReportsWhyACloneFailed) {
+  const int code =
+      restore(options(3), [](const CloneRequest& request, CloneEvents&) -> Result<std::string> {
+        if (request.index == 1) return fail("KVM_CREATE_VM: No space left on device");
+        if (request.index == 2) throw std::runtime_error("thrown");
+        ::_exit(3);
+      });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.lines(),
+              testing::UnorderedElementsAre(
+                  "clonevm: clone 1: KVM_CREATE_VM: No space left on device",
+                  "clonevm: clone 2: exception: thrown", "clonevm: clone 3: exited with status 3"));
+}
+
+TEST_F(Restore, ReportsACloneThatCrashesAfterItWasSafe) {
+  const int code = restore(
+      options(1), [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
+        say_safe(request, events);
+        events.ended(true, "powered off");
+        ::raise(SIGSEGV);
+        hang();
+      });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.text(), HasSubstr("clone 1: killed by signal 11"));
+}
+
+TEST_F(Restore, StopsAllWhenOneIsNotSafeInTime) {
+  auto impatient = options(3);
+  impatient.timeout = 100ms;
+  const int code = restore(impatient, [](const CloneRequest& request, CloneEvents& events) {
+    if (request.index == 2)
+      say_safe(request, events);
+    else
+      say_running(request, events);
+    wait_for_stop(request);
+    return std::string("stopped");
+  });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.lines(),
+              ElementsAre("clonevm: not safe within 100 ms: clone 1, 3; all are stopped"));
+  ASSERT_THAT(out_.lines(), SizeIs(3));
+  EXPECT_THAT(out_.lines()[0], HasSubstr("first_exit_us=200 safe_us=null"));
+  EXPECT_THAT(out_.lines()[1], HasSubstr("safe_us=1000"));
+}
+
+TEST_F(Restore, KillsACloneThatDoesNotStop) {
+  auto impatient = options(2);
+  impatient.timeout = 50ms;
+  impatient.stop_grace = 50ms;
+  const int code = restore(
+      impatient, [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
+        say_running(request, events);
+        if (request.index == 2) hang();
+        wait_for_stop(request);
+        return std::string("stopped");
+      });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.lines(),
+              ElementsAre("clonevm: not safe within 50 ms: clone 1, 2; all are stopped",
+                          "clonevm: clone 2: did not stop, and was killed"));
+}
+
+TEST_F(Restore, EndsWithZeroWhenStoppedAfterAllWereSafe) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    std::filesystem::remove_all(run_dir());
+    const Gate first_safe;
+    const int code = restore(options(2), [&](const CloneRequest& request, CloneEvents& events) {
+      if (request.index == 2) {
+        first_safe.pass();
+        say_safe(request, events);
+        ::kill(::getppid(), signal);
+      } else {
+        say_safe(request, events);
+        first_safe.open();
+      }
+      wait_for_stop(request);
+      return std::string("stopped");
+    });
+    EXPECT_EQ(code, 0) << err_.text();
+    EXPECT_THAT(boost::json::parse(clone_json(1)).at("reason").as_string(), "stopped");
+  }
+}
+
+TEST_F(Restore, EndsWithOneWhenStoppedBeforeAllWereSafe) {
+  const int code = restore(options(2), [](const CloneRequest& request, CloneEvents& events) {
+    say_running(request, events);
+    if (request.index == 2) ::kill(::getppid(), SIGINT);
+    wait_for_stop(request);
+    return std::string("stopped");
+  });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.text(), HasSubstr("stopped by signal 2 before all were safe"));
+}
+
+TEST_F(Restore, KillsAtOnceOnASecondSignal) {
+  auto patient = options(1);
+  patient.stop_grace = 1h;
+  const int code =
+      restore(patient, [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
+        say_safe(request, events);
+        ::kill(::getppid(), SIGTERM);
+        wait_for_stop(request);  // the first has been seen
+        ::kill(::getppid(), SIGINT);
+        hang();
+      });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.text(), HasSubstr("did not stop, and was killed"));
+}
+
+TEST_F(Restore, LeavesTheTerminalsInterruptToTheParent) {
+  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
+    ::raise(SIGINT);
+    ::raise(SIGPIPE);
+    say_safe(request, events);
+    return std::string("powered off");
+  });
+  EXPECT_EQ(code, 0) << err_.text();
+}
+
+TEST_F(Restore, LeavesNoCloneWhenItIsKilled) {
+  const Gate alive;  // each clone holds its writer
+  const pid_t supervisor = ::fork();
+  if (supervisor == 0) {
+    ::close(alive.reader());
+    restore(options(3), [&](const CloneRequest&, CloneEvents&) -> Result<std::string> {
+      alive.open();
+      hang();
+    });
+    ::_exit(0);
+  }
+  ::close(alive.writer());
+  for (int i = 0; i < 3; ++i) alive.pass();
+  ::kill(supervisor, SIGKILL);
+  ASSERT_EQ(::waitpid(supervisor, nullptr, 0), supervisor);
+  char c;
+  // The end of the file comes when the last clone is gone.
+  EXPECT_EQ(::read(alive.reader(), &c, 1), 0);
+  ::close(alive.reader());
+}
+
+TEST_F(Restore, DoesNotCallADegradedCloneSafe) {
+  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
+    say_running(request, events);
+    events.safe("degraded",
+                {{"machine_id", "ok", 5, ""}, {"kernel_rng", "failed", 7, "RNDRESEEDCRNG: EPERM"}});
+    return std::string("powered off");
+  });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.text(),
+              HasSubstr("clone 1: degraded: kernel_rng failed (RNDRESEEDCRNG: EPERM)"));
+  EXPECT_THAT(out_.text(), HasSubstr("safe_us=null repairs=machine_id:ok:5,kernel_rng:failed:7"));
+}
+
+TEST_F(Restore, ReportsACloneThatEndsBeforeItIsSafe) {
+  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
+    say_running(request, events);
+    return std::string("powered off");
+  });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.text(), HasSubstr("clone 1: ended before it was safe: powered off"));
+}
+
+TEST_F(Restore, EndsACloneWhoseLinesMakeNoSense) {
+  const int code =
+      restore(options(1), [](const CloneRequest&, CloneEvents& events) -> Result<std::string> {
+        events.safe("perfect", {});
+        hang();
+      });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.text(),
+              HasSubstr("its process sent what can't be understood: event safe: state perfect"));
+}
+
+TEST_F(Restore, KeepsAGuestsWordsFromTheTerminal) {
+  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
+    say_running(request, events);
+    events.safe("safe", {{"\x1b[2J\xff", "ok", 1, "two\nlines"}});
+    return std::string("off\x07");
+  });
+  EXPECT_EQ(code, 0) << err_.text();
+  ASSERT_THAT(out_.lines(), SizeIs(1));
+  EXPECT_THAT(out_.text(), HasSubstr("repairs=?[2J?:ok:1"));
+}
+
+TEST_F(Restore, TakesLinesThatArriveInPieces) {
+  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
+    say_running(request, events);
+    std::vector<Repair> repairs(200, {"a_repair", "ok", 1, std::string(1000, 'd')});
+    events.safe("safe", repairs);
+    return std::string("powered off");
+  });
+  EXPECT_EQ(code, 0) << err_.text();
+}
+
+TEST_F(Restore, WaitsForTheAgentOnlyIfThereWasOne) {
+  const auto run = [](const CloneRequest& request, CloneEvents& events) {
+    say_running(request, events);
+    return std::string("powered off");
+  };
+  auto automatic = options(1);
+  automatic.wait = Wait::automatic;
+  EXPECT_EQ(restore(automatic, run), 1);
+  EXPECT_THAT(err_.text(), HasSubstr("ended before it was safe"));
+  std::filesystem::remove_all(dir());
+  std::filesystem::remove_all(run_dir());
+  write_snapshot(false);
+  EXPECT_EQ(restore(automatic, run), 0) << err_.text();
+  EXPECT_THAT(out_.lines().back(), HasSubstr("first_exit_us=200 safe_us=null repairs=none"));
+}
+
+TEST_F(Restore, PrintsACloneThatRunsWithoutLeavingTheGuest) {
+  auto running = options(1);
+  running.wait = Wait::running;
+  running.timeout = 10s;
+  const int code = restore(running, [](const CloneRequest& request, CloneEvents& events) {
+    events.loaded(kVmGenerationId, 7);
+    events.running();
+    // As long as the supervisor waits for a first exit, and then stop: there is none.
+    pollfd fd{.fd = request.stop_fd, .events = POLLIN, .revents = 0};
+    (void)::poll(&fd, 1, 300);
+    return std::string("powered off");
+  });
+  EXPECT_EQ(code, 0) << err_.text();
+  EXPECT_THAT(out_.text(), HasSubstr("first_exit_us=null safe_us=null"));
+}
+
+TEST_F(Restore, MovesASnapshotOnce) {
+  auto move = options(1);
+  move.move = true;
+  const auto run = [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
+    if (!request.move) return fail("no move");
+    say_safe(request, events);
+    return std::string("powered off");
+  };
+  EXPECT_EQ(restore(move, run), 0) << err_.text();
+  move.run_dir = temporary_.path() / "second";
+  EXPECT_EQ(restore(move, run), 1);
+  EXPECT_THAT(err_.text(), HasSubstr("was used up by a move"));
+  EXPECT_FALSE(std::filesystem::exists(*move.run_dir));
+}
+
+TEST_F(Restore, RefusesWhatItCannotDoBeforeAnyCloneStarts) {
+  const auto never = [](const CloneRequest&, CloneEvents&) -> Result<std::string> {
+    return fail("a clone was started");
+  };
+  const auto refused = [&](const RestoreOptions& what, std::string_view says) {
+    EXPECT_EQ(restore(what, never), 1);
+    ASSERT_FALSE(err_.lines().empty());
+    EXPECT_THAT(err_.lines().back(), HasSubstr(says));
+    EXPECT_THAT(err_.lines().back(), StartsWith("clonevm: restore: "));
+  };
+  auto bad = options(0);
+  refused(bad, "--count 0");
+  bad = options(2);
+  bad.move = true;
+  refused(bad, "--count can only be 1");
+  bad = options(1);
+  bad.metadata = temporary_.path() / "none";
+  refused(bad, "none: No such file");
+  bad.metadata = temporary_.path() / "large";
+  snapshot::write_file(*bad.metadata, std::vector<std::byte>(3073));
+  refused(bad, "large: more than 3072 bytes of metadata");
+  bad = options(1);
+  bad.run_dir = temporary_.path() / std::string(100, 'x');
+  refused(bad, "too long for the Unix sockets in it");
+  bad.run_dir = temporary_.path();
+  refused(bad, "exists and is no empty directory");
+  bad = options(1);
+  bad.snapshot = temporary_.path() / "nowhere";
+  refused(bad, "nowhere: No such file or directory");
+  EXPECT_FALSE(std::filesystem::exists(run_dir()));
+}
+
+TEST_F(Restore, LeavesNothingOfADamagedSnapshot) {
+  std::filesystem::resize_file(dir() / snapshot::kMemoryFile, 4096);
+  auto move = options(1);
+  move.move = true;
+  const int code = restore(move, [](const CloneRequest&, CloneEvents&) -> Result<std::string> {
+    return fail("a clone was started");
+  });
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.lines(), ElementsAre(HasSubstr("memory.img: 4096 bytes, the state file says")));
+  EXPECT_FALSE(std::filesystem::exists(run_dir()));
+  EXPECT_TRUE(std::filesystem::exists(dir() / snapshot::kStateFile));  // not used up
+}
+
+}  // namespace
+}  // namespace clonesafe::supervisor

@@ -1,0 +1,144 @@
+// What `clonevm inspect` and `clonevm verify` print.
+#include <sys/stat.h>
+
+#include <boost/json.hpp>
+
+#include "vmm_device/snapshot/snapshot.h"
+#include "vmm_device/supervisor/supervisor.h"
+#include "vmm_device/supervisor/terminal.h"
+#include "vmm_device/supervisor/text.h"
+
+namespace clonesafe::supervisor {
+
+namespace json = boost::json;
+
+namespace {
+
+using snapshot::Digest;
+using snapshot::Header;
+using snapshot::Snapshot;
+
+bool is_zero(const Digest& digest) {
+  return digest == Digest{};
+}
+
+// Bytes of memory.img that take room on the disk, nothing if it isn't there.
+std::optional<std::uint64_t> memory_on_disk(const Snapshot& snapshot) {
+  struct stat status = {};
+  if (::stat((snapshot.directory() / snapshot::kMemoryFile).c_str(), &status) != 0)
+    return std::nullopt;
+  return static_cast<std::uint64_t>(status.st_blocks) * 512;
+}
+
+std::string name_of(std::uint32_t tag) {
+  const auto info = snapshot::tag_info(tag);
+  return info ? std::string(info->name) : "tag " + std::to_string(tag);
+}
+
+std::string as_json(const Snapshot& snapshot) {
+  const Header& header = snapshot.header();
+  json::array regions;
+  for (const auto& region : snapshot.memory_map())
+    regions.push_back(json::object{
+        {"start", hex(region.start.value())}, {"size", region.size}, {"offset", region.offset}});
+  json::array sections;
+  for (const auto& section : snapshot.sections())
+    sections.push_back(json::object{{"tag", section.tag},
+                                    {"name", name_of(section.tag)},
+                                    {"version", section.version},
+                                    {"critical", section.critical},
+                                    {"bytes", section.bytes.size()}});
+  const auto on_disk = memory_on_disk(snapshot);
+  return json::serialize(json::object{
+      {"snapshot", snapshot.directory().string()},
+      {"format", std::to_string(header.format_major) + "." + std::to_string(header.format_minor)},
+      {"id", hex(header.id)},
+      {"digest", hex(header.digest)},
+      {"parent", is_zero(header.parent) ? json::value(nullptr) : json::value(hex(header.parent))},
+      {"created", utc_time(header.created_ns)},
+      {"architecture", "x86-64"},
+      {"memory_bytes", header.memory_size},
+      {"memory_on_disk_bytes", on_disk ? json::value(*on_disk) : json::value(nullptr)},
+      {"agent_connected", snapshot.agent_connected()},
+      {"vcpus", snapshot.count(snapshot::Tag::vcpu)},
+      {"regions", std::move(regions)},
+      {"sections", std::move(sections)}});
+}
+
+void row(Terminal& terminal, std::string name, const std::string& value) {
+  name.resize(14, ' ');
+  terminal.result(name + value);
+}
+
+void print_table(const Snapshot& snapshot, Terminal& terminal) {
+  const Header& header = snapshot.header();
+  const auto on_disk = memory_on_disk(snapshot);
+  row(terminal, "snapshot", snapshot.directory().string());
+  row(terminal, "format",
+      std::to_string(header.format_major) + "." + std::to_string(header.format_minor));
+  row(terminal, "id", hex(header.id));
+  row(terminal, "digest", hex(header.digest));
+  row(terminal, "parent", is_zero(header.parent) ? "none" : hex(header.parent));
+  row(terminal, "created", utc_time(header.created_ns));
+  row(terminal, "architecture", "x86-64");
+  row(terminal, "memory",
+      human_size(header.memory_size) + ", " +
+          (on_disk ? human_size(*on_disk) + " on disk" : "memory.img is missing"));
+  row(terminal, "vcpus", std::to_string(snapshot.count(snapshot::Tag::vcpu)));
+  row(terminal, "agent", snapshot.agent_connected() ? "was connected" : "none");
+  for (const auto& region : snapshot.memory_map())
+    row(terminal, "region", "0x" + hex(region.start.value()) + "  " + human_size(region.size));
+  for (const auto& section : snapshot.sections()) {
+    std::string name = name_of(section.tag);
+    name.resize(24, ' ');
+    row(terminal, "section",
+        name + "version " + std::to_string(section.version) + ", " +
+            std::to_string(section.bytes.size()) + " bytes" +
+            (section.critical ? "" : ", not critical"));
+  }
+}
+
+}  // namespace
+
+int inspect_command(const std::filesystem::path& directory, bool as_json_line, std::FILE* out,
+                    std::FILE* err) {
+  Terminal terminal(out, err);
+  const auto snapshot = snapshot::open(directory);
+  if (!snapshot) {
+    terminal.error("inspect: " + snapshot.error().message());
+    return 1;
+  }
+  if (as_json_line)
+    terminal.result(as_json(*snapshot));
+  else
+    print_table(*snapshot, terminal);
+  return 0;
+}
+
+int verify_command(const std::filesystem::path& directory, bool as_json_line, std::FILE* out,
+                   std::FILE* err) {
+  Terminal terminal(out, err);
+  const auto snapshot = snapshot::verify(directory, [&](std::uint64_t done, std::uint64_t total) {
+    terminal.progress("verifying memory", done, total);
+  });
+  if (!snapshot) {
+    if (as_json_line)
+      terminal.result(json::serialize(json::object{
+          {"snapshot", directory.string()}, {"ok", false}, {"error", snapshot.error().message()}}));
+    terminal.error("verify: " + snapshot.error().message());
+    return 1;
+  }
+  const Header& header = snapshot->header();
+  if (as_json_line)
+    terminal.result(json::serialize(json::object{{"snapshot", directory.string()},
+                                                 {"ok", true},
+                                                 {"id", hex(header.id)},
+                                                 {"digest", hex(header.digest)},
+                                                 {"memory_bytes", header.memory_size}}));
+  else
+    terminal.result(directory.string() + ": as it was written (" + human_size(header.memory_size) +
+                    " of memory, digest " + hex(header.digest) + ")");
+  return 0;
+}
+
+}  // namespace clonesafe::supervisor

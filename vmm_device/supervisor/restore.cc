@@ -1,0 +1,146 @@
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
+#include "clonesafe/abi/restore_page.h"
+#include "libclonesafe/base/unique_fd.h"
+#include "vmm_device/snapshot/snapshot.h"
+#include "vmm_device/supervisor/clone_set.h"
+#include "vmm_device/supervisor/run_dir.h"
+#include "vmm_device/supervisor/supervisor.h"
+#include "vmm_device/supervisor/terminal.h"
+
+namespace clonesafe::supervisor {
+
+namespace {
+
+constexpr std::uint32_t kMaxClones = 10'000;
+
+// While it lives, what asks the command to stop is read from a file descriptor instead of ending
+// the process, from before the first fork: no clone can be missed.
+class StopSignals {
+ public:
+  static Result<StopSignals> take() {
+    sigset_t stop;
+    ::sigemptyset(&stop);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&stop, signal);
+    StopSignals signals;
+    if (::sigprocmask(SIG_BLOCK, &stop, &signals.before_) != 0) return fail_errno("sigprocmask");
+    signals.taken_ = true;
+    signals.fd_ = UniqueFd(::signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals.fd_) return fail_errno("signalfd");
+    return signals;
+  }
+  StopSignals(StopSignals&& other) noexcept
+      : fd_(std::move(other.fd_)),
+        before_(other.before_),
+        taken_(std::exchange(other.taken_, false)) {}
+  StopSignals& operator=(StopSignals&&) = delete;
+  ~StopSignals() {
+    if (taken_) ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+  int fd() const { return fd_.get(); }
+
+ private:
+  StopSignals() = default;
+  UniqueFd fd_;
+  sigset_t before_ = {};
+  bool taken_ = false;
+};
+
+Result<std::vector<std::byte>> read_metadata(const std::filesystem::path& file) {
+  const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return fail_errno(file.string());
+  std::vector<std::byte> bytes(CLONESAFE_RESTORE_METADATA_MAX + 1);
+  std::size_t size = 0;
+  while (size < bytes.size()) {
+    const ssize_t got = ::read(fd.get(), bytes.data() + size, bytes.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(file.string() + ": read");
+    if (got == 0) break;
+    size += static_cast<std::size_t>(got);
+  }
+  if (size > CLONESAFE_RESTORE_METADATA_MAX)
+    return fail(file.string() + ": more than " + std::to_string(CLONESAFE_RESTORE_METADATA_MAX) +
+                " bytes of metadata");
+  bytes.resize(size);
+  return bytes;
+}
+
+Status check(const RestoreOptions& options) {
+  if (options.count == 0 || options.count > kMaxClones)
+    return fail("--count " + std::to_string(options.count) + ": must be 1 to " +
+                std::to_string(kMaxClones));
+  if (options.move && options.count != 1)
+    return fail("--move uses the snapshot up, so --count can only be 1");
+  return {};
+}
+
+// A clone costs two file descriptors here.
+void allow_many_files() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // where it is too low, a fork's error says so
+}
+
+Result<int> restore(const RestoreOptions& options, const RunClone& run_clone, Terminal& terminal) {
+  if (auto status = check(options); !status) return fail(std::move(status).error());
+  std::vector<std::byte> metadata;
+  if (options.metadata) {
+    auto bytes = read_metadata(*options.metadata);
+    if (!bytes) return fail(std::move(bytes).error());
+    metadata = std::move(*bytes);
+  }
+  allow_many_files();
+  auto signals = StopSignals::take();
+  if (!signals) return fail(std::move(signals).error());
+
+  // Once for all clones, and before anything is made that a damaged snapshot would leave behind.
+  auto snapshot = snapshot::open(options.snapshot);
+  if (!snapshot) return fail(std::move(snapshot).error());
+  auto memory = snapshot->import_memory([&](std::uint64_t done, std::uint64_t total) {
+    terminal.progress("checking and importing memory", done, total);
+  });
+  if (!memory) return fail(std::move(memory).error());
+  auto run_dir = RunDir::create(options.run_dir, options.count);
+  if (!run_dir) return fail(std::move(run_dir).error());
+  if (!options.run_dir) terminal.note("clones are in " + run_dir->path().string());
+  // The last step that can fail without a clone: after it the snapshot is gone, for others too.
+  if (options.move) {
+    if (auto status = snapshot->consume(); !status) {
+      run_dir->remove();
+      return fail(std::move(status).error());
+    }
+  }
+
+  Wait wait = options.wait;
+  if (wait == Wait::automatic) wait = snapshot->agent_connected() ? Wait::safe : Wait::running;
+  CloneSet clones(options, wait, *run_dir, terminal);
+  for (std::uint32_t i = 0; i < options.count; ++i) {
+    const CloneRequest request{.snapshot = &*snapshot,
+                               .memory_fd = memory->get(),
+                               .move = options.move,
+                               .hold_network = options.hold_network,
+                               .metadata = metadata};
+    if (auto status = clones.start(request, run_clone); !status)
+      return fail(std::move(status).error());
+  }
+  return clones.watch(signals->fd());
+}
+
+}  // namespace
+
+int restore_command(const RestoreOptions& options, const RunClone& run_clone, std::FILE* out,
+                    std::FILE* err) {
+  // A buffer that is not empty would be in every clone too.
+  std::fflush(nullptr);
+  Terminal terminal(out, err);
+  auto code = restore(options, run_clone, terminal);
+  if (code) return *code;
+  terminal.error("restore: " + code.error().message());
+  return 1;
+}
+
+}  // namespace clonesafe::supervisor
