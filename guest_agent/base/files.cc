@@ -57,8 +57,8 @@ Status replace_file(const std::string& path, std::string_view contents, mode_t m
   if (fd) {
     const Status written = write_all(fd.get(), unfinished, contents);
     // The umask has taken bits away from open's mode.
-    const bool done = written && ::fchmod(fd.get(), mode) == 0 && ::fsync(fd.get()) == 0 &&
-                      ::rename(unfinished.c_str(), path.c_str()) == 0;
+    const bool done =
+        written && ::fchmod(fd.get(), mode) == 0 && ::rename(unfinished.c_str(), path.c_str()) == 0;
     if (done) return {};
     ::unlink(unfinished.c_str());
     if (!written) return written;

@@ -68,6 +68,7 @@ std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool
       {"sources", std::move(sources)},
       {"polls", polls},
       {"prepared", status.prepared},
+      {"retrying", status.retrying},
       {"page", json::object({{"path", facts.page_path},
                              {"pinned", status.pinned},
                              {"pin_note", status.pin_weakness},

@@ -125,8 +125,20 @@ void Agent::repair_until_settled(Restore restore, std::string_view woken_by) {
   woken_by_ = woken_by;
   repair_us_ = microseconds_since(start);
   ++restores_;
+  log_results();
+  report_safe();
+  // A page that is only locked may have moved.
+  if (welcomed_) register_page();
+  retries_ = 0;
+  retrying_ = false;
+  ++retry_serial_;
+  if (state_ != CLONESAFE_STATE_SAFE) retry_later();
+  if (changed_) changed_();
+}
+
+void Agent::log_results() const {
   log_info(fmt::format("{} {} ({}, woken by {}): {} in {} us", name_of(kind_),
-                       hex(current_.restore_id), current_.decided_by, woken_by,
+                       hex(current_.restore_id), current_.decided_by, woken_by_,
                        state_ == CLONESAFE_STATE_SAFE ? "safe" : "degraded", repair_us_));
   for (const RepairResult& result : results_) {
     const std::string line =
@@ -134,9 +146,40 @@ void Agent::repair_until_settled(Restore restore, std::string_view woken_by) {
                     result.detail.empty() ? "" : ": ", result.detail);
     result.outcome == Outcome::kFailed ? log_warning(line) : log_debug(line);
   }
+}
+
+// Some failures pass: a generator that wasn't seeded yet at boot, a file system that was read-only.
+void Agent::retry_later() {
+  constexpr int kMostRetries = 12;
+  constexpr std::chrono::milliseconds kFirst{100};
+  retrying_ = retries_ < kMostRetries;
+  if (!retrying_) return;
+  const std::uint64_t serial = retry_serial_;
+  parts_.timers.after(kFirst * (1 << retries_++), [this, serial] { retry(serial); });
+}
+
+void Agent::retry(std::uint64_t serial) {
+  check("retry");
+  if (serial != retry_serial_) return;
+  std::vector<RepairResult> results = results_;
+  parts_.repairs.run_failed({.restore = current_, .kind = kind_, .diversifier = diversifier_},
+                            results);
+  const auto failed = [](const std::vector<RepairResult>& list, std::string_view name) {
+    return std::any_of(list.begin(), list.end(), [name](const RepairResult& r) {
+      return r.outcome == Outcome::kFailed && (name.empty() || r.name == name);
+    });
+  };
+  if (failed(results_, "kernel_rng") && !failed(results, "kernel_rng")) {
+    kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
+  }
+  results_ = std::move(results);
+  const auto state = failed(results_, {}) ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
+  if (!publish(current_, state)) return check("retry");
+  if (state != CLONESAFE_STATE_SAFE) return retry_later();
+  state_ = state;
+  retrying_ = false;
+  log_results();
   report_safe();
-  // A page that is only locked may have moved.
-  if (welcomed_) register_page();
   if (changed_) changed_();
 }
 
@@ -286,6 +329,7 @@ AgentStatus Agent::status() const {
           .host_welcomed = welcomed_,
           .host = host_name_,
           .prepared = preparation_.has_value(),
+          .retrying = retrying_,
           .restores = restores_,
           .woken_by = woken_by_,
           .repair_us = repair_us_,

@@ -48,6 +48,7 @@ struct AgentStatus {
   bool host_welcomed = false;
   std::string host;
   bool prepared = false;
+  bool retrying = false;       // failed repairs will be tried again
   std::uint64_t restores = 0;  // since this agent started; the first look is not one
   std::string woken_by;
   std::uint64_t repair_us = 0;  // from the wake to the published outcome
@@ -99,6 +100,9 @@ class Agent {
   bool repair(const Restore& restore);
   bool publish(const Restore& restore, clonesafe_generation_state state);
   void publish_tier();
+  void retry_later();
+  void retry(std::uint64_t serial);
+  void log_results() const;
   RestoreKind kind_of(const Restore& restore) const;
   void report_safe();
   void register_page();
@@ -125,6 +129,10 @@ class Agent {
   std::string woken_by_;
   std::uint64_t repair_us_ = 0;
   std::uint64_t restores_ = 0;
+  // Of the failed repairs of current_. The serial makes an older restore's timer harmless.
+  int retries_ = 0;
+  bool retrying_ = false;
+  std::uint64_t retry_serial_ = 0;
 
   bool welcomed_ = false;
   std::string host_name_;

@@ -60,6 +60,8 @@ class RepairTable {
   void add(std::unique_ptr<Repair> repair) { repairs_.push_back(std::move(repair)); }
   // Runs the repairs of one stage and appends what came of each.
   void run(Stage stage, const RepairEvent& event, std::vector<RepairResult>& results);
+  // Runs those again that failed according to `results`, and replaces what came of them.
+  void run_failed(const RepairEvent& event, std::vector<RepairResult>& results);
 
  private:
   std::vector<std::unique_ptr<Repair>> repairs_;

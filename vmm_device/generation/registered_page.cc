@@ -85,8 +85,12 @@ Status write_registered_page(const GuestMemory& memory, const PageRegistration& 
   page->store(slot + offsetof(clonesafe_generation_slot, state),
               std::uint32_t{CLONESAFE_STATE_REPAIRING});
   page->store(slot + offsetof(clonesafe_generation_slot, tier), std::uint32_t{CLONESAFE_TIER_WORD});
-  page->store(kControl, CLONESAFE_GENERATION_NEXT(control, CLONESAFE_GENERATION_VMM_SLOT),
-              std::memory_order_release);
+  std::uint64_t next = CLONESAFE_GENERATION_NEXT(control, CLONESAFE_GENERATION_VMM_SLOT);
+  // Count 0 means "nothing published" to readers. Only a forged control word gets here.
+  if (next == CLONESAFE_GENERATION_VMM_SLOT) {
+    next = CLONESAFE_GENERATION_NEXT(0u, CLONESAFE_GENERATION_VMM_SLOT);
+  }
+  page->store(kControl, next, std::memory_order_release);
   return {};
 }
 

@@ -62,6 +62,9 @@ struct MachineForTesting {
     std::memcpy(&page, ram.data() + 0x1000, sizeof page);
     return page;
   }
+  clonesafe_generation_page& live_guest_page() {
+    return *reinterpret_cast<clonesafe_generation_page*>(ram.data() + 0x1000);
+  }
   void put_guest_page(const clonesafe_generation_page& page) {
     std::memcpy(ram.data() + 0x1000, &page, sizeof page);
   }

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
-
+#include "libclonesafe/page/generation_page_view.h"
+#include "libclonesafe/page/generation_page_writer.h"
 #include "tests/unit/generation/machine_for_testing.h"
 
 namespace clonesafe {
@@ -117,18 +117,31 @@ TEST_F(RegisteredPage, ResumedSourceKeepsItsGenerationThereToo) {
 
 TEST_F(RegisteredPage, AgentInterruptedWhilePublishingFindsItsCommitRefused) {
   ASSERT_TRUE(register_it());
-  // The agent has read the control word and filled its slot with "safe"; then the snapshot.
-  std::uint64_t& control = *reinterpret_cast<std::uint64_t*>(machine_.ram.data() + 0x1010);
-  std::uint64_t seen = control;
-  auto page = machine_.guest_page();
-  page.slots[1] = page.slots[0];
-  machine_.put_guest_page(page);
-
+  auto& page = machine_.live_guest_page();
+  // The agent has filled its slot with "safe"; then the snapshot.
+  const std::uint64_t base = page.control;
+  const std::uint64_t next = fill_generation_slot(page, base, page.slots[0]);
   ASSERT_TRUE(clone());
-  const std::uint64_t next = CLONESAFE_GENERATION_NEXT(seen, 1);
-  EXPECT_FALSE(std::atomic_ref(control).compare_exchange_strong(seen, next));
-  EXPECT_EQ(machine_.guest_page().control, 6u << 2 | 2);
-  EXPECT_EQ(machine_.guest_page().slots[2].state, CLONESAFE_STATE_REPAIRING);
+  EXPECT_FALSE(publish_generation(page, base, next));
+  GenerationSnapshot seen;
+  ASSERT_EQ(read_generation_page(page, seen), PageCondition::kUsable);
+  EXPECT_EQ(seen.control, 6u << 2 | 2);
+  EXPECT_EQ(seen.slot.state, CLONESAFE_STATE_REPAIRING);
+  // It reads again, and then it may.
+  const std::uint64_t after = fill_generation_slot(page, seen.control, seen.slot);
+  EXPECT_TRUE(publish_generation(page, seen.control, after));
+}
+
+TEST_F(RegisteredPage, ReaderCaughtInTheMiddleOfACopyReadsTheNewSlot) {
+  ASSERT_TRUE(register_it());
+  ASSERT_TRUE(clone());  // slot 2 is in force, and is the next to be written
+  GenerationSnapshot seen;
+  int copies = 0;
+  ASSERT_EQ(read_generation_page(machine_.live_guest_page(), seen,
+                                 [&] { EXPECT_TRUE(copies++ > 0 || clone()); }),
+            PageCondition::kUsable);
+  EXPECT_EQ(copies, 2);
+  EXPECT_EQ(seen.slot.generation, machine_.devices.generation());
 }
 
 TEST_F(RegisteredPage, RefusesWhatIsNoGenerationPage) {
@@ -177,7 +190,7 @@ TEST_F(RegisteredPage, ControlWordThatNamesNoSlotIsOverwritten) {
   page.control = ~std::uint64_t{0};
   machine_.put_guest_page(page);
   ASSERT_TRUE(clone());
-  EXPECT_EQ(machine_.guest_page().control, 2u);
+  EXPECT_EQ(machine_.guest_page().control, 1u << 2 | 2);  // count 0 would say "unpublished"
   EXPECT_EQ(machine_.guest_page().slots[2].kernel_rng_epoch, 0u);
   EXPECT_EQ(machine_.guest_page().slots[2].generation, machine_.devices.generation());
 }

@@ -265,7 +265,7 @@ TEST_F(RngTest, QueueTakenAwayWhileInUseNeedsAReset) {
 TEST_F(RngTest, OddAccessesAreIgnored) {
   std::array<std::byte, 8> data{};
   std::ranges::fill(data, std::byte{0xff});
-  for (std::size_t size : {1, 2, 8}) {
+  for (const std::size_t size : {1u, 2u, 8u}) {
     machine_.transport.read(0, std::span(data).first(size));
     machine_.transport.write(kRegisterStatus, std::span(data).first(size));
   }
