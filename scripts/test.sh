@@ -13,9 +13,11 @@ started=$SECONDS
 
 step() { printf '\n== %s (%d s so far)\n' "$*" $((SECONDS - started)); }
 
-build() { # PRESET
-  [ -f "build/$1/build.ninja" ] || cmake --preset "$1" -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
-  cmake --build "build/$1" -- --quiet
+build() { # PRESET [TARGET...]
+  local preset="$1"
+  shift
+  [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" --log-level=WARNING
+  ninja -C "build/$preset" --quiet "$@"
 }
 
 step "packages"
@@ -38,7 +40,7 @@ for sanitizer in asan tsan; do
 done
 
 step "fuzz targets"
-build fuzz
+build fuzz fuzz_targets
 fuzz/run.sh build/fuzz
 
 step "all lanes"

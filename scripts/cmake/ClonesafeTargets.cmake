@@ -68,11 +68,13 @@ function(clonesafe_unit_test name)
 endfunction()
 
 # clonesafe_fuzz_target(NAME SOURCES ... DEPENDS ...): a libFuzzer program; its corpus is fuzz/corpus/NAME.
+add_custom_target(fuzz_targets)
 function(clonesafe_fuzz_target name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE clonesafe_options ${ARG_DEPENDS})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzz_targets ${name})
 endfunction()
 
 # clonesafe_add_subdirectories(): adds every child folder that has a CMakeLists.txt.

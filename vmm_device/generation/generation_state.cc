@@ -51,8 +51,13 @@ void GenerationDevices::save(StateEncoder& encoder) const {
   encoder.put_struct(identity_.restore_id);
   encoder.put(identity_.host_realtime_ns);
   // The sequences are the pages', odd or even: readers in the snapshot compare with what they saw.
-  encoder.put(vmclock_page().load<std::uint32_t>(offsetof(clonesafe_vmclock, seq_count)));
-  encoder.put(restore_page().load<std::uint32_t>(offsetof(clonesafe_restore_page, sequence)));
+  // A guest may write to a page that is off; that is none of ours.
+  encoder.put(options_.vmclock
+                  ? vmclock_page().load<std::uint32_t>(offsetof(clonesafe_vmclock, seq_count))
+                  : 0u);
+  encoder.put(options_.restore_page
+                  ? restore_page().load<std::uint32_t>(offsetof(clonesafe_restore_page, sequence))
+                  : 0u);
   encoder.put(std::uint8_t{registration_ ? std::uint8_t{1} : std::uint8_t{0}});
   if (registration_) {
     encoder.put(registration_->address.value());
@@ -90,6 +95,10 @@ Status GenerationDevices::restore(StateDecoder& decoder) {
   if (auto got = get_into(decoder, identity.host_realtime_ns); !got) return got;
   if (auto got = get_into(decoder, vmclock_sequence); !got) return got;
   if (auto got = get_into(decoder, restore_sequence); !got) return got;
+  if (((bits & kVmclock) == 0 && vmclock_sequence != 0) ||
+      ((bits & kRestorePage) == 0 && restore_sequence != 0)) {
+    return decoder.corrupt("a sequence of a device that is off");
+  }
   if (auto got = get_into(decoder, registered); !got) return got;
   if (registered > 1) return decoder.corrupt("registration flag " + std::to_string(registered));
   if (registered == 1) {

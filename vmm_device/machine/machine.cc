@@ -10,21 +10,6 @@ namespace {
 
 constexpr std::uint64_t kCom1Ports = 8;
 constexpr std::uint64_t kSleepPorts = 3;
-constexpr std::uint64_t kMinMemory = std::uint64_t{16} << 20;
-constexpr std::uint64_t kMaxMemory = std::uint64_t{1} << 40;
-
-// The configuration may come from a snapshot: nothing of it is believed.
-Status check(const MachineConfig& config) {
-  if (config.memory < kMinMemory || config.memory > kMaxMemory || config.memory % 4096 != 0)
-    return fail("memory of " + std::to_string(config.memory) +
-                " bytes: it must be 16M to 1024G, in whole pages");
-  if (config.cpus < 1 || config.cpus > kMaxCpus)
-    return fail(std::to_string(config.cpus) + " virtual CPUs: 1 to " + std::to_string(kMaxCpus) +
-                " are possible");
-  if (config.vsock_cid != 0 && (config.vsock_cid < 3 || config.vsock_cid == 0xffffffff))
-    return fail("vsock cid " + std::to_string(config.vsock_cid) + ": a guest's is 3 or more");
-  return kvm::check_feature_names(config.masked_features);
-}
 
 // Makes the line of `gsi` in place: devices keep references to their lines.
 Status make_line(const kvm::Vm& vm, std::uint32_t gsi, std::optional<kvm::IrqLine>& line) {
@@ -46,7 +31,15 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, Ma
 
   std::unique_ptr<Machine> machine(new Machine(config));
   machine->ram_ = std::move(*ram);
-  if (auto made = machine->create_vm(*kvm); !made) return fail(made.error());
+  auto supported = kvm->supported_cpuid();
+  if (!supported) return fail(supported.error());
+  std::vector<kvm::CpuidTable> cpuid;
+  for (std::uint32_t index = 0; index < config.cpus; ++index) {
+    auto table = kvm::guest_cpuid(*supported, index, config.cpus, config.masked_features);
+    if (!table) return fail(table.error());
+    cpuid.push_back(std::move(*table));
+  }
+  if (auto made = machine->create_vm(*kvm, std::move(cpuid)); !made) return fail(made.error());
   if (auto made = machine->create_devices(std::move(hooks), device_thread); !made)
     return fail(made.error());
   return machine;
@@ -54,9 +47,11 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, Ma
 
 // The order is a contract of kvm::Vm: memory slots, then what is on the in-kernel I/O bus, then
 // vCPUs.
-Status Machine::create_vm(const kvm::Kvm& kvm) {
-  auto supported = kvm.supported_cpuid();
-  if (!supported) return fail(supported.error());
+Status Machine::create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpuid) {
+  cpuid_ = std::move(cpuid);
+  auto msrs = kvm.msr_indexes();
+  if (!msrs) return fail(msrs.error());
+  msr_indexes_ = kvm::ordered_msrs(*msrs);
   auto vm = kvm.create_vm();
   if (!vm) return fail(vm.error());
   vm_ = std::move(*vm);
@@ -74,9 +69,7 @@ Status Machine::create_vm(const kvm::Kvm& kvm) {
   for (std::uint32_t index = 0; index < config_.cpus; ++index) {
     auto vcpu = vm_->create_vcpu(index);
     if (!vcpu) return fail(vcpu.error());
-    auto cpuid = kvm::guest_cpuid(*supported, index, config_.cpus, config_.masked_features);
-    if (!cpuid) return fail(cpuid.error());
-    if (auto set = vcpu->set_cpuid(*cpuid); !set) return set;
+    if (auto set = vcpu->set_cpuid(cpuid_[index]); !set) return set;
     vcpus_.push_back(std::move(*vcpu));
   }
   return {};
@@ -115,7 +108,7 @@ Status Machine::create_virtio(const std::string& vsock_path,
   std::vector<Device> devices;
   if (config_.vsock_cid != 0) {
     auto vsock = virtio::VsockDevice::create(
-        device_thread, {.guest_cid = config_.vsock_cid, .socket_path = vsock_path});
+        device_thread, {.guest_cid = restored_ ? 0 : config_.vsock_cid, .socket_path = vsock_path});
     if (!vsock) return fail(vsock.error());
     vsock_ = std::move(*vsock);
     devices.push_back({"vsock", vsock_.get()});

@@ -15,34 +15,34 @@
 #include "libclonesafe/base/error.h"
 #include "vmm_device/generation/generation_devices.h"
 #include "vmm_device/kvm/kvm.h"
+#include "vmm_device/kvm/vcpu_state.h"
 #include "vmm_device/machine/boot.h"
 #include "vmm_device/machine/bus.h"
 #include "vmm_device/machine/guest_ram.h"
+#include "vmm_device/machine/machine_config.h"
 #include "vmm_device/machine/power.h"
 #include "vmm_device/machine/serial.h"
 #include "vmm_device/machine/vcpu_threads.h"
+#include "vmm_device/snapshot/snapshot.h"
 #include "vmm_device/virtio/mmio_transport.h"
 #include "vmm_device/virtio/rng_device.h"
 #include "vmm_device/virtio/vsock_device.h"
 
 namespace clonesafe {
 
-inline constexpr std::uint32_t kMaxCpus = 8;
-
-// What a machine consists of: what a snapshot keeps.
-struct MachineConfig {
-  std::uint64_t memory = std::uint64_t{256} << 20;
-  std::uint32_t cpus = 1;
-  std::vector<std::string> masked_features;  // --cpu-mask
-  GenerationOptions generation;
-  std::uint32_t vsock_cid = 0;  // 0: no vsock device
-};
-
 // What this process gives it.
 struct MachineHooks {
   Serial::Output serial_output;
   std::string vsock_path;  // the host end's Unix socket; empty: none
   VcpuThreads::Hooks vcpus;
+};
+
+// What a machine is restored from.
+struct RestoreSource {
+  const snapshot::Snapshot& snapshot;
+  int memory_fd;  // its memory, sealed: mapped, never copied
+  RestoreKind kind = RestoreKind::kClone;
+  std::span<const std::byte> metadata;  // for the restore page
 };
 
 class Machine {
@@ -52,16 +52,32 @@ class Machine {
   static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, MachineHooks hooks,
                                                  boost::asio::io_context& device_thread);
 
+  // A machine in the state of a snapshot, told that it was restored: new generation, ids and seed
+  // are in its pages, and the notifications are pending, before its first instruction. In the
+  // process that runs it: after any fork.
+  static Result<std::unique_ptr<Machine>> restore(const RestoreSource& source, MachineHooks hooks,
+                                                  boost::asio::io_context& device_thread);
+
   // Loads a kernel; the ACPI tables are the machine's own.
   Status boot(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
               const std::string& command_line);
 
   // Starts the vCPUs' threads, parked; then resume() lets them run.
   Status start() { return threads_->start(); }
-  void resume() { threads_->resume(); }
-  void pause() { threads_->pause(); }
+  Status resume();
+  // When it returns neither a vCPU nor a device touches the machine's state.
+  void pause();
+  // For ever.
   void stop() { threads_->stop(); }
 
+  // The machine's state, all but the contents of RAM. While it is paused.
+  Result<std::vector<snapshot::Section>> save() const;
+  // The source is about to go on after its snapshot: gives it a new reseed epoch and seed, and
+  // tells it. While it is paused.
+  Status announce_resume();
+
+  // RAM, without the generation pages.
+  const GuestMemory& memory() const { return ram_->memory(); }
   Serial& serial() { return *serial_; }
   GenerationDevices& generation() { return *generation_; }
   virtio::VsockDevice* vsock() { return vsock_.get(); }
@@ -69,14 +85,19 @@ class Machine {
 
  private:
   explicit Machine(const MachineConfig& config) : config_(config) {}
-  Status create_vm(const kvm::Kvm& kvm);
+  // One CPUID table a vCPU.
+  Status create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpuid);
   Status create_devices(MachineHooks hooks, boost::asio::io_context& device_thread);
   Status create_virtio(const std::string& vsock_path, boost::asio::io_context& device_thread);
+  Status restore_vcpus(const std::vector<kvm::VcpuState>& states);
+  Status restore_devices(const snapshot::Snapshot& snapshot);
 
   // In order of construction; torn down in reverse, the vCPUs' threads first.
   MachineConfig config_;
   std::optional<GuestRam> ram_;
   std::optional<kvm::Vm> vm_;
+  std::vector<kvm::CpuidTable> cpuid_;
+  std::vector<std::uint32_t> msr_indexes_;
   std::vector<kvm::Vcpu> vcpus_;
   std::optional<GenerationDevices> generation_;
   std::optional<kvm::IrqLine> vmgenid_line_;
@@ -90,6 +111,8 @@ class Machine {
   virtio::RngDevice rng_;
   std::vector<std::unique_ptr<kvm::IrqLine>> virtio_lines_;
   std::vector<std::unique_ptr<virtio::MmioTransport>> virtio_;
+  bool restored_ = false;  // the vsock device takes its CID from the snapshot
+  bool devices_paused_ = false;
   Bus ports_;
   Bus mmio_;
   std::optional<VcpuThreads> threads_;

@@ -158,7 +158,7 @@ Result<SessionEnd> Session::run() {
   if (auto started = state.machine->start(); !started) return fail(started.error());
   state.watch_stop();
   state.start_input();
-  state.machine->resume();
+  if (auto resumed = state.machine->resume(); !resumed) return fail(resumed.error());
   const auto keep_running = asio::make_work_guard(state.io);
   state.io.run();
   state.machine->stop();

@@ -144,7 +144,10 @@ Status Workload::wait_warm(std::chrono::milliseconds limit) {
 void Workload::wait_advanced(std::uint64_t draws, std::chrono::milliseconds limit) const {
   const auto until = Clock::now() + limit;
   std::vector<std::uint64_t> goal;
-  for (std::size_t i = 0; i < size(); ++i) goal.push_back(completed(i) + draws);
+  // A probe that is slow to warm up is slow for good.
+  for (std::size_t i = 0; i < size(); ++i) {
+    goal.push_back(completed(i) + std::min(draws, probes_[i].spec.warm_draws * 4));
+  }
   const auto advanced = [&] {
     for (std::size_t i = 0; i < size(); ++i) {
       if (completed(i) < goal[i]) return false;

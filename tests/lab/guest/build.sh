@@ -2,14 +2,15 @@
 # Builds the audited guest's initramfs from this machine's own Debian packages and our build.
 # usage: build.sh --kernel 6.1|6.12|7 --out FILE [--build DIR] [--probes LIST] [--agent-config FILE]
 #   --build DIR   build folder whose programs go in (default: build/release of the checkout)
+#   --agent-config FILE  the agent's configuration (default: agent.toml beside this script)
 #   --probes LIST probes list (default: tests/audit/guest/probes.list and, for what is built, probes.d/*.list)
 # Holds busybox, Debian's python3 with the modules that the probes import, openssl, and of our programs those that are built:
-# clonesafed, clonesafectl, clonesafe-audit-guest, probe_*. See init for what it does at boot.
+# clonesafed, clonesafectl, clonesafe-audit-guest, command_server (tests/lab/nested), probe_*. See init for what it does at boot.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
 top="$(readlink -f "$here/../../..")"
-kernel="" out="" build="$top/build/release" probes="" agent_config=""
+kernel="" out="" build="$top/build/release" probes="" agent_config="$here/agent.toml"
 die() {
   echo "guest/build.sh: $*" >&2
   exit 1
@@ -67,7 +68,7 @@ cp -L /etc/ssl/openssl.cnf "$root/usr/lib/ssl/openssl.cnf"
 
 cat "${probes:-$top/tests/audit/guest/probes.list}" >"$root/etc/clonesafe/probes.list"
 cp "$top"/tests/audit/probes/*.py "$root/usr/lib/clonesafe/probes/"
-for program in clonesafed clonesafectl clonesafe-audit-guest; do
+for program in clonesafed clonesafectl clonesafe-audit-guest command_server; do
   [ ! -x "$build/bin/$program" ] || install -m 755 "$build/bin/$program" "$root/usr/bin/$program"
 done
 for program in "$build"/bin/probe_*; do
@@ -76,10 +77,10 @@ for program in "$build"/bin/probe_*; do
   list="$top/tests/audit/guest/probes.d/$(basename "$program").list"
   if [ -z "$probes" ] && [ -f "$list" ]; then cat "$list" >>"$root/etc/clonesafe/probes.list"; fi
 done
-for library in "$build"/lib/libclonesafe.so.*; do
+for library in "$build"/lib/libclonesafe.so.* "$build"/libclonesafe/*/libclonesafe.so.*; do
   [ ! -e "$library" ] || cp -a "$library" "$root/usr/lib/x86_64-linux-gnu/"
 done
-if [ -n "$agent_config" ]; then cp "$agent_config" "$root/etc/clonesafe/agent.toml"; fi
+cp "$agent_config" "$root/etc/clonesafe/agent.toml"
 find "$root/usr/bin" "$root/usr/lib/clonesafe" -type f -newer "$root/init" -exec sh -c 'strip --strip-debug "$1" 2>/dev/null || true' _ {} \;
 CLONESAFE_LIBRARIES_SKIP="$build/" "$top/tests/lab/libraries.sh" "$root" "$root"
 

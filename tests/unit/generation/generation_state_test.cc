@@ -108,7 +108,24 @@ TEST(GenerationState, RefusesValuesThatNoMachineSaves) {
   for (const std::size_t word : {12u, 20u, 28u}) {
     EXPECT_THAT(with(word, {0, 0, 0, 0, 0, 0, 0, 0}).error().message(), HasSubstr("of zero"));
   }
+  for (const int devices : {13, 11}) {  // VMCLOCK off, restore page off; both sequences there
+    auto changed = section;
+    changed[4] = static_cast<std::byte>(devices);
+    std::memset(changed.data() + changed.size() - 9, 1, 8);
+    EXPECT_THAT(MachineForTesting().restore(changed).error().message(),
+                HasSubstr("a device that is off"));
+  }
   EXPECT_THAT(with(section.size() - 1, {2}).error().message(), HasSubstr("registration flag 2"));
+}
+
+TEST(GenerationState, GuestThatWritesToAPageThatIsOffCanStillBeRestored) {
+  MachineForTesting source({false, false, false, false});
+  SystemEntropy entropy;
+  ASSERT_TRUE(source.devices.write_boot(entropy));
+  source.pages.fill(std::byte{0xee});
+  MachineForTesting clone;
+  ASSERT_TRUE(clone.restore(source.save()));
+  EXPECT_TRUE(clone.is_zero(layout::kVmclockPage));
 }
 
 TEST(GenerationState, RegistrationOutsideMemoryEndsAtTheNextRestore) {

@@ -76,7 +76,7 @@ TEST_F(Corruption, ByACutOfTheStateFileAtAnyLengthIsRefused) {
 
 TEST_F(Corruption, ByBytesAddedToTheStateFileIsRefused) {
   auto state = state_;
-  for (const std::size_t more : {1, 16, 4096}) {
+  for (const std::size_t more : {1u, 16u, 4096u}) {
     state.resize(state_.size() + more);
     write_file(state_file(), state);
     expect_refused(std::to_string(more) + " more bytes", "payload has");

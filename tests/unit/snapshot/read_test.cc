@@ -164,8 +164,9 @@ class ForgedState : public SnapshotTest {
     payload_.insert(payload_.end(), raw.begin(), raw.end());
   }
   // The memory map is the first section.
-  std::uint64_t& map_field(std::size_t region, std::size_t field) {
-    return *reinterpret_cast<std::uint64_t*>(payload_.data() + 16 + 4 + region * 24 + field * 8);
+  typedef std::uint64_t Unaligned __attribute__((aligned(1)));
+  Unaligned& map_field(std::size_t region, std::size_t field) {
+    return *reinterpret_cast<Unaligned*>(payload_.data() + 16 + 4 + region * 24 + field * 8);
   }
 
   std::vector<std::byte> state_;

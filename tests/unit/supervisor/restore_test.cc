@@ -191,16 +191,16 @@ TEST_F(Restore, ReportsACloneThatCrashesAfterItWasSafe) {
       options(1), [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
         say_safe(request, events);
         events.ended(true, "powered off");
-        ::raise(SIGSEGV);
+        ::raise(SIGKILL);  // SIGSEGV would be a sanitizer's
         hang();
       });
   EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.text(), HasSubstr("clone 1: killed by signal 11"));
+  EXPECT_THAT(err_.text(), HasSubstr("clone 1: killed by signal 9"));
 }
 
 TEST_F(Restore, StopsAllWhenOneIsNotSafeInTime) {
   auto impatient = options(3);
-  impatient.timeout = 100ms;
+  impatient.timeout = 1500ms;
   const int code = restore(impatient, [](const CloneRequest& request, CloneEvents& events) {
     if (request.index == 2)
       say_safe(request, events);
@@ -211,7 +211,7 @@ TEST_F(Restore, StopsAllWhenOneIsNotSafeInTime) {
   });
   EXPECT_EQ(code, 1);
   EXPECT_THAT(err_.lines(),
-              ElementsAre("clonevm: not safe within 100 ms: clone 1, 3; all are stopped"));
+              ElementsAre("clonevm: not safe within 1500 ms: clone 1, 3; all are stopped"));
   ASSERT_THAT(out_.lines(), SizeIs(3));
   EXPECT_THAT(out_.lines()[0], HasSubstr("first_exit_us=200 safe_us=null"));
   EXPECT_THAT(out_.lines()[1], HasSubstr("safe_us=1000"));
@@ -220,7 +220,7 @@ TEST_F(Restore, StopsAllWhenOneIsNotSafeInTime) {
 TEST_F(Restore, KillsACloneThatDoesNotStop) {
   auto impatient = options(2);
   impatient.timeout = 50ms;
-  impatient.stop_grace = 50ms;
+  impatient.stop_grace = 1500ms;
   const int code = restore(
       impatient, [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
         say_running(request, events);

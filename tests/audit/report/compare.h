@@ -1,0 +1,72 @@
+// audit/report: puts the runs of one machine side by side: without clonesafe, with it, snapshot
+// announced or not.
+#ifndef CLONESAFE_TESTS_AUDIT_REPORT_COMPARE_H_
+#define CLONESAFE_TESTS_AUDIT_REPORT_COMPARE_H_
+
+#include <array>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "libclonesafe/base/error.h"
+#include "tests/audit/run/audit_run.h"
+
+namespace clonesafe::audit {
+
+struct CompareOptions {
+  std::vector<std::filesystem::path>
+      folders;                // of runs; one run at most for each mode and CPU mask
+  std::filesystem::path out;  // report.json and report.html go here; empty: only the table
+};
+
+// A column of the report.
+struct Column {
+  std::string title;  // "without", "unannounced, no RDRAND/RDSEED", ...
+  const AuditResult* run = nullptr;
+};
+
+struct Row {
+  std::string name;
+  std::string tier;  // unannounced: word, lagging, none; or "needs a hook"
+  bool needs_hook = false;
+  std::vector<const ProbeFinding*> cells;  // one for each column; null if that run lacks the probe
+};
+
+struct Percentiles {
+  std::optional<std::uint64_t> p50, p99;
+};
+
+struct Report {
+  std::string kernel;
+  std::string vmm;
+  unsigned clones = 0;
+  std::vector<Column> columns;
+  std::vector<Row> rows;
+  std::uint64_t duplicates_without =
+      0;  // of the probes that need no hook, over the runs without clonesafe
+  std::uint64_t duplicates_with = 0;  // the same, where clonesafe promises none
+  Percentiles restore_us, first_exit_us, safe_us;
+  std::vector<std::string> failures;  // each broken promise, in words; empty: all held
+
+  bool held() const { return failures.empty(); }
+};
+
+Result<Report> make_report(const std::vector<AuditResult>& runs);
+std::string report_table(const Report& report);
+std::string report_json(const Report& report);
+std::string report_html(const Report& report);
+// "clonesafe demo: K clones, P probes, D duplicated values without, 0 with; restore p50 X ms, safe
+// p50 Y ms"
+std::string summary_line(const Report& report);
+
+// Prints the table and the summary, writes the files; true if every promise held.
+Result<bool> compare_runs(const CompareOptions& options);
+// What one run found, as a table.
+void print_run(const AuditResult& result);
+
+}  // namespace clonesafe::audit
+
+#endif  // CLONESAFE_TESTS_AUDIT_REPORT_COMPARE_H_

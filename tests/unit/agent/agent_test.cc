@@ -1,0 +1,297 @@
+#include "guest_agent/core/agent.h"
+
+#include "guest_agent/base/digest.h"
+#include "tests/unit/agent/agent_fixture.h"
+
+namespace clonesafe::agent {
+namespace {
+
+constexpr char kOldId[] = "0123456789abcdef0123456789abcdef\n";
+
+TEST_F(AgentTest, BootSeedsTheKernelAndLeavesIdentityAlone) {
+  start();
+  EXPECT_EQ(agent_->status().state, CLONESAFE_STATE_SAFE);
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kBoot);
+  EXPECT_EQ(reseeds(), 1);
+  EXPECT_EQ(machine_id(), kOldId);
+  const clonesafe_generation_slot published = slot();
+  EXPECT_EQ(published.generation, 10U);
+  EXPECT_EQ(published.state, CLONESAFE_STATE_SAFE);
+  EXPECT_EQ(published.tier, CLONESAFE_TIER_LAGGING);
+  EXPECT_NE(published.kernel_rng_epoch, 0U);
+}
+
+TEST_F(AgentTest, DiversifierComesFromTheSeedAsTheVmmDerivesIt) {
+  start();
+  const auto expected = diversifier_from_seed(bytes32(0x81));
+  ASSERT_TRUE(expected);
+  const clonesafe_generation_slot published = slot();
+  EXPECT_EQ(hex(published.diversifier), hex(*expected));
+}
+
+TEST_F(AgentTest, CloneGetsSeedEpochAndIdentity) {
+  start();
+  const auto epoch = slot().kernel_rng_epoch;
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
+  EXPECT_EQ(agent_->status().woken_by, "test");
+  EXPECT_EQ(reseeds(), 2);
+  EXPECT_NE(machine_id(), kOldId);
+  const clonesafe_generation_slot published = slot();
+  EXPECT_EQ(published.generation, 20U);
+  EXPECT_EQ(published.state, CLONESAFE_STATE_SAFE);
+  EXPECT_NE(published.kernel_rng_epoch, epoch);
+  EXPECT_EQ(hex(published.restore_id), hex(id(2)));
+  EXPECT_TRUE(is_zero(pages_.seed().seed));
+}
+
+TEST_F(AgentTest, PageSaysRepairingWhileRepairsRun) {
+  start();
+  std::vector<std::uint32_t> states;
+  kernel_.during = [&](const std::string&) { states.push_back(slot().state); };
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  ASSERT_FALSE(states.empty());
+  for (const std::uint32_t state : states) EXPECT_EQ(state, CLONESAFE_STATE_REPAIRING);
+}
+
+TEST_F(AgentTest, ResumedSourceReseedsAndKeepsItsIdentity) {
+  start();
+  pages_.write(RestoreKind::kResume, 10, 2);
+  agent_->check("test");
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kResume);
+  EXPECT_EQ(reseeds(), 2);
+  EXPECT_EQ(machine_id(), kOldId);
+}
+
+TEST_F(AgentTest, MovedMachineKeepsItsIdentity) {
+  start();
+  pages_.write(RestoreKind::kMove, 10, 2);
+  agent_->check("test");
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kMove);
+  EXPECT_EQ(machine_id(), kOldId);
+}
+
+TEST_F(AgentTest, CloneThatWasSnapshottedBeforeItsRepairIsStillAClone) {
+  start();
+  // The clone (generation 20) never ran its agent; its snapshot's source went on.
+  pages_.write(RestoreKind::kResume, 20, 3);
+  agent_->check("test");
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
+  EXPECT_NE(machine_id(), kOldId);
+}
+
+TEST_F(AgentTest, WakeWithoutNewsDoesNothing) {
+  start();
+  for (int i = 0; i < 5; ++i) agent_->check("kmsg");
+  EXPECT_EQ(reseeds(), 1);
+  EXPECT_EQ(agent_->status().restores, 0U);
+}
+
+TEST_F(AgentTest, SeveralWakesForOneRestoreRepairItOnce) {
+  start();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("kmsg");
+  agent_->check("vsock");
+  agent_->check("poll");
+  EXPECT_EQ(agent_->status().restores, 1U);
+  EXPECT_EQ(reseeds(), 2);
+}
+
+TEST_F(AgentTest, RestoreWithSameCounterAndAnotherIdIsRepaired) {
+  start();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  const std::string first = machine_id();
+  pages_.write(RestoreKind::kClone, 20, 3);
+  agent_->check("test");
+  EXPECT_EQ(agent_->status().restores, 2U);
+  EXPECT_NE(machine_id(), first);
+}
+
+TEST_F(AgentTest, RestoreOfARestoreWithinOneSecondIsRepaired) {
+  start();
+  for (std::uint8_t serial = 2; serial < 6; ++serial) {
+    pages_.write(RestoreKind::kClone, 10U * serial, serial);
+    agent_->check("test");
+    EXPECT_EQ(slot().generation, 10U * serial);
+  }
+  EXPECT_EQ(agent_->status().restores, 4U);
+}
+
+TEST_F(AgentTest, RestoreDuringARepairIsRepairedToo) {
+  start();
+  bool once = false;
+  kernel_.during = [&](const std::string& call) {
+    if (call != "reseed" || once) return;
+    once = true;
+    pages_.write(RestoreKind::kClone, 30, 3);
+  };
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  EXPECT_EQ(slot().generation, 30U);
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  EXPECT_EQ(reseeds(), 3);
+  EXPECT_NE(machine_id(), kOldId);
+}
+
+TEST_F(AgentTest, VmmThatOvertakesARegisteredPageIsNeverOverwritten) {
+  start();
+  welcome(1, RestoreKind::kBoot);
+  agent_->host_said(Registered{.ok = true, .error = {}});
+  bool once = false;
+  kernel_.during = [&](const std::string& call) {
+    if (call != "reseed" || once) return;
+    once = true;
+    pages_.write(RestoreKind::kClone, 30, 3);
+    vmm_writes_page(30, 3);
+  };
+  pages_.write(RestoreKind::kClone, 20, 2);
+  vmm_writes_page(20, 2);
+  agent_->check("test");
+  const clonesafe_generation_slot published = slot();
+  EXPECT_EQ(published.generation, 30U);
+  EXPECT_EQ(published.state, CLONESAFE_STATE_SAFE);
+  // The diversifier is the VMM's, not one of the agent's making.
+  EXPECT_EQ(hex(published.diversifier), hex(bytes32(0x43)));
+}
+
+TEST_F(AgentTest, TierIsWordOnlyAfterTheHostRegisteredThePage) {
+  start();
+  EXPECT_EQ(slot().tier, CLONESAFE_TIER_LAGGING);
+  welcome(1, RestoreKind::kBoot);
+  EXPECT_EQ(slot().tier, CLONESAFE_TIER_LAGGING);
+  agent_->host_said(Registered{.ok = true, .error = {}});
+  EXPECT_EQ(slot().tier, CLONESAFE_TIER_WORD);
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  agent_->host_said(Registered{.ok = false, .error = "moved"});
+  EXPECT_EQ(slot().tier, CLONESAFE_TIER_LAGGING);
+  EXPECT_EQ(agent_->status().registration_error, "moved");
+}
+
+TEST_F(AgentTest, FailedRepairIsDegradedAndReportedAsSuch) {
+  kernel_.errors = {{"reseed", ENOTTY}};
+  start();
+  welcome(1, RestoreKind::kBoot);
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_DEGRADED);
+  EXPECT_EQ(slot().kernel_rng_epoch, 0U);
+  ASSERT_EQ(host_.count("safe"), 1U);
+  EXPECT_NE(host_.lines[0].find("\"state\":\"degraded\""), std::string::npos);
+  EXPECT_NE(host_.lines[0].find("\"result\":\"failed\""), std::string::npos);
+}
+
+TEST_F(AgentTest, FailureThatPassesBecomesSafeAndIsReportedAgain) {
+  kernel_.errors = {{"reseed", ENODATA}};
+  start();
+  welcome(1, RestoreKind::kBoot);
+  kernel_.errors.clear();
+  ASSERT_TRUE(timers_.run_one_of(std::chrono::milliseconds(100)));
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  EXPECT_NE(slot().kernel_rng_epoch, 0U);
+  EXPECT_EQ(host_.count("safe"), 2U);
+}
+
+TEST_F(AgentTest, RetriesEnd) {
+  kernel_.errors = {{"reseed", ENOTTY}};
+  start();
+  int retries = 0;
+  while (!timers_.pending.empty()) {
+    ASSERT_TRUE(timers_.run_one_of(timers_.pending.front().first));
+    ASSERT_LT(++retries, 20);
+  }
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_DEGRADED);
+  EXPECT_FALSE(agent_->status().retrying);
+}
+
+TEST_F(AgentTest, RetryOfAnEarlierRestoreIsHarmless) {
+  kernel_.errors = {{"reseed", ENOTTY}};
+  start();
+  kernel_.errors.clear();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  const std::string repaired = machine_id();
+  timers_.run_one_of(std::chrono::milliseconds(100));
+  EXPECT_EQ(machine_id(), repaired);
+  EXPECT_EQ(slot().generation, 20U);
+}
+
+TEST_F(AgentTest, ReportIsBoundToTheRestoreAndSentOnEachConnection) {
+  start();
+  EXPECT_EQ(host_.count("safe"), 0U);
+  welcome(1, RestoreKind::kBoot);
+  ASSERT_EQ(host_.count("safe"), 1U);
+  EXPECT_NE(host_.lines[0].find("\"restore_id\":\"" + hex(id(1)) + "\""), std::string::npos);
+
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->host_lost();
+  EXPECT_EQ(host_.count("safe"), 1U);
+  welcome(2, RestoreKind::kClone);
+  EXPECT_EQ(host_.count("safe"), 2U);
+  EXPECT_NE(host_.lines.back().find("register_page"), std::string::npos);
+}
+
+TEST_F(AgentTest, RestoreThatTheWelcomeFindsFirstIsReportedOnce) {
+  start();
+  welcome(1, RestoreKind::kBoot);
+  agent_->host_lost();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  welcome(2, RestoreKind::kClone);
+  EXPECT_EQ(host_.count("safe"), 2U);
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
+}
+
+TEST_F(AgentTest, RestartedAgentGoesOnWhereItWas) {
+  start();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  const std::string repaired = machine_id();
+  const auto epoch = slot().kernel_rng_epoch;
+  agent_.reset();
+  start();
+  EXPECT_EQ(agent_->status().state, CLONESAFE_STATE_SAFE);
+  EXPECT_EQ(machine_id(), repaired);
+  EXPECT_EQ(slot().kernel_rng_epoch, epoch);
+}
+
+TEST_F(AgentTest, RestoreWhileNoAgentRanIsRepairedByTheNextOne) {
+  start();
+  agent_.reset();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  start();
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
+  EXPECT_NE(machine_id(), kOldId);
+}
+
+TEST_F(AgentTest, AgentThatDiedInARepairIsReplacedByOneThatRepairs) {
+  start();
+  agent_.reset();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  vmm_writes_page(20, 2);
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_REPAIRING);
+  start();
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  EXPECT_NE(machine_id(), kOldId);
+}
+
+TEST(Diversifier, WithoutASeedSiblingsStillDiffer) {
+  Restore one;
+  one.restore_id = id(1);
+  Restore two;
+  two.restore_id = id(2);
+  EXPECT_NE(*diversifier_of(one, nullptr, nullptr), *diversifier_of(two, nullptr, nullptr));
+}
+
+TEST(Diversifier, WhatThePageSaysOfAnotherRestoreIsNotUsed) {
+  Restore restore;
+  restore.restore_id = id(1);
+  clonesafe_generation_slot slot = {};
+  std::memset(slot.restore_id, 2, sizeof(slot.restore_id));
+  std::memset(slot.diversifier, 7, sizeof(slot.diversifier));
+  EXPECT_NE(*diversifier_of(restore, &slot, nullptr), bytes32(7));
+  std::memset(slot.restore_id, 1, sizeof(slot.restore_id));
+  EXPECT_EQ(*diversifier_of(restore, &slot, nullptr), bytes32(7));
+}
+
+}  // namespace
+}  // namespace clonesafe::agent

@@ -1,0 +1,119 @@
+#include "guest_agent/config/config.h"
+
+#include "tests/unit/agent/fakes.h"
+
+namespace clonesafe::agent {
+namespace {
+
+std::string refusal(std::string_view text) {
+  const auto config = parse_config(text, "agent.toml");
+  return config ? "(accepted)" : config.error().message();
+}
+
+TEST(Config, NothingGivesTheDefaults) {
+  const auto config = parse_config("", "agent.toml");
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->poll_interval, std::chrono::milliseconds(100));
+  EXPECT_EQ(config->host.port, 17228U);
+  EXPECT_TRUE(config->host.enabled);
+  EXPECT_EQ(config->page_path, "/run/clonesafe/generation");
+}
+
+TEST(Config, EveryKeyIsTaken) {
+  const auto config = parse_config(R"(
+log_level = "debug"
+page = "/p"
+control_socket = "/s"
+[sources]
+poll_ms = 7
+memory = ""
+iomem = "/i"
+acpi_tables = "/a"
+vmclock_device = "/v"
+kmsg = "/k"
+restore_file = "/r"
+[host]
+enabled = false
+cid = 3
+port = 9
+socket = "/h"
+[identity]
+machine_id = "/m"
+dbus_machine_id = ""
+boot_id = "/b"
+boot_id_file = "/f"
+hostname = "{generation}"
+[snapshot]
+freeze = ["/one", "/two"]
+)",
+                                   "agent.toml");
+  ASSERT_TRUE(config) << config.error().message();
+  EXPECT_EQ(config->log_level, "debug");
+  EXPECT_EQ(config->page_path, "/p");
+  EXPECT_EQ(config->control_socket, "/s");
+  EXPECT_EQ(config->poll_interval.count(), 7);
+  EXPECT_EQ(config->sources.memory, "");
+  EXPECT_EQ(config->sources.iomem, "/i");
+  EXPECT_EQ(config->sources.acpi_tables, "/a");
+  EXPECT_EQ(config->sources.vmclock_device, "/v");
+  EXPECT_EQ(config->sources.kmsg, "/k");
+  EXPECT_EQ(config->sources.restore_file, "/r");
+  EXPECT_FALSE(config->host.enabled);
+  EXPECT_EQ(config->host.cid, 3U);
+  EXPECT_EQ(config->host.port, 9U);
+  EXPECT_EQ(config->host.socket, "/h");
+  EXPECT_EQ(config->identity.machine_id, "/m");
+  EXPECT_EQ(config->identity.dbus_machine_id, "");
+  EXPECT_EQ(config->identity.boot_id, "/b");
+  EXPECT_EQ(config->identity.boot_id_file, "/f");
+  EXPECT_EQ(config->identity.hostname, "{generation}");
+  EXPECT_EQ(config->snapshot.freeze, (std::vector<std::string>{"/one", "/two"}));
+}
+
+TEST(Config, ErrorsNameKeyAndPlaceInOneLine) {
+  EXPECT_EQ(refusal("\nwhat = 1\n"), "agent.toml:2: unknown key 'what'");
+  EXPECT_EQ(refusal("[host]\nprot = 1\n"), "agent.toml:2: unknown key 'host.prot'");
+  EXPECT_EQ(refusal("[host]\nport = \"x\"\n"),
+            "agent.toml:2: 'host.port' is not a whole number from 1 to 4294967295");
+  EXPECT_EQ(refusal("[sources]\npoll_ms = 0\n"),
+            "agent.toml:2: 'sources.poll_ms' is not a whole number from 1 to 60000");
+  EXPECT_EQ(refusal("page = 5"), "agent.toml:1: 'page' is not a string");
+  EXPECT_EQ(refusal("[host]\nenabled = 1"), "agent.toml:2: 'host.enabled' is not true or false");
+  EXPECT_EQ(refusal("[snapshot]\nfreeze = [\"one\"]"),
+            "agent.toml:2: 'snapshot.freeze' is not a list of absolute folders");
+  EXPECT_EQ(refusal("host = 1"), "agent.toml:1: 'host' is not a table");
+}
+
+TEST(Config, BrokenTomlIsOneLineWithItsPlace) {
+  for (const char* const text : {"[host", "a = ", "a = \"\n", "= 1", "a = 1\na = 2"}) {
+    const std::string message = refusal(text);
+    EXPECT_EQ(message.rfind("agent.toml:", 0), 0U) << message;
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  }
+}
+
+TEST(Config, MissingFileIsNamed) {
+  const auto config = load_config("/nowhere/agent.toml");
+  ASSERT_FALSE(config);
+  EXPECT_NE(config.error().message().find("/nowhere/agent.toml"), std::string::npos);
+}
+
+TEST(Config, ShippedExampleHoldsTheDefaults) {
+  const auto example = load_config(CLONESAFE_EXAMPLE_CONFIG);
+  ASSERT_TRUE(example) << example.error().message();
+  const Config defaults;
+  EXPECT_EQ(example->page_path, defaults.page_path);
+  EXPECT_EQ(example->control_socket, defaults.control_socket);
+  EXPECT_EQ(example->poll_interval, defaults.poll_interval);
+  EXPECT_EQ(example->sources.memory, defaults.sources.memory);
+  EXPECT_EQ(example->sources.vmclock_device, defaults.sources.vmclock_device);
+  EXPECT_EQ(example->host.port, defaults.host.port);
+  EXPECT_EQ(example->host.cid, defaults.host.cid);
+  EXPECT_EQ(example->identity.machine_id, defaults.identity.machine_id);
+  EXPECT_EQ(example->identity.boot_id_file, defaults.identity.boot_id_file);
+  EXPECT_EQ(example->identity.hostname, defaults.identity.hostname);
+  EXPECT_EQ(example->snapshot.freeze, defaults.snapshot.freeze);
+}
+
+}  // namespace
+}  // namespace clonesafe::agent

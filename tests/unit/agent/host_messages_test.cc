@@ -1,0 +1,107 @@
+#include "guest_agent/control/host_messages.h"
+
+#include "guest_agent/control/control_server.h"
+#include "tests/unit/agent/fakes.h"
+
+namespace clonesafe::agent {
+namespace {
+
+constexpr char kId[] = "000102030405060708090a0b0c0d0e0f";
+
+std::string refusal(std::string_view line) {
+  const auto message = parse_host_message(line);
+  return message ? "(accepted)" : message.error().message();
+}
+
+TEST(HostMessages, WelcomeSaysWhichRestore) {
+  const auto message = parse_host_message(
+      std::string(R"({"type":"welcome","version":1,"host":"clonevm 0.1","restore_id":")") + kId +
+      R"(","kind":"clone","new_member":[1,{}]})");
+  ASSERT_TRUE(message);
+  const Welcome& welcome = std::get<Welcome>(*message);
+  EXPECT_EQ(welcome.host, "clonevm 0.1");
+  EXPECT_EQ(hex(welcome.words.restore_id), kId);
+  EXPECT_EQ(welcome.words.kind, RestoreKind::kClone);
+}
+
+TEST(HostMessages, PrepareHasIdAndDeadline) {
+  const auto message = parse_host_message(R"({"type":"prepare","id":"a","deadline_ms":2500})");
+  ASSERT_TRUE(message);
+  EXPECT_EQ(std::get<Prepare>(*message).id, "a");
+  EXPECT_EQ(std::get<Prepare>(*message).deadline.count(), 2500);
+}
+
+TEST(HostMessages, RefusalOfTheHostCarriesItsReason) {
+  const auto message = parse_host_message(R"({"type":"registered","ok":false,"error":"moved"})");
+  ASSERT_TRUE(message);
+  EXPECT_FALSE(std::get<Registered>(*message).ok);
+  EXPECT_EQ(std::get<Registered>(*message).error, "moved");
+  EXPECT_TRUE(std::get<Registered>(*parse_host_message(R"({"type":"registered","ok":true})")).ok);
+}
+
+TEST(HostMessages, WhatIsWrongIsNamed) {
+  EXPECT_NE(refusal("").find("not JSON"), std::string::npos);
+  EXPECT_NE(refusal("nonsense").find("not JSON"), std::string::npos);
+  EXPECT_NE(refusal("[1]").find("object"), std::string::npos);
+  EXPECT_NE(refusal("{}").find("no type"), std::string::npos);
+  EXPECT_NE(refusal(R"({"type":5})").find("no type"), std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"dance"})").find("'dance'"), std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"prepare","id":"a"})").find("deadline_ms"), std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"prepare","id":"a","deadline_ms":-1})").find("deadline_ms"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"prepare","id":"a","deadline_ms":1e9})").find("deadline_ms"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"prepare","id":")" + std::string(65, 'x') + R"(","deadline_ms":1})")
+                .find("'id'"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"abort"})").find("'id'"), std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"resumed","restore_id":"00","kind":"resume"})").find("restore_id"),
+            std::string::npos);
+  EXPECT_NE(refusal(std::string(R"({"type":"resumed","kind":"x","restore_id":")") + kId + "\"}")
+                .find("'kind'"),
+            std::string::npos);
+  EXPECT_NE(refusal(std::string(R"({"type":"welcome","version":2,"host":"h","kind":"boot",)") +
+                    R"("restore_id":")" + kId + "\"}")
+                .find("version"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"registered","ok":false})").find("error"), std::string::npos);
+}
+
+TEST(HostMessages, DeepNestingIsRefused) {
+  EXPECT_NE(refusal(R"({"type":)" + std::string(5000, '[')).find("not JSON"), std::string::npos);
+}
+
+TEST(HostMessages, LinesAreAsTheProtocolHasThem) {
+  EXPECT_EQ(hello_line("0.1.0", "6.12"),
+            "{\"type\":\"hello\",\"version\":1,\"agent\":\"0.1.0\",\"kernel\":\"6.12\"}\n");
+  EXPECT_EQ(
+      register_line({.address = 0x1234000, .nonce = id(0xab)}),
+      "{\"type\":\"register_page\",\"address\":\"1234000\",\"nonce\":\"" + hex(id(0xab)) + "\"}\n");
+  EXPECT_EQ(prepared_line("a", fail("no \"way\"\n"), {}),
+            "{\"type\":\"prepared\",\"id\":\"a\",\"ok\":false,\"error\":\"no \\\"way\\\"\\n\","
+            "\"steps\":[]}\n");
+  const SafeReport report = {
+      .restore_id = id(1),
+      .generation = 0x1f,
+      .reseed_epoch = 2,
+      .degraded = true,
+      .sources = {"vmgenid"},
+      .repairs = {{.name = "x", .outcome = Outcome::kFailed, .us = 3, .detail = "why"}}};
+  EXPECT_EQ(safe_line(report),
+            "{\"type\":\"safe\",\"restore_id\":\"" + hex(id(1)) +
+                "\",\"generation\":\"1f\",\"reseed_epoch\":\"2\",\"state\":\"degraded\","
+                "\"sources\":[\"vmgenid\"],\"repairs\":[{\"name\":\"x\",\"result\":\"failed\","
+                "\"us\":3,\"detail\":\"why\"}]}\n");
+}
+
+TEST(ControlRequests, StatusIsAnsweredAndTheRestRefused) {
+  const auto status = [] { return std::string("{\"state\":\"safe\"}"); };
+  EXPECT_EQ(answer_request(R"({"command":"status"})", status), "{\"state\":\"safe\"}");
+  for (const char* const request :
+       {"", "x", "[]", "{}", R"({"command":1})", R"({"command":"no"})", "[[[[[[[[[["}) {
+    EXPECT_EQ(answer_request(request, status).rfind("{\"error\":", 0), 0U) << request;
+  }
+}
+
+}  // namespace
+}  // namespace clonesafe::agent

@@ -1,0 +1,81 @@
+#include "vmm_device/machine/machine_config.h"
+
+#include "vmm_device/core/state_codec.h"
+#include "vmm_device/kvm/cpuid.h"
+
+namespace clonesafe {
+namespace {
+
+constexpr std::uint64_t kMinMemory = std::uint64_t{16} << 20;
+constexpr std::uint64_t kMaxMemory = std::uint64_t{1} << 40;
+constexpr std::uint32_t kMaxFeatures = 256;
+constexpr std::uint32_t kMaxFeatureName = 64;
+constexpr std::uint8_t kVmgenid = 1, kVmclock = 2, kRestorePage = 4, kSeed = 8;
+
+}  // namespace
+
+Status check(const MachineConfig& config) {
+  if (config.memory < kMinMemory || config.memory > kMaxMemory || config.memory % 4096 != 0)
+    return fail("memory of " + std::to_string(config.memory) +
+                " bytes: it must be 16M to 1024G, in whole pages");
+  if (config.cpus < 1 || config.cpus > kMaxCpus)
+    return fail(std::to_string(config.cpus) + " virtual CPUs: 1 to " + std::to_string(kMaxCpus) +
+                " are possible");
+  if (config.vsock_cid != 0 && (config.vsock_cid < 3 || config.vsock_cid == 0xffffffff))
+    return fail("vsock cid " + std::to_string(config.vsock_cid) + ": a guest's is 3 or more");
+  return kvm::check_feature_names(config.masked_features);
+}
+
+std::vector<std::byte> encode(const MachineConfig& config) {
+  StateEncoder state;
+  state.put(config.memory);
+  state.put(config.cpus);
+  state.put(config.vsock_cid);
+  state.put(static_cast<std::uint8_t>(
+      (config.generation.vmgenid ? kVmgenid : 0) | (config.generation.vmclock ? kVmclock : 0) |
+      (config.generation.restore_page ? kRestorePage : 0) | (config.generation.seed ? kSeed : 0)));
+  state.put(static_cast<std::uint32_t>(config.masked_features.size()));
+  for (const std::string& name : config.masked_features)
+    state.put_bytes(std::as_bytes(std::span(name)));
+  return state.take();
+}
+
+Result<MachineConfig> decode_machine_config(std::span<const std::byte> bytes) {
+  StateDecoder state("machine config", bytes);
+  const auto memory = state.get<std::uint64_t>();
+  if (!memory) return fail(memory.error());
+  const auto cpus = state.get<std::uint32_t>();
+  if (!cpus) return fail(cpus.error());
+  const auto cid = state.get<std::uint32_t>();
+  if (!cid) return fail(cid.error());
+  const auto devices = state.get<std::uint8_t>();
+  if (!devices) return fail(devices.error());
+  if ((*devices & ~(kVmgenid | kVmclock | kRestorePage | kSeed)) != 0)
+    return state.corrupt("unknown devices");
+  const auto count = state.get<std::uint32_t>();
+  if (!count) return fail(count.error());
+  if (*count > kMaxFeatures) return state.corrupt(std::to_string(*count) + " masked CPU features");
+  MachineConfig config{.memory = *memory,
+                       .cpus = *cpus,
+                       .masked_features = {},
+                       .generation = {.vmgenid = (*devices & kVmgenid) != 0,
+                                      .vmclock = (*devices & kVmclock) != 0,
+                                      .restore_page = (*devices & kRestorePage) != 0,
+                                      .seed = (*devices & kSeed) != 0},
+                       .vsock_cid = *cid};
+  for (std::uint32_t i = 0; i < *count; ++i) {
+    const auto name = state.get_bytes(kMaxFeatureName);
+    if (!name) return fail(name.error());
+    config.masked_features.emplace_back(reinterpret_cast<const char*>(name->data()), name->size());
+  }
+  if (auto done = state.finish(); !done) return fail(done.error());
+  // Feature names are printed when they are unknown: foreign bytes must not reach a terminal.
+  for (const std::string& name : config.masked_features) {
+    if (!kvm::check_feature_names({&name, 1}))
+      return fail("machine config: unknown masked CPU feature");
+  }
+  if (auto valid = check(config); !valid) return fail(valid.error(), "machine config");
+  return config;
+}
+
+}  // namespace clonesafe

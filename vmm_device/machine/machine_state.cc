@@ -1,0 +1,218 @@
+// How a machine is saved, restored, paused and resumed.
+#include "vmm_device/core/layout.h"
+#include "vmm_device/core/state_codec.h"
+#include "vmm_device/kvm/cpuid.h"
+#include "vmm_device/kvm/vm_state.h"
+#include "vmm_device/machine/machine.h"
+
+namespace clonesafe {
+namespace {
+
+using snapshot::Section;
+using snapshot::Tag;
+
+// The processor the snapshot was taken on, for people; what counts is each vCPU's CPUID.
+std::vector<std::byte> encode_identity(const kvm::CpuidTable& cpuid) {
+  const std::string brand = kvm::cpu_brand(cpuid);
+  StateEncoder state;
+  state.put_bytes(std::as_bytes(std::span(brand)));
+  state.put(static_cast<std::uint32_t>(cpuid.size()));
+  for (const kvm_cpuid_entry2& entry : cpuid) state.put_struct(entry);
+  return state.take();
+}
+
+Result<std::span<const std::byte>> section_bytes(const snapshot::Snapshot& snapshot, Tag tag,
+                                                 std::size_t index = 0) {
+  auto section = snapshot.section(tag, index);
+  if (!section) return fail(section.error());
+  return section->bytes;
+}
+
+// The memory's regions must be those that this machine has: RAM in address order, packed.
+Status check_memory_map(const snapshot::Snapshot& snapshot, const GuestMemory& memory) {
+  const auto& map = snapshot.memory_map();
+  bool same = map.size() == memory.regions().size();
+  std::uint64_t offset = 0;
+  for (std::size_t i = 0; same && i < map.size(); ++i) {
+    const GuestMemory::Region& region = memory.regions()[i];
+    same = map[i].start == region.start && map[i].size == region.bytes.size() &&
+           map[i].offset == offset;
+    offset += region.bytes.size();
+  }
+  if (!same)
+    return fail("memory map: not the regions of a machine with " +
+                std::to_string(memory.total_size() >> 20) + " MiB");
+  return {};
+}
+
+Result<std::vector<kvm::VcpuState>> decode_vcpus(const snapshot::Snapshot& snapshot,
+                                                 std::uint32_t cpus) {
+  if (snapshot.count(Tag::vcpu) != cpus)
+    return fail("state of " + std::to_string(snapshot.count(Tag::vcpu)) +
+                " vCPUs, the machine has " + std::to_string(cpus));
+  std::vector<kvm::VcpuState> states;
+  for (std::uint32_t index = 0; index < cpus; ++index) {
+    auto bytes = section_bytes(snapshot, Tag::vcpu, index);
+    if (!bytes) return fail(bytes.error());
+    StateDecoder decoder("vcpu " + std::to_string(index), *bytes);
+    auto state = kvm::decode_vcpu(decoder);
+    if (!state) return fail(state.error());
+    states.push_back(std::move(*state));
+  }
+  return states;
+}
+
+}  // namespace
+
+void Machine::pause() {
+  // vCPUs first: after that nothing new comes to the devices.
+  threads_->pause();
+  if (!devices_paused_) {
+    for (const auto& transport : virtio_) transport->pause();
+  }
+  devices_paused_ = true;
+}
+
+Status Machine::resume() {
+  for (const kvm::Vcpu& vcpu : vcpus_) {
+    if (auto told = kvm::announce_pause(vcpu); !told) return told;
+  }
+  if (devices_paused_) {
+    for (const auto& transport : virtio_) transport->resume();
+  }
+  devices_paused_ = false;
+  threads_->resume();
+  return {};
+}
+
+Result<std::vector<Section>> Machine::save() const {
+  std::vector<Section> sections;
+  const auto add = [&](Tag tag, std::vector<std::byte> bytes) {
+    sections.push_back({.tag = tag, .bytes = std::move(bytes)});
+  };
+  add(Tag::machine_config, encode(config_));
+  add(Tag::cpu_identity, encode_identity(cpuid_.front()));
+
+  const std::size_t xsave_size = vm_->xsave_size();
+  for (std::size_t index = 0; index < vcpus_.size(); ++index) {
+    auto state = kvm::save_vcpu(vcpus_[index], cpuid_[index], msr_indexes_, xsave_size);
+    if (!state) return fail(state.error());
+    StateEncoder encoder;
+    kvm::encode(encoder, *state);
+    add(Tag::vcpu, encoder.take());
+  }
+  auto controllers = kvm::save_interrupt_controllers(*vm_);
+  if (!controllers) return fail(controllers.error());
+  add(Tag::irqchip, std::move(*controllers));
+  auto clock = kvm::save_clock(*vm_);
+  if (!clock) return fail(clock.error());
+  add(Tag::clock, std::move(*clock));
+
+  add(Tag::serial, serial_->save());
+  StateEncoder generation;
+  generation_->save(generation);
+  add(Tag::generation, generation.take());
+  for (const auto& transport : virtio_) {
+    StateEncoder device;
+    transport->save(device);
+    add(Tag::virtio_device, device.take());
+  }
+  return sections;
+}
+
+Status Machine::announce_resume() {
+  SystemEntropy entropy;
+  if (auto written = generation_->write_resume(entropy); !written) return written;
+  vmclock_line_->raise();
+  return {};
+}
+
+Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, MachineHooks hooks,
+                                                  boost::asio::io_context& device_thread) {
+  auto config_bytes = section_bytes(source.snapshot, Tag::machine_config);
+  if (!config_bytes) return fail(config_bytes.error());
+  auto config = decode_machine_config(*config_bytes);
+  if (!config) return fail(config.error());
+  auto states = decode_vcpus(source.snapshot, config->cpus);
+  if (!states) return fail(states.error());
+
+  auto kvm = kvm::Kvm::open();
+  if (!kvm) return fail(kvm.error());
+  auto supported = kvm->supported_cpuid();
+  if (!supported) return fail(supported.error());
+  std::vector<kvm::CpuidTable> cpuid;
+  for (const kvm::VcpuState& state : *states) {
+    if (auto fits = kvm::check_compatible(state.cpuid, *supported); !fits)
+      return fail(fits.error());
+    cpuid.push_back(state.cpuid);
+  }
+
+  auto ram = GuestRam::map_snapshot(source.memory_fd, config->memory);
+  if (!ram) return fail(ram.error());
+  if (auto same = check_memory_map(source.snapshot, ram->memory()); !same)
+    return fail(same.error());
+  std::unique_ptr<Machine> machine(new Machine(*config));
+  machine->restored_ = true;
+  machine->ram_ = std::move(*ram);
+  if (auto made = machine->create_vm(*kvm, std::move(cpuid)); !made) return fail(made.error());
+  if (auto made = machine->create_devices(std::move(hooks), device_thread); !made)
+    return fail(made.error());
+
+  // Local APICs, then the IOAPIC, which delivers to them what was pending, then the devices, which
+  // raise their lines again.
+  if (auto set = machine->restore_vcpus(*states); !set) return fail(set.error());
+  if (auto set = machine->restore_devices(source.snapshot); !set) return fail(set.error());
+
+  // Whoever maps these pages sees the restore at the guest's first instruction; the interrupts only
+  // wake slow work.
+  SystemEntropy entropy;
+  auto written = machine->generation_->write_restore(entropy, source.kind, source.metadata);
+  if (!written) return fail(written.error());
+  if (source.kind == RestoreKind::kClone) machine->vmgenid_line_->raise();
+  machine->vmclock_line_->raise();
+  return machine;
+}
+
+Status Machine::restore_vcpus(const std::vector<kvm::VcpuState>& states) {
+  const std::size_t xsave_size = vm_->xsave_size();
+  for (std::size_t index = 0; index < vcpus_.size(); ++index) {
+    auto set = kvm::restore_vcpu(vcpus_[index], states[index], xsave_size);
+    if (!set) return fail(set.error(), "the snapshot's state");
+  }
+  return {};
+}
+
+Status Machine::restore_devices(const snapshot::Snapshot& snapshot) {
+  auto bytes = section_bytes(snapshot, Tag::irqchip);
+  if (!bytes) return fail(bytes.error());
+  if (auto set = kvm::restore_interrupt_controllers(*vm_, *bytes); !set) return set;
+  bytes = section_bytes(snapshot, Tag::clock);
+  if (!bytes) return fail(bytes.error());
+  if (auto set = kvm::restore_clock(*vm_, *bytes); !set) return set;
+
+  bytes = section_bytes(snapshot, Tag::serial);
+  if (!bytes) return fail(bytes.error());
+  if (auto set = serial_->restore(*bytes); !set) return set;
+
+  if (snapshot.count(Tag::virtio_device) != virtio_.size())
+    return fail("state of " + std::to_string(snapshot.count(Tag::virtio_device)) +
+                " virtio devices, the machine has " + std::to_string(virtio_.size()));
+  devices_paused_ = true;
+  for (std::size_t slot = 0; slot < virtio_.size(); ++slot) {
+    bytes = section_bytes(snapshot, Tag::virtio_device, slot);
+    if (!bytes) return fail(bytes.error());
+    StateDecoder decoder("virtio device " + std::to_string(slot), *bytes);
+    if (auto set = virtio_[slot]->restore(decoder); !set) return set;
+    if (auto done = decoder.finish(); !done) return done;
+  }
+
+  bytes = section_bytes(snapshot, Tag::generation);
+  if (!bytes) return fail(bytes.error());
+  StateDecoder decoder("generation devices", *bytes);
+  if (auto set = generation_->restore(decoder); !set) return set;
+  if (generation_->options() != config_.generation)
+    return fail("generation devices: not those of the machine config");
+  return {};
+}
+
+}  // namespace clonesafe
