@@ -135,6 +135,14 @@ std::string one_line(std::string_view description) {
 }  // namespace
 
 Result<Config> parse_config(std::string_view text, const std::string& name) {
+  // toml++ 3.3 has undefined behaviour at some characters beyond ASCII where a key may stand.
+  int line = 1;
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) > 0x7f) {
+      return fail(name + ":" + std::to_string(line) + ": a character that is not ASCII");
+    }
+    if (c == '\n') ++line;
+  }
   const toml::parse_result parsed = toml::parse(text, name);
   if (!parsed) {
     return fail(place(name, parsed.error().source()) + ": " +

@@ -59,6 +59,20 @@ Stream::endpoint endpoint_of(const Config::Host& address) {
   return {&vm, sizeof(vm)};
 }
 
+// The host believes only a privileged port of the guest (docs/protocols/host.md). Without the right
+// to one, or with another host's rules, any port will do.
+void bind_privileged(Stream::socket& socket, unsigned attempt) {
+  constexpr unsigned kFirstPort = 600;
+  constexpr unsigned kPorts = 400;
+  sockaddr_vm vm = {};
+  vm.svm_family = AF_VSOCK;
+  vm.svm_cid = VMADDR_CID_ANY;
+  vm.svm_port = kFirstPort + attempt % kPorts;
+  if (::bind(socket.native_handle(), reinterpret_cast<const sockaddr*>(&vm), sizeof(vm)) != 0) {
+    log_warning(Error::from_errno("no privileged vsock port").message());
+  }
+}
+
 }  // namespace
 
 class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl> {
@@ -89,6 +103,7 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
     if (!connected_) return;
     if (output_->bytes + line.size() > kMostQueued) {
       log_warning("the host doesn't read; its connection is closed");
+      connected_ = false;
       close();
       return;
     }
@@ -137,6 +152,8 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
     close();
     socket_.open(Stream(endpoint_.protocol().family(), 0), error);
     if (error) co_return "socket: " + error.message();
+    // Another port each time: the host may still remember the last connection.
+    if (address_.socket.empty()) bind_privileged(socket_, attempts_++);
     std::tie(error) = co_await socket_.async_connect(endpoint_, kAwait);
     if (error) co_return "connect: " + error.message();
     connected_ = true;
@@ -190,6 +207,7 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
   Stream::socket socket_;
   asio::steady_timer pause_;
   Stream::endpoint endpoint_;
+  unsigned attempts_ = 0;
   bool stopped_ = false;
   bool connected_ = false;
   bool welcomed_ = false;

@@ -35,6 +35,8 @@ constexpr std::size_t kMaxResets = 256;
 constexpr std::uint32_t kMaxSavedResets = 4096;
 // Where Firecracker's host ports start, too.
 constexpr std::uint32_t kFirstHostPort = 1u << 30;
+// Linux, net/vmw_vsock: ports below this take CAP_NET_BIND_SERVICE to bind.
+constexpr std::uint32_t kFirstUnprivilegedPort = 1024;
 
 // Whether the guest may get packets (see the class comment of VsockDevice).
 enum class Gate : std::uint8_t { kOpen = 0, kEventPending = 1, kEventDelivered = 2 };
@@ -83,9 +85,9 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
     return {};
   }
 
-  void listen(std::uint32_t port, Acceptor acceptor) {
+  void listen(std::uint32_t port, Acceptor acceptor, GuestPorts from) {
     const std::lock_guard lock(mutex_);
-    acceptors_[port] = std::move(acceptor);
+    acceptors_[port] = {std::move(acceptor), from};
   }
   std::uint64_t guest_cid() const {
     const std::lock_guard lock(mutex_);
@@ -309,25 +311,29 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
 
   void guest_connects(VsockKey key, const VsockHeader& request) {
     if (!make_room()) return refuse(request);
-    auto socket = host_stream(key.host_port);
+    auto socket = host_stream(key);
     if (!socket) return refuse(request);
     add_stream(key, VsockConnection::Origin::kGuest, request.source_cid, std::move(*socket),
                &request);
   }
 
   // The device's socket to whoever serves this port.
-  Result<UniqueFd> host_stream(std::uint32_t port) {
-    const auto acceptor = acceptors_.find(port);
-    if (acceptor == acceptors_.end()) {
-      if (!host_end_) return fail("vsock: nobody listens on port " + std::to_string(port));
-      return host_end_->connect(port);
+  Result<UniqueFd> host_stream(const VsockKey& key) {
+    const auto listener = acceptors_.find(key.host_port);
+    if (listener == acceptors_.end()) {
+      if (!host_end_) return fail("vsock: nobody listens on port " + std::to_string(key.host_port));
+      return host_end_->connect(key.host_port);
+    }
+    const auto& [acceptor, from] = listener->second;
+    if (from == GuestPorts::kPrivileged && key.guest_port >= kFirstUnprivilegedPort) {
+      return fail("vsock: guest port " + std::to_string(key.guest_port) + " is not privileged");
     }
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) != 0) {
       return fail_errno("vsock: socketpair");
     }
     UniqueFd ours(ends[0]);
-    if (auto accepted = acceptor->second(UniqueFd(ends[1])); !accepted) {
+    if (auto accepted = acceptor(UniqueFd(ends[1])); !accepted) {
       return fail(std::move(accepted).error());
     }
     return ours;
@@ -478,7 +484,7 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
   std::vector<VsockHeader> saved_resets_;  // for when the gate opens
   bool transmit_stalled_ = false;
 
-  std::map<std::uint32_t, Acceptor> acceptors_;
+  std::map<std::uint32_t, std::pair<Acceptor, GuestPorts>> acceptors_;
   std::map<VsockKey, StreamPointer> streams_;
   std::set<StreamPointer> draining_;  // unknown to the guest, with bytes for the host
   std::deque<StreamPointer> ready_;   // may have a packet for the guest
@@ -503,8 +509,8 @@ Result<std::unique_ptr<VsockDevice>> VsockDevice::create(asio::io_context& devic
   return std::unique_ptr<VsockDevice>(new VsockDevice(std::move(impl)));
 }
 
-void VsockDevice::listen(std::uint32_t port, Acceptor acceptor) {
-  impl_->listen(port, std::move(acceptor));
+void VsockDevice::listen(std::uint32_t port, Acceptor acceptor, GuestPorts from) {
+  impl_->listen(port, std::move(acceptor), from);
 }
 std::uint64_t VsockDevice::guest_cid() const {
   return impl_->guest_cid();

@@ -46,9 +46,13 @@ class VsockDevice final : public VirtioDevice {
                                                      const VsockOptions& options);
   ~VsockDevice() override;
 
+  // Which of the guest's own ports may connect. Linux lets only CAP_NET_BIND_SERVICE bind those
+  // below 1024, so kPrivileged keeps the guest's ordinary programs out.
+  enum class GuestPorts { kAny, kPrivileged };
+
   // Serves the host's port inside the VMM; it then takes precedence over `<path>_<port>`. On any
   // thread, before the guest uses it.
-  void listen(std::uint32_t port, Acceptor acceptor);
+  void listen(std::uint32_t port, Acceptor acceptor, GuestPorts from = GuestPorts::kAny);
 
   std::uint64_t guest_cid() const;
   // Streams now, for tests and status.

@@ -77,7 +77,7 @@ for program in "$build"/bin/probe_*; do
   list="$top/tests/audit/guest/probes.d/$(basename "$program").list"
   if [ -z "$probes" ] && [ -f "$list" ]; then cat "$list" >>"$root/etc/clonesafe/probes.list"; fi
 done
-for library in "$build"/lib/libclonesafe.so.*; do
+for library in "$build"/lib/libclonesafe.so.* "$build"/libclonesafe/*/libclonesafe.so.*; do
   [ ! -e "$library" ] || cp -a "$library" "$root/usr/lib/x86_64-linux-gnu/"
 done
 cp "$agent_config" "$root/etc/clonesafe/agent.toml"

@@ -92,6 +92,11 @@ TEST(Config, BrokenTomlIsOneLineWithItsPlace) {
   }
 }
 
+TEST(Config, CharacterBeyondAsciiIsRefusedWithItsPlace) {
+  EXPECT_EQ(refusal("page = \"/p\"\n\xef\xbb\xbf = 1"),
+            "agent.toml:2: a character that is not ASCII");
+}
+
 TEST(Config, MissingFileIsNamed) {
   const auto config = load_config("/nowhere/agent.toml");
   ASSERT_FALSE(config);

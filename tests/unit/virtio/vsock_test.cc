@@ -362,6 +362,24 @@ TEST_F(VsockTest, ServesAPortInsideTheVmm) {
   EXPECT_EQ(machine_.next().operation(), VsockOperation::kReset);
 }
 
+TEST_F(VsockTest, KeepsOrdinaryGuestProgramsFromAPrivilegedPort) {
+  UniqueFd served;
+  machine_.device->listen(
+      17228,
+      [&](UniqueFd stream) -> Status {
+        served = std::move(stream);
+        return {};
+      },
+      VsockDevice::GuestPorts::kPrivileged);
+  machine_.start();
+  machine_.send(VsockOperation::kRequest, 1024, 17228);
+  EXPECT_EQ(machine_.next().operation(), VsockOperation::kReset);
+  EXPECT_FALSE(served);
+  machine_.send(VsockOperation::kRequest, 1023, 17228);
+  EXPECT_EQ(machine_.next().operation(), VsockOperation::kResponse);
+  EXPECT_TRUE(served);
+}
+
 TEST_F(VsockTest, NumberOfConnectionsIsBounded) {
   Machine machine(folder_ / "few", FakeMemory(FakeVsockGuest::kMemorySize), kCid, 2);
   const UniqueFd listener = listen_on((folder_ / "few") + "_80");
