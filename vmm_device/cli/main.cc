@@ -8,7 +8,10 @@
 
 #include "clonesafe/version.h"
 #include "vmm_device/cli/options.h"
+#include "vmm_device/cli/run_clone.h"
 #include "vmm_device/cli/run_command.h"
+#include "vmm_device/cli/snapshot_command.h"
+#include "vmm_device/supervisor/supervisor.h"
 
 namespace {
 
@@ -76,6 +79,68 @@ CLI::App* add_run(CLI::App& app, RunOptions& run) {
   return command;
 }
 
+CLI::App* add_snapshot(CLI::App& app, SnapshotOptions& snapshot) {
+  CLI::App* command = app.add_subcommand("snapshot", "Write a running machine to a directory");
+  command->add_option("--api", snapshot.api, "The machine's control socket")->required();
+  command->add_option("--out", snapshot.out, "Directory to make")->required();
+  command
+      ->add_option("--prepare", snapshot.prepare,
+                   "agent: the guest's agent prepares it first; none (none)")
+      ->check(CLI::IsMember({"agent", "none"}));
+  CLI::Option* stop = command->add_flag("--stop", snapshot.stop, "End the machine after it");
+  command->add_flag("--resume", snapshot.resume, "Let the machine go on after it (default)")
+      ->excludes(stop);
+  command->add_flag("--json", snapshot.json, "Print the result as JSON");
+  refuse(*command, "--diff");
+  return command;
+}
+
+CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
+  CLI::App* command = app.add_subcommand("restore", "Restore a snapshot to clones and run them");
+  command->add_option("snapshot", restore.snapshot, "Directory of the snapshot")->required();
+  command->add_option("--count", restore.count, "Number of clones (1)");
+  command->add_option("--run-dir", restore.run_dir,
+                      "Where each clone has a folder with its sockets and logs");
+  command
+      ->add_option_function<std::string>(
+          "--wait",
+          [&restore](const std::string& text) {
+            restore.wait = text == "safe" ? supervisor::Wait::safe : supervisor::Wait::running;
+          },
+          "What every clone must reach: safe or running")
+      ->check(CLI::IsMember({"safe", "running"}));
+  command
+      ->add_option_function<double>(
+          "--timeout",
+          [&restore](double seconds) {
+            restore.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+          },
+          "Seconds that they have for it (60)")
+      ->check(CLI::Range(0.001, 1e6));
+  command->add_flag("--move", restore.move, "The source is gone: keep its identity, use it up");
+  command->add_option("--metadata", restore.metadata, "File for the restore page");
+  command->add_flag("--json", restore.json, "Print one JSON object a clone");
+  refuse(*command, "--hold-network");
+  return command;
+}
+
+struct Inspected {
+  std::filesystem::path snapshot;
+  bool json = false;
+};
+CLI::App* add_inspect(CLI::App& app, const char* name, const char* help, Inspected& options) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->add_option("snapshot", options.snapshot, "Directory of the snapshot")->required();
+  command->add_flag("--json", options.json, "Print it as JSON");
+  return command;
+}
+
+CLI::App* add_call(CLI::App& app, const char* name, const char* help, std::filesystem::path& api) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->add_option("--api", api, "The machine's control socket")->required();
+  return command;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -88,7 +153,24 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
 
   RunOptions run;
-  CLI::App* run_verb = add_run(app, run);
+  SnapshotOptions snapshot;
+  supervisor::RestoreOptions restore;
+  Inspected inspected;
+  std::filesystem::path api;
+  const CLI::App* run_verb = add_run(app, run);
+  const CLI::App* snapshot_verb = add_snapshot(app, snapshot);
+  const CLI::App* restore_verb = add_restore(app, restore);
+  const CLI::App* inspect_verb =
+      add_inspect(app, "inspect", "Print what a snapshot holds", inspected);
+  const CLI::App* verify_verb =
+      add_inspect(app, "verify", "Check every byte of a snapshot", inspected);
+  refuse(*app.get_subcommand("verify"), "--key");
+  const CLI::App* calls[] = {
+      add_call(app, "status", "Print the state of a machine as JSON", api),
+      add_call(app, "pause", "Stop a machine's processors", api),
+      add_call(app, "resume", "Let a paused machine go on", api),
+      add_call(app, "stop", "End a machine", api),
+  };
 
   try {
     app.parse(argc, argv);
@@ -98,5 +180,12 @@ int main(int argc, char** argv) {
     return kExitUsage;
   }
   if (*run_verb) return run_command(run);
+  if (*snapshot_verb) return snapshot_command(snapshot);
+  if (*restore_verb) return supervisor::restore_command(restore, run_clone);
+  if (*inspect_verb) return supervisor::inspect_command(inspected.snapshot, inspected.json);
+  if (*verify_verb) return supervisor::verify_command(inspected.snapshot, inspected.json);
+  for (const CLI::App* call : calls) {
+    if (*call) return simple_call_command(api, call->get_name());
+  }
   return kExitUsage;
 }

@@ -43,11 +43,13 @@ Result<SessionEnd> run(const RunOptions& options) {
   auto stop = stop_signals();
   if (!stop) return fail(stop.error());
 
-  Session session(
-      {.serial = std::move(*serial), .vsock_path = options.vsock, .stop_fd = stop->get()});
-  if (auto created = session.create(options.machine); !created) return fail(created.error());
-  if (auto booted = session.machine().boot(*kernel, initrd, options.command_line); !booted)
-    return fail(booted.error(), options.kernel.string());
+  Session session({.serial = std::move(*serial),
+                   .vsock_path = options.vsock,
+                   .api = options.api,
+                   .stop_fd = stop->get(),
+                   .events = {}});
+  if (auto booted = session.boot(options.machine, *kernel, initrd, options.command_line); !booted)
+    return fail(booted.error());
   // The guest has its own copy.
   *kernel = {};
   initrd = {};

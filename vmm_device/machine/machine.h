@@ -76,6 +76,9 @@ class Machine {
   // tells it. While it is paused.
   Status announce_resume();
 
+  // Whether the guest powered off, reset or failed.
+  bool ended() const { return threads_->ended(); }
+
   // RAM, without the generation pages.
   const GuestMemory& memory() const { return ram_->memory(); }
   Serial& serial() { return *serial_; }

@@ -1,19 +1,31 @@
 #include "vmm_device/machine/session.h"
 
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
-#include <array>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
+#include <bit>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
-#include <optional>
+
+#include "clonesafe/abi/host_protocol.h"
+#include "clonesafe/version.h"
+#include "vmm_device/machine/session_impl.h"
 
 namespace clonesafe {
 namespace asio = boost::asio;
 namespace {
+
+// A seed that no agent asks for goes then: long enough for a slow boot, short for a secret.
+constexpr std::chrono::seconds kSeedLimit{120};
+
+std::uint64_t monotonic_us() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1'000;
+}
 
 void write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
@@ -56,113 +68,150 @@ std::string to_string(const SessionEnd& end) {
   return end.detail.empty() ? text : text + " (" + end.detail + ")";
 }
 
-struct Session::State {
-  explicit State(SessionOptions given) : options(std::move(given)) {}
-
-  void finish(Result<SessionEnd> with) {
-    if (!end) end = std::move(with);
-    io.stop();
-  }
-  void machine_ended(MachineEnd how) {
-    if (how.reason == MachineEnd::Reason::kFailed) {
-      finish(fail(std::move(how.detail)));
-      return;
-    }
-    finish(SessionEnd{.kind = how.reason == MachineEnd::Reason::kPowerOff
-                                  ? SessionEnd::Kind::kPowerOff
-                                  : SessionEnd::Kind::kReset,
-                      .detail = std::move(how.detail)});
-  }
-
-  // Reads the terminal, and waits while the guest's receive FIFO is full.
-  void read_input() {
-    input->async_read_some(asio::buffer(buffer),
-                           [this](boost::system::error_code error, std::size_t size) {
-                             if (error) return;  // end of input: the guest just hears nothing more
-                             deliver(0, size);
-                           });
-  }
-  void deliver(std::size_t from, std::size_t size) {
-    const auto bytes = std::as_bytes(std::span(buffer)).subspan(from, size - from);
-    const std::size_t taken = machine->serial().receive(bytes);
-    if (taken == bytes.size()) {
-      read_input();
-      return;
-    }
-    retry.expires_after(std::chrono::milliseconds(5));
-    retry.async_wait([this, next = from + taken, size](boost::system::error_code error) {
-      if (!error) deliver(next, size);
-    });
-  }
-  void start_input() {
-    if (options.serial.input < 0) return;
-    // A copy: the descriptor's owner here must not close stdin. What can't be polled (a file, a
-    // closed stdin) is no input.
-    const int copy = ::fcntl(options.serial.input, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0) return;
-    UniqueFd owned(copy);
-    boost::system::error_code error;
-    asio::posix::stream_descriptor descriptor(io);
-    if (descriptor.assign(owned.get(), error)) return;
-    [[maybe_unused]] const int released = owned.release();
-    input = std::move(descriptor);
-    read_input();
-  }
-  void watch_stop() {
-    if (options.stop_fd < 0) return;
-    stop.emplace(io);
-    boost::system::error_code error;
-    const int copy = ::fcntl(options.stop_fd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0 || stop->assign(copy, error)) return;
-    stop->async_wait(asio::posix::stream_descriptor::wait_read,
-                     [this](boost::system::error_code waited) {
-                       if (!waited) finish(SessionEnd{.kind = SessionEnd::Kind::kStopped});
-                     });
-  }
-
-  SessionOptions options;
-  asio::io_context io{1};
-  std::optional<Result<SessionEnd>> end;
-  std::unique_ptr<Machine> machine;
-  std::optional<asio::posix::stream_descriptor> input;
-  std::optional<asio::posix::stream_descriptor> stop;
-  asio::steady_timer retry{io};
-  std::array<char, 256> buffer{};
-};
-
-Session::Session(SessionOptions options) : state_(std::make_unique<State>(std::move(options))) {}
-Session::~Session() = default;
-
-Status Session::create(const MachineConfig& config) {
+MachineHooks Session::Impl::machine_hooks() {
   MachineHooks hooks;
-  hooks.serial_output = [fd = state_->options.serial.output](std::span<const std::byte> bytes) {
+  hooks.serial_output = [fd = options_.serial.output](std::span<const std::byte> bytes) {
     if (fd >= 0) write_all(fd, bytes);
   };
-  hooks.vsock_path = state_->options.vsock_path;
-  hooks.vcpus.ended = [state = state_.get()](MachineEnd how) {
-    asio::post(state->io,
-               [state, how = std::move(how)]() mutable { state->machine_ended(std::move(how)); });
+  hooks.vsock_path = options_.vsock_path;
+  // These come on a vCPU's thread.
+  hooks.vcpus.ended = [this](MachineEnd how) {
+    asio::post(io_, [this, how = std::move(how)]() mutable { machine_ended(std::move(how)); });
   };
-  auto machine = Machine::create(config, std::move(hooks), state_->io);
-  if (!machine) return fail(machine.error());
-  state_->machine = std::move(*machine);
+  hooks.vcpus.first_run = [this] {
+    asio::post(io_, [this, at = monotonic_us()] {
+      running_us_ = at;
+      if (options_.events.running) options_.events.running(at);
+    });
+  };
+  hooks.vcpus.first_exit = [this] {
+    asio::post(io_, [this, at = monotonic_us()] {
+      if (options_.events.first_exit) options_.events.first_exit(at);
+    });
+  };
+  return hooks;
+}
+
+Status Session::Impl::attach(std::unique_ptr<Machine> machine) {
+  machine_ = std::move(machine);
+  if (machine_->vsock() != nullptr) start_agent_channel();
+  if (options_.api.empty()) return {};
+  auto api = ApiServer::create(io_, options_.api,
+                               [this](const boost::json::object& request, ApiServer::Reply reply) {
+                                 handle_call(request, std::move(reply));
+                               });
+  if (!api) return fail(api.error());
+  api_ = std::move(*api);
   return {};
 }
 
+void Session::Impl::start_agent_channel() {
+  agent_channel::AgentCallbacks callbacks;
+  callbacks.on_register_page = [this](GuestAddress address, const agent_channel::Nonce& nonce) {
+    return machine_->generation().register_page(address, std::bit_cast<PageNonce>(nonce));
+  };
+  callbacks.on_safe = [this](const agent_channel::SafeReport& report) { safe(report); };
+  callbacks.on_hello = [this](const agent_channel::Hello& hello) {
+    agent_connected_ = true;
+    hello_ = hello;
+  };
+  agent_.emplace(io_, std::string("clonevm ") + CLONESAFE_VERSION, std::move(callbacks));
+  set_restore();
+  machine_->vsock()->listen(CLONESAFE_HOST_VSOCK_PORT,
+                            [this](UniqueFd stream) { return agent_->accept(std::move(stream)); });
+}
+
+void Session::Impl::set_restore() {
+  const GenerationDevices& generation = machine_->generation();
+  agent_->set_restore(std::bit_cast<agent_channel::RestoreId>(generation.restore_id()),
+                      static_cast<clonesafe_restore_kind>(generation.kind()));
+}
+
+void Session::Impl::safe(const agent_channel::SafeReport& report) {
+  // The agent has used the seed: it may go.
+  machine_->generation().wipe_seed();
+  seed_limit_.cancel();
+  const bool first = !report_;
+  report_ = report;
+  if (!first) return;
+  safe_us_ = monotonic_us();
+  if (options_.events.safe) options_.events.safe(report, safe_us_);
+}
+
+void Session::Impl::limit_seed() {
+  seed_limit_.expires_after(kSeedLimit);
+  seed_limit_.async_wait([this](boost::system::error_code error) {
+    if (!error) machine_->generation().wipe_seed();
+  });
+}
+
+void Session::Impl::finish(Result<SessionEnd> with) {
+  if (!end_) end_ = std::move(with);
+  io_.stop();
+}
+
+void Session::Impl::machine_ended(MachineEnd how) {
+  if (how.reason == MachineEnd::Reason::kFailed) {
+    finish(fail(std::move(how.detail)));
+    return;
+  }
+  finish(SessionEnd{.kind = how.reason == MachineEnd::Reason::kPowerOff
+                                ? SessionEnd::Kind::kPowerOff
+                                : SessionEnd::Kind::kReset,
+                    .detail = std::move(how.detail)});
+}
+
+void Session::Impl::watch_stop() {
+  if (options_.stop_fd < 0) return;
+  UniqueFd copy(::fcntl(options_.stop_fd, F_DUPFD_CLOEXEC, 3));
+  if (!copy) return;
+  stop_.emplace(io_);
+  boost::system::error_code error;
+  stop_->assign(copy.get(), error);
+  if (error) return;
+  [[maybe_unused]] const int owned_by_stop = copy.release();
+  stop_->async_wait(asio::posix::stream_descriptor::wait_read,
+                    [this](boost::system::error_code waited) {
+                      if (!waited) finish(SessionEnd{.kind = SessionEnd::Kind::kStopped});
+                    });
+}
+
+Result<SessionEnd> Session::Impl::run() {
+  if (auto started = machine_->start(); !started) return fail(started.error());
+  watch_stop();
+  if (options_.serial.input >= 0) input_.emplace(io_, options_.serial.input, machine_->serial());
+  limit_seed();
+  if (auto resumed = machine_->resume(); !resumed) return fail(resumed.error());
+  const auto keep_running = asio::make_work_guard(io_);
+  io_.run();
+  machine_->stop();
+  return std::move(*end_);
+}
+
+Session::Session(SessionOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Session::~Session() = default;
+
+Status Session::boot(const MachineConfig& config, std::span<const std::byte> kernel,
+                     std::span<const std::byte> initrd, const std::string& command_line) {
+  auto machine = Machine::create(config, impl_->machine_hooks(), impl_->io());
+  if (!machine) return fail(machine.error());
+  if (auto booted = (*machine)->boot(kernel, initrd, command_line); !booted) return booted;
+  return impl_->attach(std::move(*machine));
+}
+
+Status Session::restore(const RestoreSource& source) {
+  auto machine = Machine::restore(source, impl_->machine_hooks(), impl_->io());
+  if (!machine) return fail(machine.error());
+  impl_->set_parent(source.snapshot.digest());
+  return impl_->attach(std::move(*machine));
+}
+
 Machine& Session::machine() {
-  return *state_->machine;
+  return impl_->machine();
 }
 
 Result<SessionEnd> Session::run() {
-  State& state = *state_;
-  if (auto started = state.machine->start(); !started) return fail(started.error());
-  state.watch_stop();
-  state.start_input();
-  if (auto resumed = state.machine->resume(); !resumed) return fail(resumed.error());
-  const auto keep_running = asio::make_work_guard(state.io);
-  state.io.run();
-  state.machine->stop();
-  return std::move(*state.end);
+  return impl_->run();
 }
 
 }  // namespace clonesafe

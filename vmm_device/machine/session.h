@@ -1,12 +1,15 @@
 #ifndef CLONESAFE_VMM_DEVICE_MACHINE_SESSION_H_
 #define CLONESAFE_VMM_DEVICE_MACHINE_SESSION_H_
 
+#include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "libclonesafe/base/error.h"
 #include "libclonesafe/base/unique_fd.h"
+#include "vmm_device/agent_channel/messages.h"
 #include "vmm_device/machine/machine.h"
 
 namespace clonesafe {
@@ -19,37 +22,55 @@ struct SerialEnd {
 };
 Result<SerialEnd> open_serial(const std::string& where);
 
-struct SessionOptions {
-  SerialEnd serial;
-  std::string vsock_path;  // the host end of the machine's vsock device
-  // Readable once the process must end: a signalfd of SIGTERM or SIGINT. Not owned.
-  int stop_fd = -1;
+// What a session tells of itself, with the time (CLOCK_MONOTONIC, microseconds) at which it
+// happened. Called on the session's thread. Each may be empty.
+struct SessionEvents {
+  std::function<void(std::uint64_t at_us)> running;     // the first KVM_RUN
+  std::function<void(std::uint64_t at_us)> first_exit;  // the guest's first exit
+  // The first report of the guest's agent.
+  std::function<void(const agent_channel::SafeReport& report, std::uint64_t at_us)> safe;
 };
 
-// How a session ended: "powered off", "reset", "stopped".
+struct SessionOptions {
+  SerialEnd serial;
+  std::string vsock_path;     // the host end of the machine's vsock device
+  std::filesystem::path api;  // control socket; empty: none
+  // Readable once the process must end: a signalfd of SIGTERM or SIGINT. Not owned.
+  int stop_fd = -1;
+  SessionEvents events;
+};
+
+// How a session ended.
 struct SessionEnd {
   enum class Kind { kPowerOff, kReset, kStopped };
   Kind kind = Kind::kStopped;
   std::string detail;
 };
+// "powered off", "reset", "stopped".
 std::string to_string(const SessionEnd& end);
 
-// Runs one machine until it ends: vCPU threads, and on the calling thread the devices' event loop.
-// Both `clonevm run` and each clone of `clonevm restore` are one Session.
+// Runs one machine until it ends: vCPU threads, and on the calling thread the devices' event loop,
+// the control socket and the agent's channel. `clonevm run` and each clone of `clonevm restore` are
+// one Session.
 class Session {
  public:
   explicit Session(SessionOptions options);
   ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
-  // Makes the machine. Then it is the caller's turn: boot() or restore it, then run().
-  Status create(const MachineConfig& config);
+  // Makes the machine: one of the two, then run().
+  Status boot(const MachineConfig& config, std::span<const std::byte> kernel,
+              std::span<const std::byte> initrd, const std::string& command_line);
+  Status restore(const RestoreSource& source);
+
   Machine& machine();
   // Runs it until it ends; an error is what broke it.
   Result<SessionEnd> run();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  class Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace clonesafe

@@ -1,0 +1,27 @@
+#ifndef CLONESAFE_VMM_DEVICE_CLI_SNAPSHOT_COMMAND_H_
+#define CLONESAFE_VMM_DEVICE_CLI_SNAPSHOT_COMMAND_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace clonesafe::cli {
+
+struct SnapshotOptions {
+  std::filesystem::path api;
+  std::filesystem::path out;
+  std::string prepare = "none";
+  bool stop = false;    // end the machine after it
+  bool resume = false;  // let it go on, which it also does if neither is asked for
+  bool json = false;
+};
+
+// `clonevm snapshot`: asks the machine behind a control socket for one. Returns the exit code.
+int snapshot_command(const SnapshotOptions& options);
+
+// `clonevm stop|pause|resume|status --api SOCK`.
+int simple_call_command(const std::filesystem::path& api, const std::string& call);
+
+}  // namespace clonesafe::cli
+
+#endif  // CLONESAFE_VMM_DEVICE_CLI_SNAPSHOT_COMMAND_H_

@@ -1,0 +1,78 @@
+// Private to session.cc and session_calls.cc.
+#ifndef CLONESAFE_VMM_DEVICE_MACHINE_SESSION_IMPL_H_
+#define CLONESAFE_VMM_DEVICE_MACHINE_SESSION_IMPL_H_
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json.hpp>
+#include <optional>
+
+#include "vmm_device/agent_channel/agent_channel.h"
+#include "vmm_device/machine/api_server.h"
+#include "vmm_device/machine/serial_input.h"
+#include "vmm_device/machine/session.h"
+
+namespace clonesafe {
+
+class Session::Impl {
+ public:
+  explicit Impl(SessionOptions options) : options_(std::move(options)) {}
+
+  MachineHooks machine_hooks();
+  Status attach(std::unique_ptr<Machine> machine);
+  Result<SessionEnd> run();
+
+  boost::asio::io_context& io() { return io_; }
+  Machine& machine() { return *machine_; }
+  void set_parent(const snapshot::Digest& digest) { parent_ = digest; }
+
+ private:
+  enum class Running { kRunning, kPaused };
+  enum class Then { kStop, kResume };
+  struct SnapshotCall;
+
+  // session.cc
+  void finish(Result<SessionEnd> with);
+  void machine_ended(MachineEnd how);
+  void watch_stop();
+  void start_agent_channel();
+  void set_restore();
+  void limit_seed();
+  void safe(const agent_channel::SafeReport& report);
+
+  // session_calls.cc
+  void handle_call(const boost::json::object& request, ApiServer::Reply reply);
+  boost::json::object status() const;
+  void pause(const ApiServer::Reply& reply);
+  void resume(const ApiServer::Reply& reply);
+  void snapshot(const boost::json::object& request, ApiServer::Reply reply);
+  void prepared(std::shared_ptr<SnapshotCall> call, Result<agent_channel::Prepared> prepared);
+  void take_snapshot(SnapshotCall& call);
+  Result<boost::json::object> write_snapshot(const SnapshotCall& call);
+  Status go_on(bool was_taken, const std::string& announced);
+
+  SessionOptions options_;
+  boost::asio::io_context io_{1};
+  std::optional<Result<SessionEnd>> end_;
+  // The machine's vsock device hands streams to the channel: the channel outlives it.
+  std::optional<agent_channel::AgentChannel> agent_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<ApiServer> api_;
+  std::optional<SerialInput> input_;
+  std::optional<boost::asio::posix::stream_descriptor> stop_;
+  boost::asio::steady_timer seed_limit_{io_};
+
+  Running running_ = Running::kRunning;
+  bool snapshot_in_progress_ = false;
+  bool agent_connected_ = false;
+  std::optional<agent_channel::Hello> hello_;
+  std::optional<agent_channel::SafeReport> report_;  // of the present restore id
+  std::uint64_t running_us_ = 0;
+  std::uint64_t safe_us_ = 0;
+  snapshot::Digest parent_{};
+};
+
+}  // namespace clonesafe
+
+#endif  // CLONESAFE_VMM_DEVICE_MACHINE_SESSION_IMPL_H_
