@@ -18,7 +18,7 @@ struct RunArguments {
   std::string mode = "unannounced";
   bool without = false;
   std::string vmm_program;
-  unsigned wait_ms = 8000;
+  unsigned wait_ms = 25000;
 };
 
 CLI::App* add_run(CLI::App& app, RunArguments& run) {

@@ -18,7 +18,7 @@ inline constexpr char kProbeLogMagic[32] = "CLONESAFE-AUDIT-PROBE-LOG-v1 \r\n";
 inline constexpr std::uint32_t kProbeLogVersion = 1;
 inline constexpr std::size_t kProbeLogHeaderSize = 4096;
 inline constexpr std::size_t kProbeValueSize = 24;
-inline constexpr std::uint64_t kProbeLogCapacity = 16384;
+inline constexpr std::uint64_t kProbeLogCapacity = 32768;
 
 // What a probe may say of itself in ProbeLogHeader::tier; the names are those of cs_status.
 enum class ProbeTier : std::uint32_t { unset = 0, none = 1, lagging = 2, announced = 3, word = 4 };

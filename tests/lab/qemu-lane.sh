@@ -31,6 +31,7 @@ done
 }
 
 cache="$("$here/fetch.sh" "$kernel" qemu)"
+rm -rf "$out/without" "$out/unannounced"
 mkdir -p "$out"
 "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$out/guest.cpio"
 for mode in without unannounced; do

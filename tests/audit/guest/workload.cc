@@ -146,7 +146,7 @@ void Workload::wait_advanced(std::uint64_t draws, std::chrono::milliseconds limi
   std::vector<std::uint64_t> goal;
   // A probe that is slow to warm up is slow for good.
   for (std::size_t i = 0; i < size(); ++i) {
-    goal.push_back(completed(i) + std::min(draws, probes_[i].spec.warm_draws * 4));
+    goal.push_back(completed(i) + std::min(draws, probes_[i].spec.warm_draws * 2));
   }
   const auto advanced = [&] {
     for (std::size_t i = 0; i < size(); ++i) {

@@ -1,0 +1,121 @@
+#include "tests/audit/report/compare.h"
+
+#include <gmock/gmock.h>
+
+#include <boost/json.hpp>
+
+namespace clonesafe::audit {
+namespace {
+
+namespace json = boost::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+AuditResult make_run(const std::string& mode, std::uint64_t library, std::uint64_t stock,
+                     std::uint64_t hook) {
+  return {
+      .label = mode,
+      .vmm = "clonevm",
+      .kernel = "6.12",
+      .mode = mode,
+      .cpu_mask = "",
+      .clones = 4,
+      .probes = {{.name = "library.random",
+                  .samples = 100,
+                  .duplicates = library,
+                  .tier = mode == "without" ? "none" : "word"},
+                 {.name = "python.uuid4", .samples = 90, .duplicates = stock, .window_us = 1500},
+                 {.name = "python.random", .samples = 80, .duplicates = hook}},
+      .restores = {
+          {.clone = 1, .restore_us = 2000, .first_exit_us = 2500, .safe_us = 9000},
+          {.clone = 2, .restore_us = 4000, .first_exit_us = 4500, .safe_us = std::nullopt}}};
+}
+
+TEST(Compare, PromisesHoldWhenOnlyWhatIsPromisedIsFreeOfDuplicates) {
+  const std::vector runs = {make_run("without", 5, 7, 9), make_run("unannounced", 0, 3, 9),
+                            make_run("announced", 0, 0, 9)};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report) << report.error().message();
+  EXPECT_THAT(report->failures, IsEmpty());
+  EXPECT_EQ(summary_line(*report),
+            "clonesafe demo: 4 clones, 2 probes, 12 duplicated values without, 0 with; restore p50 "
+            "2.00 ms, safe p50 9.00 ms");
+}
+
+TEST(Compare, ADuplicateOfTierWordFailsUnannounced) {
+  const std::vector runs = {make_run("without", 5, 7, 9), make_run("unannounced", 1, 0, 0)};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  EXPECT_THAT(report->failures, ElementsAre(HasSubstr("unannounced: library.random repeated 1")));
+}
+
+TEST(Compare, AnyCountedDuplicateFailsAnnounced) {
+  const std::vector runs = {make_run("without", 5, 7, 9), make_run("announced", 0, 1, 9)};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  EXPECT_THAT(report->failures, ElementsAre(HasSubstr("announced: python.uuid4 repeated 1")));
+}
+
+TEST(Compare, ARunWithoutClonesafeThatRepeatsNothingProvesNothing) {
+  // The probes that need a hook don't count here either.
+  const std::vector runs = {make_run("without", 0, 0, 9), make_run("announced", 0, 0, 9)};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  EXPECT_THAT(report->failures, ElementsAre(HasSubstr("proves nothing")));
+}
+
+TEST(Compare, RunsThatDontBelongTogetherAreRefused) {
+  auto other = make_run("announced", 0, 0, 0);
+  other.kernel = "6.1";
+  EXPECT_FALSE(make_report({make_run("without", 1, 1, 1), other}));
+  EXPECT_FALSE(make_report({make_run("without", 1, 1, 1), make_run("without", 1, 1, 1)}));
+  EXPECT_FALSE(make_report({}));
+}
+
+TEST(Compare, JsonHasTheNamesThatScriptsRely) {
+  auto masked = make_run("without", 6, 6, 6);
+  masked.cpu_mask = "rdrand,rdseed";
+  const std::vector runs = {make_run("without", 5, 7, 9), make_run("unannounced", 0, 3, 9),
+                            make_run("announced", 0, 0, 9), masked};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  const json::value value = json::parse(report_json(*report));
+  EXPECT_EQ(value.at("kernel"), "6.12");
+  EXPECT_EQ(value.at("clones"), 4);
+  const json::value& probe = value.at("probes").at(2);
+  EXPECT_EQ(probe.at("name"), "python.uuid4");
+  EXPECT_EQ(probe.at("without").at("duplicates"), 7);
+  EXPECT_EQ(probe.at("with").at("duplicates"), 0);
+  EXPECT_EQ(probe.at("unannounced").at("window_us"), 1500);
+  EXPECT_EQ(probe.at("tier"), "lagging");
+  EXPECT_EQ(probe.at("needs_hook"), false);
+  EXPECT_EQ(probe.at("masked").at("rdrand,rdseed").at("without").at("duplicates"), 6);
+  EXPECT_EQ(value.at("probes").at(1).at("needs_hook"), true);
+  EXPECT_EQ(value.at("restore_us").at("p99"), 4000);
+  EXPECT_EQ(value.at("safe_us").at("p50"), 9000);
+  EXPECT_THAT(report_html(*report), HasSubstr("python.uuid4"));
+}
+
+TEST(Compare, AResultIsLoadedAsItWasWrittenAndDamageIsRefused) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "audit-result";
+  std::filesystem::create_directories(folder);
+  const auto write = [&](const std::string& text) {
+    FILE* file = std::fopen((folder / "result.json").c_str(), "w");
+    std::fputs(text.c_str(), file);
+    std::fclose(file);
+  };
+  const std::string text = to_json(make_run("announced", 1, 2, 3));
+  write(text);
+  const auto loaded = load_result(folder);
+  ASSERT_TRUE(loaded) << loaded.error().message();
+  EXPECT_EQ(to_json(*loaded), text);
+  write(text.substr(0, text.size() / 2));
+  EXPECT_FALSE(load_result(folder));
+  write("{}");
+  EXPECT_FALSE(load_result(folder));
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace clonesafe::audit
