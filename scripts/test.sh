@@ -35,7 +35,7 @@ scripts/lint.sh
 
 for sanitizer in asan tsan; do
   step "unit tests: $sanitizer"
-  build $sanitizer
+  build $sanitizer unit_tests
   ctest --test-dir build/$sanitizer --output-on-failure -L unit
 done
 

@@ -3,6 +3,7 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <type_traits>
@@ -132,16 +133,38 @@ std::string one_line(std::string_view description) {
   return line;
 }
 
+// toml++ 3.3 asserts, or is undefined, where it should refuse: at some characters beyond ASCII
+// where a key may stand, and at a table header that doesn't begin with a key ("[=a").
+Status refuse_what_breaks_the_parser(std::string_view text, const std::string& name) {
+  constexpr std::string_view kKeyBegins =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-\"'";
+  for (int number = 1; !text.empty(); ++number) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const auto refuse = [&](const char* what) {
+      return fail(name + ":" + std::to_string(number) + ": " + what);
+    };
+    if (std::any_of(line.begin(), line.end(),
+                    [](char c) { return static_cast<unsigned char>(c) > 0x7f; })) {
+      return refuse("a character that is not ASCII");
+    }
+    line.remove_prefix(std::min(line.find_first_not_of(" \t\r\v\f"), line.size()));
+    if (!line.starts_with('[')) continue;
+    line.remove_prefix(line.starts_with("[[") ? 2 : 1);
+    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+    if (line.empty() || kKeyBegins.find(line.front()) == std::string_view::npos) {
+      return refuse("a table header without a key");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Config> parse_config(std::string_view text, const std::string& name) {
-  // toml++ 3.3 has undefined behaviour at some characters beyond ASCII where a key may stand.
-  int line = 1;
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) > 0x7f) {
-      return fail(name + ":" + std::to_string(line) + ": a character that is not ASCII");
-    }
-    if (c == '\n') ++line;
+  if (auto sane = refuse_what_breaks_the_parser(text, name); !sane) {
+    return fail(std::move(sane.error()));
   }
   const toml::parse_result parsed = toml::parse(text, name);
   if (!parsed) {

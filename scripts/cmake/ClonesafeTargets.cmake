@@ -54,6 +54,9 @@ function(clonesafe_program name)
   install(TARGETS ${name} RUNTIME DESTINATION "${ARG_DESTINATION}")
 endfunction()
 
+# Everything that the label `unit` runs; sanitizer builds need no more.
+add_custom_target(unit_tests)
+
 # clonesafe_unit_test(NAME SOURCES ... DEPENDS ...): a GoogleTest program, one ctest entry, label `unit`.
 function(clonesafe_unit_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
@@ -63,6 +66,7 @@ function(clonesafe_unit_test name)
   find_package(GTest REQUIRED)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE clonesafe_options GTest::gmock GTest::gtest_main ${ARG_DEPENDS})
+  add_dependencies(unit_tests ${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 60)
 endfunction()

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "vmm_device/cli/options.h"
+#include "vmm_device/machine/bzimage.h"
 #include "vmm_device/machine/session.h"
 
 namespace clonesafe::cli {
@@ -31,6 +32,9 @@ Result<UniqueFd> stop_signals() {
 Result<SessionEnd> run(const RunOptions& options) {
   auto kernel = read_file(options.kernel, kMaxKernel);
   if (!kernel) return fail(kernel.error());
+  // Known by name, and before a machine is made; loading it parses it again.
+  if (auto image = parse_bzimage(*kernel); !image)
+    return fail(image.error(), options.kernel.string());
   std::vector<std::byte> initrd;
   if (!options.initrd.empty()) {
     auto read = read_file(options.initrd, kMaxInitrd);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace clonesafe::kvm {
 namespace {
@@ -62,13 +63,11 @@ std::vector<std::uint32_t> ordered_msrs(std::span<const std::uint32_t> kvm_list)
   });
   result.push_back(kMsrTscDeadline);
   for (std::uint32_t index = kMsrKvmFirst; index <= kMsrKvmLast; ++index) result.push_back(index);
-  std::ranges::sort(result);
+  std::ranges::sort(result, {}, [](std::uint32_t index) {
+    return std::pair(index == kMsrTsc ? 0 : index == kMsrTscDeadline ? 2 : 1, index);
+  });
   const auto repeated = std::ranges::unique(result);
   result.erase(repeated.begin(), repeated.end());
-  const auto rank = [](std::uint32_t index) {
-    return index == kMsrTsc ? 0 : index == kMsrTscDeadline ? 2 : 1;
-  };
-  std::ranges::stable_sort(result, {}, rank);
   return result;
 }
 

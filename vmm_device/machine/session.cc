@@ -117,8 +117,12 @@ void Session::Impl::start_agent_channel() {
   };
   agent_.emplace(io_, std::string("clonevm ") + CLONESAFE_VERSION, std::move(callbacks));
   set_restore();
-  machine_->vsock()->listen(CLONESAFE_HOST_VSOCK_PORT,
-                            [this](UniqueFd stream) { return agent_->accept(std::move(stream)); });
+  // Who speaks here decides when the guest counts as safe, so the guest's ordinary programs must
+  // not.
+  machine_->vsock()->listen(
+      CLONESAFE_HOST_VSOCK_PORT,
+      [this](UniqueFd stream) { return agent_->accept(std::move(stream)); },
+      virtio::VsockDevice::GuestPorts::kPrivileged);
 }
 
 void Session::Impl::set_restore() {

@@ -149,8 +149,10 @@ void VcpuThreads::loop(kvm::Vcpu& vcpu) {
       if (access_pending) finish_access(vcpu);
       access_pending = false;
       if (!park(vcpu)) return;
-      if (hooks_.first_run && !ran_.exchange(true)) hooks_.first_run();
     }
+    // Here, not after a park: a thread that starts late finds that it may run at once.
+    if (!ran_.load(std::memory_order_relaxed) && !ran_.exchange(true) && hooks_.first_run)
+      hooks_.first_run();
     const int error = vcpu.run();
     access_pending = false;
     if (error == EINTR || error == EAGAIN) continue;
@@ -158,7 +160,7 @@ void VcpuThreads::loop(kvm::Vcpu& vcpu) {
       end({.detail = "KVM_RUN on " + vcpu.name() + ": " + std::strerror(error)});
       continue;
     }
-    if (hooks_.first_exit && !exited_.load(std::memory_order_relaxed) && !exited_.exchange(true))
+    if (!exited_.load(std::memory_order_relaxed) && !exited_.exchange(true) && hooks_.first_exit)
       hooks_.first_exit();
     access_pending = handle_exit(vcpu);
   }

@@ -59,8 +59,8 @@ TEST_F(CloneTest, ClonesOfASafeGuestHaveTheirOwnIdentityAndRandomness) {
   ASSERT_TRUE(taken) << taken.error().message();
   ASSERT_EQ(taken->status, 0) << taken->output;
 
-  auto restored =
-      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2, {"--wait", "safe"});
+  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2,
+                                    {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
   const std::set<std::string> identities = {source, identity(restored->guest(1)),
@@ -83,8 +83,8 @@ TEST_F(CloneTest, ClonesOfAGuestWithoutDevicesAndAgentAreEqual) {
   auto vm = boot(options);
   ASSERT_TRUE(vm);
   ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
-  auto restored =
-      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2, {"--wait", "running"});
+  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2,
+                                    {"--timeout", "110", "--wait", "running"});
   ASSERT_TRUE(restored);
   EXPECT_TRUE(restored->reports()[0].at("safe_us").is_null());
   EXPECT_EQ(identity(restored->guest(1)), identity(restored->guest(2)));
@@ -94,7 +94,8 @@ TEST_F(CloneTest, CloneOfACloneIsNewAgain) {
   auto vm = boot({.arguments = kMasked, .cmdline = kNoProbes});
   ASSERT_TRUE(vm);
   ASSERT_EQ(vm->guest().snapshot(scratch_ / "first", {"--stop"})->status, 0);
-  auto parent = Restored::restore(scratch_ / "first", scratch_ / "parent", 1, {"--wait", "safe"});
+  auto parent = Restored::restore(scratch_ / "first", scratch_ / "parent", 1,
+                                  {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(parent);
   std::set<std::string> identities = {identity(parent->guest(1))};
   auto taken = parent->guest(1).snapshot(scratch_ / "second", {"--resume"});
@@ -102,8 +103,10 @@ TEST_F(CloneTest, CloneOfACloneIsNewAgain) {
   ASSERT_EQ(taken->status, 0) << taken->output;
 
   // Two restores of it within one second: nothing may depend on the time of day.
-  auto one = Restored::restore(scratch_ / "second", scratch_ / "one", 1, {"--wait", "safe"});
-  auto two = Restored::restore(scratch_ / "second", scratch_ / "two", 1, {"--wait", "safe"});
+  auto one = Restored::restore(scratch_ / "second", scratch_ / "one", 1,
+                               {"--timeout", "110", "--wait", "safe"});
+  auto two = Restored::restore(scratch_ / "second", scratch_ / "two", 1,
+                               {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(one && two);
   expect_repaired(*one);
   expect_repaired(*two);
@@ -140,8 +143,8 @@ TEST_F(CloneTest, AnnouncedSnapshotThawsCloneAndSource) {
   ASSERT_EQ(taken->status, 0) << taken->output;
   const std::string frozen = "cat /sys/fs/cgroup/workload/cgroup.freeze";
   EXPECT_TRUE(eventually(Seconds(20), [&] { return vm->guest().get(frozen) == "0"; }));
-  auto restored =
-      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1, {"--wait", "safe"});
+  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1,
+                                    {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
   EXPECT_EQ(restored->guest(1).get(frozen), "0");
@@ -155,8 +158,8 @@ TEST_F(CloneTest, AgentMakesTheKernelsOutputDifferWithoutVmgenid) {
   auto vm = boot(options);
   ASSERT_TRUE(vm);
   ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
-  auto restored =
-      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2, {"--wait", "safe"});
+  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2,
+                                    {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
   EXPECT_NE(kernel_random(restored->guest(1)), kernel_random(restored->guest(2)));
@@ -167,8 +170,8 @@ TEST_F(CloneTest, SnapshotBeforeAnyDriverIsBoundRestores) {
                                  "Linux version");
   ASSERT_TRUE(vm);
   ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
-  auto restored =
-      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1, {"--wait", "running"});
+  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1,
+                                    {"--timeout", "110", "--wait", "running"});
   ASSERT_TRUE(restored);
   EXPECT_TRUE(eventually(Seconds(90), [&] {
     return read_file(scratch_ / "clones/1/serial.log").find("READY") != std::string::npos;

@@ -98,14 +98,24 @@ std::string read_file(const std::filesystem::path& path) {
   return text.str();
 }
 
+// Connects to the guest's command server, which may not be up yet, or hear of a restore first.
+Result<UniqueFd> Guest::connect(std::chrono::steady_clock::time_point deadline) const {
+  const std::string request = "CONNECT " + std::to_string(kCommandPort) + "\n";
+  for (;;) {
+    auto fd = connect_unix(vsock_);
+    if (!fd) return fail(std::move(fd).error());
+    auto hello = exchange(fd->get(), request, deadline, true);
+    if (!hello) return fail(std::move(hello).error());
+    if (hello->starts_with("OK ")) return std::move(*fd);
+    if (!hello->empty()) return fail("the vsock host end says '" + *hello + "'");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
 Result<Outcome> Guest::run(const std::string& command, Seconds timeout) const {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
-  auto fd = connect_unix(vsock_);
+  auto fd = connect(deadline);
   if (!fd) return fail(std::move(fd).error());
-  auto hello =
-      exchange(fd->get(), "CONNECT " + std::to_string(kCommandPort) + "\n", deadline, true);
-  if (!hello) return fail(std::move(hello).error());
-  if (!hello->starts_with("OK ")) return fail("the vsock host end says '" + *hello + "'");
   auto answer = exchange(fd->get(), command + "\n", deadline, false);
   if (!answer) return fail(std::move(answer).error(), command);
   const auto end = answer->rfind('\0');

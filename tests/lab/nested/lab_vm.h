@@ -52,6 +52,8 @@ class Guest {
                            const std::vector<std::string>& options) const;
 
  private:
+  Result<UniqueFd> connect(std::chrono::steady_clock::time_point deadline) const;
+
   std::filesystem::path vsock_;
   std::filesystem::path api_;
 };

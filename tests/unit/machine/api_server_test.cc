@@ -1,0 +1,111 @@
+#include "vmm_device/machine/api_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+#include <thread>
+
+#include "libclonesafe/base/unique_fd.h"
+
+namespace clonesafe {
+namespace {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+using testing::HasSubstr;
+
+class ApiServerTest : public testing::Test {
+ protected:
+  ApiServerTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "api.XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    path_ = folder_ / "sock";
+    auto server = ApiServer::create(io_, path_,
+                                    [](const json::object& request, const ApiServer::Reply& reply) {
+                                      const bool ok = request.contains("call");
+                                      json::object answer{{"ok", ok}};
+                                      if (!ok) answer["error"] = "no call";
+                                      reply(answer, {});
+                                    });
+    EXPECT_TRUE(server) << server.error().message();
+    server_ = std::move(*server);
+    thread_ = std::thread([this] { io_.run(); });
+  }
+  ~ApiServerTest() override {
+    io_.stop();
+    thread_.join();
+    server_.reset();
+    EXPECT_FALSE(std::filesystem::exists(path_)) << "the socket goes with the server";
+    std::filesystem::remove_all(folder_);
+  }
+  // Sends bytes as they are and gives all that comes back until the server hangs up.
+  std::string raw(const std::string& bytes) {
+    const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.native().copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+    std::string answer;
+    char chunk[512];
+    for (ssize_t got = 0; (got = ::read(fd.get(), chunk, sizeof chunk)) > 0;)
+      answer.append(chunk, static_cast<std::size_t>(got));
+    return answer;
+  }
+
+  asio::io_context io_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
+  std::filesystem::path folder_;
+  std::filesystem::path path_;
+  std::unique_ptr<ApiServer> server_;
+  std::thread thread_;
+};
+
+TEST_F(ApiServerTest, AnswersEachCall) {
+  EXPECT_TRUE(call_api(path_, {{"call", "x"}}));
+  EXPECT_TRUE(call_api(path_, {{"call", "x"}}));
+}
+
+TEST_F(ApiServerTest, ARefusalIsTheClientsError) {
+  const auto reply = call_api(path_, {{"other", 1}});
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().message(), "no call");
+}
+
+TEST_F(ApiServerTest, HangsUpOnWhatIsNoJsonObject) {
+  EXPECT_THAT(raw("hello\n"), HasSubstr("not JSON"));
+  EXPECT_THAT(raw("[1]\n"), HasSubstr("not a JSON object"));
+  EXPECT_THAT(raw(std::string(40, '[') + "\n"), HasSubstr("\"ok\":false"));
+}
+
+TEST_F(ApiServerTest, IsForItsOwnerOnly) {
+  struct stat status{};
+  ASSERT_EQ(::stat(path_.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+}
+
+TEST_F(ApiServerTest, RefusesAPathThatExists) {
+  asio::io_context io;
+  const auto second = ApiServer::create(io, path_, [](const auto&, const auto&) {});
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().message(), HasSubstr(path_.string()));
+  EXPECT_TRUE(std::filesystem::exists(path_)) << "the first one's socket stays";
+}
+
+TEST(ApiClient, NamesTheSocketThatIsNotThere) {
+  const auto reply = call_api("/no/such/socket", {});
+  ASSERT_FALSE(reply);
+  EXPECT_THAT(reply.error().message(), HasSubstr("/no/such/socket"));
+  EXPECT_FALSE(call_api(std::string(300, 'x'), {})) << "a path that no address holds";
+}
+
+}  // namespace
+}  // namespace clonesafe

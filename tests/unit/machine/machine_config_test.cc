@@ -1,0 +1,65 @@
+#include "vmm_device/machine/machine_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace clonesafe {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+MachineConfig sample() {
+  return {.memory = std::uint64_t{512} << 20,
+          .cpus = 4,
+          .masked_features = {"rdrand", "rdseed"},
+          .generation = {.vmgenid = true, .vmclock = false, .restore_page = true, .seed = false},
+          .vsock_cid = 7};
+}
+
+TEST(MachineConfig, ComesBackAsItWas) {
+  const auto config = decode_machine_config(encode(sample()));
+  ASSERT_TRUE(config) << config.error().message();
+  EXPECT_EQ(config->memory, std::uint64_t{512} << 20);
+  EXPECT_EQ(config->cpus, 4u);
+  EXPECT_EQ(config->vsock_cid, 7u);
+  EXPECT_EQ(config->masked_features, sample().masked_features);
+  EXPECT_EQ(config->generation, sample().generation);
+}
+
+TEST(MachineConfig, RefusesEveryTruncation) {
+  const auto bytes = encode(sample());
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode_machine_config(std::span(bytes).first(size))) << size;
+}
+
+TEST(MachineConfig, RefusesWhatNoMachineCanBeMadeOf) {
+  const auto refusal = [](MachineConfig config) {
+    const auto decoded = decode_machine_config(encode(config));
+    return decoded ? "accepted" : decoded.error().message();
+  };
+  MachineConfig config = sample();
+  config.cpus = 0;
+  EXPECT_THAT(refusal(config), HasSubstr("0 virtual CPUs"));
+  config.cpus = kMaxCpus + 1;
+  EXPECT_THAT(refusal(config), HasSubstr("virtual CPUs"));
+  config = sample();
+  config.memory = 4096;
+  EXPECT_THAT(refusal(config), HasSubstr("memory of 4096 bytes"));
+  config.memory = (std::uint64_t{512} << 20) + 1;
+  EXPECT_THAT(refusal(config), HasSubstr("whole pages"));
+  config = sample();
+  config.vsock_cid = 2;
+  EXPECT_THAT(refusal(config), HasSubstr("cid 2"));
+}
+
+TEST(MachineConfig, DoesNotPrintForeignNames) {
+  MachineConfig config = sample();
+  config.masked_features = {"\x1b[2Jboo"};
+  const auto decoded = decode_machine_config(encode(config));
+  ASSERT_FALSE(decoded);
+  EXPECT_THAT(decoded.error().message(), Not(HasSubstr("boo")));
+}
+
+}  // namespace
+}  // namespace clonesafe
