@@ -122,15 +122,17 @@ TEST_F(CloneTest, SourceThatGoesOnIsToldToReseedAndKeepsItsIdentity) {
   const std::string before = identity(vm->guest());
   const std::string generation = agent_status(vm->guest(), "generation");
   const std::string epoch = agent_status(vm->guest(), "reseed_epoch");
-  const std::string kernel_epoch = agent_status(vm->guest(), "kernel_rng_epoch");
   ASSERT_FALSE(epoch.empty());
   ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--resume"})->status, 0);
 
   EXPECT_TRUE(eventually(Seconds(20), [&] {
-    return agent_status(vm->guest(), "kernel_rng_epoch") != kernel_epoch &&
+    return agent_status(vm->guest(), "reseed_epoch") != epoch &&
            agent_status(vm->guest(), "state") == "safe";
   }));
-  EXPECT_NE(agent_status(vm->guest(), "reseed_epoch"), epoch);
+  EXPECT_EQ(agent_status(vm->guest(), "kind"), "resume");
+  EXPECT_EQ(vm->guest().get("clonesafectl status --json | grep -o "
+                            "'\"name\":\"kernel_rng\",\"result\":\"[a-z]*\"'"),
+            "\"name\":\"kernel_rng\",\"result\":\"ok\"");
   EXPECT_EQ(agent_status(vm->guest(), "generation"), generation);
   EXPECT_EQ(identity(vm->guest()), before);
 }
