@@ -2,11 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <boost/json/serialize.hpp>
-#include <csignal>
+#include <cstring>
 #include <set>
 #include <string_view>
 
 #include "clonesafe/abi/restore_page.h"
+#include "clonesafe/abi/vmgenid.h"
 #include "tests/lab/nested/lab_vm.h"
 
 namespace clonesafe::lab {
@@ -180,17 +181,44 @@ TEST_F(CloneTest, SnapshotBeforeAnyDriverIsBoundRestores) {
   })) << read_file(scratch_ / "clones/1/serial.log");
 }
 
-// Every byte that clonevm ever drew is known here, so every seed is: a seed is 32 of these bytes in
-// a row.
-void expect_no_seed_in(const fs::path& directory, const std::string& entropy) {
-  constexpr std::size_t kSeed = CLONESAFE_SEED_SIZE;
-  ASSERT_GE(entropy.size(), kSeed);
+// The draw of one restore or boot, as vmm_device/generation makes it in one getrandom(2) call.
+constexpr std::size_t kDraw = 120;
+constexpr std::size_t kVmGenerationIdAt = 24;
+constexpr std::size_t kSeedAt = 56;
+
+// The draws that the preload library logged, of those calls that filled a whole `Draw`.
+std::vector<std::string> draws_in(const std::string& log) {
+  std::vector<std::string> draws;
+  for (std::size_t at = 0; at + sizeof(std::uint32_t) <= log.size();) {
+    std::uint32_t size = 0;
+    std::memcpy(&size, log.data() + at, sizeof size);
+    at += sizeof size;
+    if (size == kDraw) draws.push_back(log.substr(at, size));
+    at += size;
+  }
+  return draws;
+}
+
+std::string hex(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) {
+    constexpr const char* kDigits = "0123456789abcdef";
+    text += kDigits[(static_cast<unsigned char>(byte)) >> 4];
+    text += kDigits[static_cast<unsigned char>(byte) & 15];
+  }
+  return text;
+}
+
+// No half of a seed stands anywhere in the snapshot's files.
+void expect_no_seed_in(const fs::path& directory, const std::vector<std::string>& draws) {
+  constexpr std::size_t kHalf = CLONESAFE_SEED_SIZE / 2;
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string content = read_file(entry.path());
-    const std::string_view bytes(content);
-    for (std::size_t at = 0; at + kSeed <= entropy.size(); at += 8) {
-      EXPECT_EQ(bytes.find(std::string_view(entropy).substr(at, kSeed)), std::string_view::npos)
-          << entry.path() << " holds the bytes " << at << " of the entropy drawn";
+    for (const std::string& draw : draws) {
+      for (const std::size_t at : {kSeedAt, kSeedAt + kHalf}) {
+        EXPECT_EQ(content.find(draw.substr(at, kHalf)), std::string::npos)
+            << entry.path() << " holds a seed";
+      }
     }
   }
 }
@@ -204,12 +232,22 @@ TEST_F(CloneTest, NoSnapshotHoldsASeed) {
     ASSERT_TRUE(vm);
     ASSERT_EQ(vm->guest().snapshot(scratch_ / (name + ".parent"), {"--stop"})->status, 0);
     auto clone = Restored::restore(scratch_ / (name + ".parent"), scratch_ / (name + ".run"), 1,
-                                   {"--wait", agent ? "safe" : "running"}, log);
+                                   {"--timeout", "110", "--wait", agent ? "safe" : "running"}, log);
     ASSERT_TRUE(clone);
     ASSERT_EQ(clone->guest(1).snapshot(scratch_ / (name + ".child"), {"--stop"})->status, 0);
-    const std::string entropy = read_file(vm->entropy_log()) + read_file(log);
-    expect_no_seed_in(scratch_ / (name + ".parent"), entropy);
-    expect_no_seed_in(scratch_ / (name + ".child"), entropy);
+
+    auto draws = draws_in(read_file(log));
+    ASSERT_EQ(draws.size(), 1u);
+    // That this is the draw, and these its parts, shows in the id that the clone was given. It is
+    // no secret, and stands in the clone's snapshot.
+    const std::string id = draws[0].substr(kVmGenerationIdAt, CLONESAFE_VMGENID_SIZE);
+    EXPECT_EQ(hex(id), std::string(clone->reports()[0].at("vm_generation_id").as_string()));
+    EXPECT_NE(read_file((scratch_ / (name + ".child")) / "state.csn").find(id), std::string::npos);
+    const auto boot = draws_in(read_file(vm->entropy_log()));
+    ASSERT_GE(boot.size(), 1u);
+    draws.insert(draws.end(), boot.begin(), boot.end());
+    expect_no_seed_in(scratch_ / (name + ".parent"), draws);
+    expect_no_seed_in(scratch_ / (name + ".child"), draws);
   }
 }
 
