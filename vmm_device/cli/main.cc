@@ -176,7 +176,12 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    std::fprintf(stderr, "clonevm: %s\n", error.what());
+    // A word that is no command is "a subcommand is required" to CLI11.
+    const bool unknown = app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-';
+    if (unknown)
+      std::fprintf(stderr, "clonevm: '%s' is no command; try --help\n", argv[1]);
+    else
+      std::fprintf(stderr, "clonevm: %s\n", error.what());
     return kExitUsage;
   }
   if (*run_verb) return run_command(run);

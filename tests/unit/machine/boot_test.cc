@@ -64,14 +64,15 @@ TEST(LoadLinux, PutsEverythingWhereTheKernelLooksForIt) {
       ram.memory(), {.kernel = kernel, .initrd = initrd, .command_line = "quiet", .acpi = acpi});
   ASSERT_TRUE(entry) << entry.error().message();
 
+  // Its fields are packed: + makes values of them, which gtest may hold by reference.
   const auto params = *ram.memory().read<boot_params>(entry->boot_params);
-  EXPECT_EQ(params.hdr.header, 0x53726448u);
-  EXPECT_EQ(params.hdr.type_of_loader, 0xff);
-  EXPECT_EQ(params.acpi_rsdp_addr, layout::kAcpiRsdp);
-  EXPECT_EQ(params.hdr.ramdisk_size, 5000u);
+  EXPECT_EQ(+params.hdr.header, 0x53726448u);
+  EXPECT_EQ(+params.hdr.type_of_loader, 0xff);
+  EXPECT_EQ(+params.acpi_rsdp_addr, layout::kAcpiRsdp);
+  EXPECT_EQ(+params.hdr.ramdisk_size, 5000u);
   EXPECT_EQ(params.hdr.ramdisk_image % 4096, 0u);
   EXPECT_LE(params.hdr.ramdisk_image + 5000u, 64 * kMiB);
-  EXPECT_GT(params.e820_entries, 3);
+  EXPECT_GT(+params.e820_entries, 3);
   EXPECT_EQ(*ram.memory().read<std::uint8_t>(GuestAddress(params.hdr.ramdisk_image)), 0x5a);
   EXPECT_EQ(*ram.memory().read<std::uint8_t>(GuestAddress(layout::kAcpiRsdp)), 0xac);
   const auto text = *ram.memory().at(GuestAddress(params.hdr.cmd_line_ptr), 6);
@@ -123,7 +124,7 @@ TEST(LoadLinux, KeepsTheInitrdBelowTheKernelsLimit) {
   const auto entry =
       load_linux(ram.memory(), {.kernel = kernel, .initrd = initrd, .command_line = {}});
   ASSERT_TRUE(entry);
-  EXPECT_EQ(ram.memory().read<boot_params>(entry->boot_params)->hdr.ramdisk_image, 63 * kMiB);
+  EXPECT_EQ(+ram.memory().read<boot_params>(entry->boot_params)->hdr.ramdisk_image, 63 * kMiB);
 }
 
 TEST(LoadLinux, RefusesALongCommandLine) {

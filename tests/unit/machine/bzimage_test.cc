@@ -43,7 +43,7 @@ TEST(BzImage, ZeroesWhatLiesPastTheHeadersOwnEnd) {
   patch<std::uint32_t>(file, 0x264, 0xffffffff);
   const auto image = parse_bzimage(file);
   ASSERT_TRUE(image) << image.error().message();
-  EXPECT_EQ(image->header.handover_offset, 0u);
+  EXPECT_EQ(+image->header.handover_offset, 0u);
 }
 
 TEST(BzImage, RefusesWhatIsNoKernel) {
