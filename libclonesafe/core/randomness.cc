@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 #include "libclonesafe/base/unique_fd.h"
@@ -36,7 +37,8 @@ bool rdrand(std::uint64_t& word) {
   // Ten tries: Intel SDM volume 1, 7.3.17.
   for (int i = 0; i < 10; ++i) {
     unsigned char ok = 0;
-    __asm__ volatile("rdrand %0; setc %1" : "=r"(word), "=qm"(ok) : : "cc");
+    // Early clobber: `ok` may be in memory, and its address must not be in the register of `word`.
+    __asm__ volatile("rdrand %0; setc %1" : "=&r"(word), "=qm"(ok) : : "cc");
     if (ok != 0) return true;
   }
   return false;
@@ -45,7 +47,7 @@ bool rdrand(std::uint64_t& word) {
 bool rdseed(std::uint64_t& word) {
   for (int i = 0; i < 100; ++i) {
     unsigned char ok = 0;
-    __asm__ volatile("rdseed %0; setc %1" : "=r"(word), "=qm"(ok) : : "cc");
+    __asm__ volatile("rdseed %0; setc %1" : "=&r"(word), "=qm"(ok) : : "cc");
     if (ok != 0) return true;
     __asm__ volatile("pause");
   }
@@ -71,11 +73,11 @@ Instruction detect_instruction() {
 }
 
 bool read_hardware(std::uint64_t (&words)[4]) {
-  static Instruction cached = Instruction::kUnknown;
-  Instruction instruction = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+  static constinit std::atomic<Instruction> cached = Instruction::kUnknown;
+  Instruction instruction = cached.load(std::memory_order_relaxed);
   if (instruction == Instruction::kUnknown) {
     instruction = detect_instruction();
-    __atomic_store_n(&cached, instruction, __ATOMIC_RELAXED);
+    cached.store(instruction, std::memory_order_relaxed);
   }
   if (instruction == Instruction::kNone) return false;
   for (std::uint64_t& word : words) {
