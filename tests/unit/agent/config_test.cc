@@ -85,7 +85,8 @@ TEST(Config, ErrorsNameKeyAndPlaceInOneLine) {
 }
 
 TEST(Config, BrokenTomlIsOneLineWithItsPlace) {
-  for (const char* const text : {"[host", "[=nds5a", "a = ", "a = \"\n", "= 1", "a = 1\na = 2"}) {
+  for (const char* const text : {"[host", "[=nds5a", "a = ", "a = \"\n", "= 1", "a = 1\na = 2",
+                                 "a = [}", "page = \"/p\"\n\xef\xbb\xbf = 1"}) {
     const std::string message = refusal(text);
     EXPECT_EQ(message.rfind("agent.toml:", 0), 0U) << message;
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
