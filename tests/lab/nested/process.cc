@@ -7,6 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+
 namespace clonesafe::lab {
 namespace {
 
@@ -33,7 +38,8 @@ bool read_some(int fd, std::string& buffer, std::chrono::steady_clock::time_poin
 
 Result<std::pair<pid_t, UniqueFd>> spawn(const std::vector<std::string>& arguments,
                                          const std::vector<std::string>& environment,
-                                         bool with_stderr) {
+                                         bool with_stderr,
+                                         const std::function<void()>& in_child = {}) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("pipe");
   UniqueFd output(ends[0]);
@@ -52,6 +58,7 @@ Result<std::pair<pid_t, UniqueFd>> spawn(const std::vector<std::string>& argumen
     dup2(null, STDIN_FILENO);
     dup2(input.get(), STDOUT_FILENO);
     if (with_stderr) dup2(input.get(), STDERR_FILENO);
+    if (in_child) in_child();
     execvpe(argv[0], argv.data(), envp.data());
     perror(argv[0]);
     _exit(127);
@@ -106,8 +113,9 @@ void Process::signal(int number) const {
   if (pid_ > 0) kill(pid_, number);
 }
 
-Result<Outcome> run(const std::vector<std::string>& arguments, Seconds timeout) {
-  auto spawned = spawn(arguments, {}, true);
+Result<Outcome> run(const std::vector<std::string>& arguments, Seconds timeout,
+                    const std::function<void()>& in_child) {
+  auto spawned = spawn(arguments, {}, true, in_child);
   if (!spawned) return fail(std::move(spawned).error(), arguments.front());
   const auto& [pid, output] = *spawned;
   Outcome outcome;
@@ -121,6 +129,27 @@ Result<Outcome> run(const std::vector<std::string>& arguments, Seconds timeout) 
   if (late) return fail(arguments.front() + " did not end in time; its output: " + outcome.output);
   outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return outcome;
+}
+
+void adopt_orphans() {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+std::vector<pid_t> children() {
+  std::vector<pid_t> found;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename().string();
+    pid_t pid = 0;
+    if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc()) continue;
+    std::string line;
+    std::getline(std::ifstream(entry.path() / "stat"), line);
+    // "pid (name) state parent ...", and the name may hold anything.
+    const auto end = line.rfind(')');
+    if (end == std::string::npos || line.size() < end + 4) continue;
+    if (std::atoi(line.c_str() + end + 4) == getpid()) found.push_back(pid);  // NOLINT
+  }
+  std::ranges::sort(found);
+  return found;
 }
 
 }  // namespace clonesafe::lab

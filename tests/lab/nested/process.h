@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,14 @@ struct Outcome {
   int status = -1;
   std::string output;  // stdout and stderr together
 };
-// Runs a program to its end.
-Result<Outcome> run(const std::vector<std::string>& arguments, Seconds timeout);
+// Runs a program to its end. `in_child` is called just before the program takes over.
+Result<Outcome> run(const std::vector<std::string>& arguments, Seconds timeout,
+                    const std::function<void()>& in_child = {});
+
+// The processes whose parent this one is. After adopt_orphans() these are also those that a child
+// of this process left behind.
+std::vector<pid_t> children();
+void adopt_orphans();
 
 // Waits until `condition` holds, looking every few milliseconds; false if it does not within
 // `timeout`.
