@@ -1,6 +1,7 @@
 #include "vmm_device/kvm/vm_state.h"
 
 #include <cerrno>
+#include <limits>
 
 #include "vmm_device/core/state_codec.h"
 
@@ -54,6 +55,9 @@ Status restore_clock(const Vm& vm, std::span<const std::byte> bytes) {
   StateDecoder state("clock", bytes);
   auto nanoseconds = state.get<std::uint64_t>();
   if (!nanoseconds) return fail(nanoseconds.error());
+  // KVM takes any number, and a guest that counts on in signed nanoseconds then hangs.
+  if (*nanoseconds > std::numeric_limits<std::int64_t>::max())
+    return state.corrupt("a clock that has run for " + std::to_string(*nanoseconds) + " ns");
   if (auto done = state.finish(); !done) return done;
   kvm_clock_data clock{};
   clock.clock = *nanoseconds;
