@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "vmm_device/cli/options.h"
+#include "vmm_device/cli/snapshot_line.h"
 #include "vmm_device/machine/api_server.h"
 
 namespace clonesafe::cli {
@@ -19,7 +20,10 @@ int snapshot_command(const SnapshotOptions& options) {
                                             {"prepare", options.prepare},
                                             {"then", options.stop ? "stop" : "resume"}});
   if (!reply) return report(reply.error());
-  if (options.json) std::printf("%s\n", json::serialize(*reply).c_str());
+  if (options.json)
+    std::printf("%s\n", json::serialize(*reply).c_str());
+  else
+    std::printf("%s\n", snapshot_line(*reply).c_str());
   return kExitDone;
 }
 

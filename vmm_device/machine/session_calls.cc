@@ -37,6 +37,12 @@ std::string hex(std::uint64_t number) {
   return text;
 }
 
+std::int64_t microseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                               start)
+      .count();
+}
+
 json::array repairs_of(const std::vector<agent_channel::RepairResult>& results) {
   json::array list;
   for (const agent_channel::RepairResult& repair : results)
@@ -219,7 +225,9 @@ void Session::Impl::prepared(std::shared_ptr<SnapshotCall> call,
 }
 
 void Session::Impl::take_snapshot(SnapshotCall& call) {
-  if (running_ == Running::kRunning) machine_->pause();
+  const auto paused_at = std::chrono::steady_clock::now();
+  const bool ran = running_ == Running::kRunning;
+  if (ran) machine_->pause();
   if (machine_->ended()) {
     call.reply(failure("the machine has ended"), {});
     return;
@@ -235,7 +243,13 @@ void Session::Impl::take_snapshot(SnapshotCall& call) {
                [this, error = resumed.error()] { finish(fail(error)); });
     return;
   }
-  call.reply(written ? *written : failure(written.error().message()), {});
+  if (!written) {
+    call.reply(failure(written.error().message()), {});
+    return;
+  }
+  // From the order to stop until the vCPUs were let go again: what the guest loses at most.
+  if (ran) (*written)["pause_us"] = microseconds_since(paused_at);
+  call.reply(*written, {});
 }
 
 Result<json::object> Session::Impl::write_snapshot(const SnapshotCall& call) {
@@ -253,9 +267,8 @@ Result<json::object> Session::Impl::write_snapshot(const SnapshotCall& call) {
   result["digest"] = hex(written->digest);
   result["memory"] = written->memory_size;
   result["data"] = written->data_size;
-  result["us"] = std::chrono::duration_cast<std::chrono::microseconds>(
-                     std::chrono::steady_clock::now() - start)
-                     .count();
+  result["written"] = written->data_size + written->state_size;
+  result["us"] = microseconds_since(start);
   if (!call.announced.empty()) result["prepared"] = call.steps;
   return result;
 }

@@ -60,7 +60,8 @@ struct Written {
   SnapshotId id = {};
   Digest digest = {};
   std::uint64_t memory_size = 0;
-  std::uint64_t data_size = 0;  // bytes of memory that were not zero, so were written
+  std::uint64_t data_size = 0;   // bytes of memory that were not zero, so were written
+  std::uint64_t state_size = 0;  // of state.csn
 };
 
 // Writes a snapshot to `dir`, which must not exist. The files are written beside it and renamed

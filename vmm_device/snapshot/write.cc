@@ -302,7 +302,8 @@ Result<Written> write_checked(const std::filesystem::path& dir, const WriteReque
   return Written{.id = check->header().id,
                  .digest = check->digest(),
                  .memory_size = image->size(),
-                 .data_size = memory->data_size};
+                 .data_size = memory->data_size,
+                 .state_size = state->size()};
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ TEST_F(WriteSnapshot, LeavesZeroPagesOut) {
   ASSERT_EQ(::stat(memory_file().c_str(), &status), 0);
   EXPECT_EQ(static_cast<std::uint64_t>(status.st_size), SmallGuest::kSize);
   EXPECT_LT(static_cast<std::uint64_t>(status.st_blocks) * 512, SmallGuest::kSize);
+  EXPECT_EQ(written.state_size, std::filesystem::file_size(state_file()));
 }
 
 TEST_F(WriteSnapshot, RefusesADirectoryThatExists) {
