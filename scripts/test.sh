@@ -4,8 +4,8 @@
 #   scripts/test.sh                    everything: lint, unit tests (also under sanitizers), fuzz targets for a short time, VM lanes
 #   scripts/test.sh CTEST-ARGUMENTS    only `ctest` on the release build with these, say `-L unit` or `-R virtio`
 #
-# CLONESAFE_FUZZ_SECONDS (default 10) is the time for each fuzz target. CLONESAFE_SANITIZERS (default "asan") names the presets
-# under which the unit tests run too; "asan tsan" is the other choice.
+# CLONESAFE_FUZZ_SECONDS (default 10) is the time for each fuzz target. CLONESAFE_SANITIZERS (default none) names more presets
+# under which the unit tests run, say "tsan".
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -34,15 +34,19 @@ fi
 step "lint"
 scripts/lint.sh
 
-for sanitizer in ${CLONESAFE_SANITIZERS-asan}; do
-  step "unit tests: $sanitizer"
-  build $sanitizer unit_tests
-  ctest --test-dir build/$sanitizer --output-on-failure -L unit
-done
+# One build serves both: the fuzz preset is ASan and UBSan too.
+step "unit tests under ASan and UBSan"
+build fuzz unit_tests fuzz_targets
+ctest --test-dir build/fuzz --output-on-failure -L unit
 
 step "fuzz targets"
-build fuzz fuzz_targets
 fuzz/run.sh build/fuzz
+
+for sanitizer in ${CLONESAFE_SANITIZERS-}; do
+  step "unit tests: $sanitizer"
+  build "$sanitizer" unit_tests
+  ctest --test-dir "build/$sanitizer" --output-on-failure -L unit
+done
 
 step "unit lane"
 ctest --test-dir build/release --output-on-failure -L unit
