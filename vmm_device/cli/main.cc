@@ -75,6 +75,7 @@ CLI::App* add_run(CLI::App& app, RunOptions& run) {
       "--cpu-mask",
       [&run](const std::string& text) { run.machine.masked_features = split_list(text); },
       "CPU features to hide from the guest: rdrand,rdseed");
+  command->add_flag("--track-dirty", run.track_dirty, "Allow incremental snapshots");
   for (const char* option : {"--disk", "--net", "--hold-network"}) refuse(*command, option);
   return command;
 }
@@ -91,8 +92,16 @@ CLI::App* add_snapshot(CLI::App& app, SnapshotOptions& snapshot) {
   command->add_flag("--resume", snapshot.resume, "Let the machine go on after it (default)")
       ->excludes(stop);
   command->add_flag("--json", snapshot.json, "Print the result as JSON");
-  refuse(*command, "--diff");
+  command->add_option("--diff", snapshot.diff,
+                      "Write only what changed since this, the machine's last snapshot");
   return command;
+}
+
+void add_parents(CLI::App& command, std::vector<std::filesystem::path>& parents) {
+  command
+      .add_option("--base", parents,
+                  "Where a snapshot is that an incremental one lies over, if not beside it")
+      ->allow_extra_args(false);
 }
 
 CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
@@ -118,6 +127,9 @@ CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
           "Seconds that they have for it (60)")
       ->check(CLI::Range(0.001, 1e6));
   command->add_flag("--move", restore.move, "The source is gone: keep its identity, use it up");
+  add_parents(*command, restore.parents);
+  command->add_flag("--track-dirty", restore.track_dirty,
+                    "Allow incremental snapshots of the clones");
   command->add_option("--metadata", restore.metadata, "File for the restore page");
   command->add_flag("--json", restore.json, "Print one JSON object a clone");
   refuse(*command, "--hold-network");
@@ -126,12 +138,23 @@ CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
 
 struct Inspected {
   std::filesystem::path snapshot;
+  std::vector<std::filesystem::path> parents;
   bool json = false;
 };
 CLI::App* add_inspect(CLI::App& app, const char* name, const char* help, Inspected& options) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_option("snapshot", options.snapshot, "Directory of the snapshot")->required();
   command->add_flag("--json", options.json, "Print it as JSON");
+  return command;
+}
+
+CLI::App* add_merge(CLI::App& app, supervisor::MergeOptions& merge) {
+  CLI::App* command =
+      app.add_subcommand("merge", "Make a whole snapshot of an incremental one and its parents");
+  command->add_option("snapshot", merge.snapshot, "Directory of the incremental one")->required();
+  command->add_option("parents", merge.parents, "Directories of parents that are not beside it");
+  command->add_option("--out", merge.out, "Directory to make")->required();
+  command->add_flag("--json", merge.json, "Print the result as JSON");
   return command;
 }
 
@@ -164,7 +187,10 @@ int main(int argc, char** argv) {
       add_inspect(app, "inspect", "Print what a snapshot holds", inspected);
   const CLI::App* verify_verb =
       add_inspect(app, "verify", "Check every byte of a snapshot", inspected);
+  add_parents(*app.get_subcommand("verify"), inspected.parents);
   refuse(*app.get_subcommand("verify"), "--key");
+  supervisor::MergeOptions merge;
+  const CLI::App* merge_verb = add_merge(app, merge);
   const CLI::App* calls[] = {
       add_call(app, "status", "Print the state of a machine as JSON", api),
       add_call(app, "pause", "Stop a machine's processors", api),
@@ -188,7 +214,10 @@ int main(int argc, char** argv) {
   if (*snapshot_verb) return snapshot_command(snapshot);
   if (*restore_verb) return supervisor::restore_command(restore, run_clone);
   if (*inspect_verb) return supervisor::inspect_command(inspected.snapshot, inspected.json);
-  if (*verify_verb) return supervisor::verify_command(inspected.snapshot, inspected.json);
+  if (*verify_verb)
+    return supervisor::verify_command(inspected.snapshot, inspected.json, stdout, stderr,
+                                      inspected.parents);
+  if (*merge_verb) return supervisor::merge_command(merge);
   for (const CLI::App* call : calls) {
     if (*call) return simple_call_command(api, call->get_name());
   }

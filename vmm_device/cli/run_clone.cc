@@ -22,6 +22,7 @@ Result<std::string> run_clone(const supervisor::CloneRequest& request,
                    .vsock_path = request.vsock_socket,
                    .api = request.api_socket,
                    .stop_fd = request.stop_fd,
+                   .track_dirty = request.track_dirty,
                    .events = std::move(told)});
   const auto restored =
       session.restore({.snapshot = *request.snapshot,

@@ -51,6 +51,7 @@ Result<SessionEnd> run(const RunOptions& options) {
                    .vsock_path = options.vsock,
                    .api = options.api,
                    .stop_fd = stop->get(),
+                   .track_dirty = options.track_dirty,
                    .events = {}});
   if (auto booted = session.boot(options.machine, *kernel, initrd, options.command_line); !booted)
     return fail(booted.error());

@@ -15,6 +15,7 @@ struct RunOptions {
   std::string serial = "stdio";
   std::filesystem::path vsock;  // host end of the vsock device
   std::filesystem::path api;    // empty: none
+  bool track_dirty = false;
   MachineConfig machine;
 };
 

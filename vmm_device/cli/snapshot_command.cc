@@ -15,10 +15,16 @@ int snapshot_command(const SnapshotOptions& options) {
   std::error_code error;
   const auto out = std::filesystem::absolute(options.out, error);
   if (error) return report(Error(options.out.string() + ": " + error.message()));
-  const auto reply = call_api(options.api, {{"call", "snapshot"},
-                                            {"out", out.lexically_normal().string()},
-                                            {"prepare", options.prepare},
-                                            {"then", options.stop ? "stop" : "resume"}});
+  json::object request{{"call", "snapshot"},
+                       {"out", out.lexically_normal().string()},
+                       {"prepare", options.prepare},
+                       {"then", options.stop ? "stop" : "resume"}};
+  if (!options.diff.empty()) {
+    const auto base = std::filesystem::absolute(options.diff, error);
+    if (error) return report(Error(options.diff.string() + ": " + error.message()));
+    request["diff"] = base.lexically_normal().string();
+  }
+  const auto reply = call_api(options.api, request);
   if (!reply) return report(reply.error());
   if (options.json)
     std::printf("%s\n", json::serialize(*reply).c_str());

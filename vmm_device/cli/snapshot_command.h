@@ -10,6 +10,7 @@ namespace clonesafe::cli {
 struct SnapshotOptions {
   std::filesystem::path api;
   std::filesystem::path out;
+  std::filesystem::path diff;  // the last snapshot, for an incremental one; empty: a whole one
   std::string prepare = "none";
   bool stop = false;    // end the machine after it
   bool resume = false;  // let it go on, which it also does if neither is asked for

@@ -21,6 +21,22 @@ Result<std::span<std::byte>> GuestMemory::at(GuestAddress address, std::uint64_t
   return fail(std::string(text));
 }
 
+void GuestMemory::mark(std::span<const std::byte> bytes) const {
+  std::uint64_t first_page = 0;
+  for (const Region& region : regions_) {
+    // Addresses as numbers: pointers into different mappings have no order.
+    const auto start = reinterpret_cast<std::uintptr_t>(region.bytes.data());
+    const auto at = reinterpret_cast<std::uintptr_t>(bytes.data());
+    if (at >= start && at - start < region.bytes.size() && !bytes.empty()) {
+      const std::uint64_t last = (at - start + bytes.size() - 1) / PageSet::kPageSize;
+      for (std::uint64_t page = (at - start) / PageSet::kPageSize; page <= last; ++page)
+        written_->insert(first_page + page);
+      return;
+    }
+    first_page += region.bytes.size() / PageSet::kPageSize;
+  }
+}
+
 std::uint64_t GuestMemory::total_size() const {
   std::uint64_t total = 0;
   for (const Region& region : regions_) total += region.bytes.size();

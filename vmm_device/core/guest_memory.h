@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "libclonesafe/base/error.h"
+#include "vmm_device/core/page_set.h"
 
 namespace clonesafe {
 
@@ -44,7 +45,9 @@ class GuestMemory {
 
   GuestMemory() = default;
   // Regions must not overlap and must not wrap around the address space.
-  explicit GuestMemory(std::vector<Region> regions) : regions_(std::move(regions)) {}
+  // `written`, if given, outlives this and all copies of it: what wrote() tells goes there.
+  explicit GuestMemory(std::vector<Region> regions, PageSet* written = nullptr)
+      : regions_(std::move(regions)), written_(written) {}
 
   // The `size` bytes at `address`, which must lie whole in one region. Size 0 is an error too:
   // nobody asks for it on purpose.
@@ -66,14 +69,23 @@ class GuestMemory {
     auto bytes = at(address, sizeof(T));
     if (!bytes) return fail(std::move(bytes).error());
     std::memcpy(bytes->data(), &value, sizeof(T));
+    wrote(*bytes);
     return {};
+  }
+
+  // Must be called after every write by the host to bytes that at() gave: KVM's dirty log knows
+  // only what vCPUs write, and a page that is in neither is missing in an incremental snapshot.
+  void wrote(std::span<const std::byte> bytes) const {
+    if (written_ != nullptr) mark(bytes);
   }
 
   const std::vector<Region>& regions() const { return regions_; }
   std::uint64_t total_size() const;
 
  private:
+  void mark(std::span<const std::byte> bytes) const;
   std::vector<Region> regions_;
+  PageSet* written_ = nullptr;
 };
 
 }  // namespace clonesafe

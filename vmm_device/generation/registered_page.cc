@@ -91,6 +91,8 @@ Status write_registered_page(const GuestMemory& memory, const PageRegistration& 
     next = CLONESAFE_GENERATION_NEXT(0u, CLONESAFE_GENERATION_VMM_SLOT);
   }
   page->store(kControl, next, std::memory_order_release);
+  // checked_page() has found these bytes.
+  if (auto bytes = memory.at(registration.address, SharedPage::kSize)) memory.wrote(*bytes);
   return {};
 }
 

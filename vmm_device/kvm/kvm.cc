@@ -169,9 +169,11 @@ Status Vcpu::set_xsave(std::span<const std::byte> area, std::size_t size) const 
   return {};
 }
 
-Status Vm::add_memory_slot(std::uint32_t slot, GuestAddress start, std::span<std::byte> bytes) {
+Status Vm::add_memory_slot(std::uint32_t slot, GuestAddress start, std::span<std::byte> bytes,
+                           bool log_writes) {
   kvm_userspace_memory_region region{};
   region.slot = slot;
+  region.flags = log_writes ? KVM_MEM_LOG_DIRTY_PAGES : 0u;
   region.guest_phys_addr = start.value();
   region.memory_size = bytes.size();
   region.userspace_addr = reinterpret_cast<std::uintptr_t>(bytes.data());
@@ -179,6 +181,18 @@ Status Vm::add_memory_slot(std::uint32_t slot, GuestAddress start, std::span<std
   auto done = call(fd_.get(), CLONESAFE_KVM(KVM_SET_USER_MEMORY_REGION), object, &region);
   if (!done) return fail(done.error());
   return {};
+}
+
+Result<std::vector<std::uint64_t>> Vm::dirty_log(std::uint32_t slot, std::uint64_t size) const {
+  constexpr std::uint64_t kPage = 4096;
+  std::vector<std::uint64_t> bitmap((size / kPage + 63) / 64);
+  kvm_dirty_log log{};
+  log.slot = slot;
+  log.dirty_bitmap = bitmap.data();
+  auto done = call(fd_.get(), CLONESAFE_KVM(KVM_GET_DIRTY_LOG),
+                   "memory slot " + std::to_string(slot), &log);
+  if (!done) return fail(done.error());
+  return bitmap;
 }
 
 Status Vm::create_interrupt_controllers() {

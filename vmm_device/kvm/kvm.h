@@ -102,7 +102,11 @@ class Vm {
  public:
   Vm(UniqueFd fd, std::size_t run_size) : fd_(std::move(fd)), run_size_(run_size) {}
 
-  Status add_memory_slot(std::uint32_t slot, GuestAddress start, std::span<std::byte> bytes);
+  // With `log_writes`, KVM notes which pages vCPUs write, for dirty_log().
+  Status add_memory_slot(std::uint32_t slot, GuestAddress start, std::span<std::byte> bytes,
+                         bool log_writes = false);
+  // The pages of a slot of `size` bytes that vCPUs wrote since the last call, a bit each.
+  Result<std::vector<std::uint64_t>> dirty_log(std::uint32_t slot, std::uint64_t size) const;
   // In-kernel PICs, IOAPIC and local APICs. After the memory slots, before the first vCPU. No PIT:
   // the tables declare a hardware-reduced platform, so Linux never looks for one.
   Status create_interrupt_controllers();

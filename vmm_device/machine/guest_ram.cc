@@ -8,14 +8,14 @@
 
 namespace clonesafe {
 
-Result<GuestRam> GuestRam::create(std::uint64_t size) {
+Result<GuestRam> GuestRam::create(std::uint64_t size, bool track_writes) {
   auto ram = Mapping::map("guest memory of " + std::to_string(size >> 20) + " MiB", size,
                           PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
   if (!ram) return fail(ram.error());
-  return finish(std::move(*ram));
+  return finish(std::move(*ram), track_writes);
 }
 
-Result<GuestRam> GuestRam::map_snapshot(int memory_fd, std::uint64_t size) {
+Result<GuestRam> GuestRam::map_snapshot(int memory_fd, std::uint64_t size, bool track_writes) {
   struct stat status{};
   if (::fstat(memory_fd, &status) != 0) return fail_errno("fstat of the snapshot's memory");
   if (static_cast<std::uint64_t>(status.st_size) != size)
@@ -24,10 +24,10 @@ Result<GuestRam> GuestRam::map_snapshot(int memory_fd, std::uint64_t size) {
   auto ram = Mapping::map("the snapshot's memory", size, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_NORESERVE, memory_fd);
   if (!ram) return fail(ram.error());
-  return finish(std::move(*ram));
+  return finish(std::move(*ram), track_writes);
 }
 
-Result<GuestRam> GuestRam::finish(Mapping ram) {
+Result<GuestRam> GuestRam::finish(Mapping ram, bool track_writes) {
   auto pages = Mapping::map("generation pages", layout::kGenerationPagesSize,
                             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
   if (!pages) return fail(pages.error());
@@ -45,7 +45,8 @@ Result<GuestRam> GuestRam::finish(Mapping ram) {
   regions.push_back({GuestAddress(0), ram.bytes().first(low)});
   if (ram.size() > low)
     regions.push_back({GuestAddress(layout::kHighRamStart), ram.bytes().subspan(low)});
-  result.memory_ = GuestMemory(std::move(regions));
+  if (track_writes) result.written_ = std::make_unique<PageSet>(ram.size() / PageSet::kPageSize);
+  result.memory_ = GuestMemory(std::move(regions), result.written_.get());
   result.ram_ = std::move(ram);
   result.pages_ = std::move(*pages);
   return result;

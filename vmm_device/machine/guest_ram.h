@@ -2,6 +2,7 @@
 #define CLONESAFE_VMM_DEVICE_MACHINE_GUEST_RAM_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "libclonesafe/base/error.h"
@@ -16,22 +17,27 @@ namespace clonesafe {
 class GuestRam {
  public:
   // Fresh, zeroed RAM; nothing is allocated until it is touched.
-  static Result<GuestRam> create(std::uint64_t size);
+  // `track_writes`: the host's writes through memory() are noted in written().
+  static Result<GuestRam> create(std::uint64_t size, bool track_writes = false);
   // RAM as a private copy-on-write view of a snapshot's sealed memfd, low RAM first.
-  static Result<GuestRam> map_snapshot(int memory_fd, std::uint64_t size);
+  static Result<GuestRam> map_snapshot(int memory_fd, std::uint64_t size,
+                                       bool track_writes = false);
 
   std::uint64_t size() const { return ram_.size(); }
   // RAM only, in address order.
   const GuestMemory& memory() const { return memory_; }
+  // Null: writes are not tracked.
+  PageSet* written() const { return written_.get(); }
   std::span<std::byte, layout::kGenerationPagesSize> generation_pages() const {
     return std::span<std::byte, layout::kGenerationPagesSize>(pages_.data(),
                                                               layout::kGenerationPagesSize);
   }
 
  private:
-  static Result<GuestRam> finish(Mapping ram);
+  static Result<GuestRam> finish(Mapping ram, bool track_writes);
   Mapping ram_;
   Mapping pages_;
+  std::unique_ptr<PageSet> written_;  // memory_ points to it
   GuestMemory memory_;
 };
 

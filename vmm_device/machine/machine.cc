@@ -26,7 +26,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, Ma
   if (auto valid = check(config); !valid) return fail(valid.error());
   auto kvm = kvm::Kvm::open();
   if (!kvm) return fail(kvm.error());
-  auto ram = GuestRam::create(config.memory);
+  auto ram = GuestRam::create(config.memory, hooks.track_dirty);
   if (!ram) return fail(ram.error());
 
   std::unique_ptr<Machine> machine(new Machine(config));
@@ -58,7 +58,9 @@ Status Machine::create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpui
 
   std::uint32_t slot = 0;
   for (const GuestMemory::Region& region : ram_->memory().regions()) {
-    if (auto added = vm_->add_memory_slot(slot++, region.start, region.bytes); !added) return added;
+    if (auto added = vm_->add_memory_slot(slot++, region.start, region.bytes, tracks_dirty());
+        !added)
+      return added;
   }
   if (auto added = vm_->add_memory_slot(slot, GuestAddress(layout::kGenerationPages),
                                         ram_->generation_pages());

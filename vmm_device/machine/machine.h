@@ -35,6 +35,7 @@ struct MachineHooks {
   Serial::Output serial_output;
   std::string vsock_path;  // the host end's Unix socket; empty: none
   VcpuThreads::Hooks vcpus;
+  bool track_dirty = false;  // what is written to RAM, for incremental snapshots
 };
 
 // What a machine is restored from.
@@ -72,6 +73,12 @@ class Machine {
 
   // The machine's state, all but the contents of RAM. While it is paused.
   Result<std::vector<snapshot::Section>> save() const;
+  // Whether the pages of RAM that are written are known.
+  bool tracks_dirty() const { return ram_->written() != nullptr; }
+  // The pages that were written since forget_dirty(), or since the machine was made. While it is
+  // paused; tracks_dirty() must hold.
+  Result<const PageSet*> dirty_pages();
+  void forget_dirty() { ram_->written()->clear(); }
   // The source is about to go on after its snapshot: gives it a new reseed epoch and seed, and
   // tells it. While it is paused.
   Status announce_resume();

@@ -120,6 +120,19 @@ Result<std::vector<Section>> Machine::save() const {
   return sections;
 }
 
+Result<const PageSet*> Machine::dirty_pages() {
+  // KVM forgets what it has told; it stays in the set until a snapshot has it for good.
+  std::uint64_t first_page = 0;
+  std::uint32_t slot = 0;
+  for (const GuestMemory::Region& region : ram_->memory().regions()) {
+    auto log = vm_->dirty_log(slot++, region.bytes.size());
+    if (!log) return fail(log.error());
+    ram_->written()->insert_bitmap(first_page, *log);
+    first_page += region.bytes.size() / PageSet::kPageSize;
+  }
+  return ram_->written();
+}
+
 Status Machine::announce_resume() {
   SystemEntropy entropy;
   if (auto written = generation_->write_resume(entropy); !written) return written;
@@ -147,7 +160,7 @@ Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, M
     cpuid.push_back(state.cpuid);
   }
 
-  auto ram = GuestRam::map_snapshot(source.memory_fd, config->memory);
+  auto ram = GuestRam::map_snapshot(source.memory_fd, config->memory, hooks.track_dirty);
   if (!ram) return fail(ram.error());
   if (auto same = check_memory_map(source.snapshot, ram->memory()); !same)
     return fail(same.error());

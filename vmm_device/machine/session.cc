@@ -74,6 +74,7 @@ MachineHooks Session::Impl::machine_hooks() {
     if (fd >= 0) write_all(fd, bytes);
   };
   hooks.vsock_path = options_.vsock_path;
+  hooks.track_dirty = options_.track_dirty;
   // These come on a vCPU's thread.
   hooks.vcpus.ended = [this](MachineEnd how) {
     asio::post(io_, [this, how = std::move(how)]() mutable { machine_ended(std::move(how)); });

@@ -37,6 +37,7 @@ struct SessionOptions {
   std::filesystem::path api;  // control socket; empty: none
   // Readable once the process must end: a signalfd of SIGTERM or SIGINT. Not owned.
   int stop_fd = -1;
+  bool track_dirty = false;  // so that incremental snapshots can be taken
   SessionEvents events;
 };
 

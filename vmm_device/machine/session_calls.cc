@@ -75,6 +75,7 @@ Result<std::string> text_member(const json::object& request, std::string_view na
 
 struct Session::Impl::SnapshotCall {
   std::filesystem::path out;
+  std::filesystem::path base;  // of an incremental one; empty: a whole one
   Then then = Then::kResume;
   std::string announced;  // the id of a prepare that the agent was asked for; empty: none
   json::array steps;      // what the agent did to prepare
@@ -153,7 +154,8 @@ void Session::Impl::snapshot(const json::object& request, ApiServer::Reply reply
   auto out = text_member(request, "out", "");
   auto prepare = text_member(request, "prepare", "none", {"agent", "none"});
   auto then = text_member(request, "then", "resume", {"resume", "stop"});
-  for (const auto* member : {&out, &prepare, &then}) {
+  auto diff = text_member(request, "diff", "");
+  for (const auto* member : {&out, &prepare, &then, &diff}) {
     if (!*member) {
       reply(failure(member->error().message()), {});
       return;
@@ -180,6 +182,13 @@ void Session::Impl::snapshot(const json::object& request, ApiServer::Reply reply
   if (::lstat(call->out.c_str(), &status) == 0) {
     reply(failure(call->out.string() + ": exists already"), {});
     return;
+  }
+  call->base = *diff;
+  if (request.contains("diff")) {
+    if (auto checked = check_base(call->base); !checked) {
+      reply(failure(checked.error().message()), {});
+      return;
+    }
   }
   call->then = *then == "stop" ? Then::kStop : Then::kResume;
   call->reply = std::move(reply);
@@ -252,21 +261,48 @@ void Session::Impl::take_snapshot(SnapshotCall& call) {
   call.reply(*written, {});
 }
 
+// That the changes since the snapshot in `dir` are known, so that one can lie over it.
+Status Session::Impl::check_base(const std::filesystem::path& dir) const {
+  if (!dir.is_absolute()) return fail("\"diff\" must be an absolute path");
+  if (!machine_->tracks_dirty())
+    return fail("no incremental snapshot: the machine was started without --track-dirty");
+  if (!base_) return fail("no incremental snapshot: there is no whole one of this machine yet");
+  auto base = snapshot::open_parent(dir);
+  if (!base) return fail(base.error());
+  if (base->digest() != *base_)
+    return fail(dir.string() + ": not the last snapshot of this machine, whose digest is " +
+                hex(*base_));
+  return {};
+}
+
 Result<json::object> Session::Impl::write_snapshot(const SnapshotCall& call) {
   const auto start = std::chrono::steady_clock::now();
   auto sections = machine_->save();
   if (!sections) return fail(sections.error());
+  const PageSet* dirty = nullptr;
+  if (machine_->tracks_dirty()) {
+    auto pages = machine_->dirty_pages();
+    if (!pages) return fail(pages.error());
+    dirty = *pages;
+  }
+  const bool incremental = !call.base.empty();
   auto written = snapshot::write(call.out, {.memory = machine_->memory(),
                                             .sections = std::move(*sections),
                                             .agent_connected = agent_connected_,
-                                            .parent = parent_});
+                                            .parent = incremental ? *base_ : parent_,
+                                            .changed = incremental ? dirty : nullptr});
   if (!written) return fail(written.error());
+  if (dirty != nullptr) {
+    machine_->forget_dirty();
+    base_ = written->digest;
+  }
   json::object result = done();
   result["out"] = call.out.string();
   result["id"] = hex(written->id);
   result["digest"] = hex(written->digest);
   result["memory"] = written->memory_size;
   result["data"] = written->data_size;
+  if (incremental) result["pages"] = written->pages;
   result["written"] = written->data_size + written->state_size;
   result["us"] = microseconds_since(start);
   if (!call.announced.empty()) result["prepared"] = call.steps;

@@ -25,7 +25,10 @@ class Session::Impl {
 
   boost::asio::io_context& io() { return io_; }
   Machine& machine() { return *machine_; }
-  void set_parent(const snapshot::Digest& digest) { parent_ = digest; }
+  void set_parent(const snapshot::Digest& digest) {
+    parent_ = digest;
+    base_ = digest;
+  }
 
  private:
   enum class Running { kRunning, kPaused };
@@ -49,6 +52,7 @@ class Session::Impl {
   void snapshot(const boost::json::object& request, ApiServer::Reply reply);
   void prepared(std::shared_ptr<SnapshotCall> call, Result<agent_channel::Prepared> prepared);
   void take_snapshot(SnapshotCall& call);
+  Status check_base(const std::filesystem::path& dir) const;
   Result<boost::json::object> write_snapshot(const SnapshotCall& call);
   Status go_on(bool was_taken, const std::string& announced);
 
@@ -71,6 +75,8 @@ class Session::Impl {
   std::uint64_t running_us_ = 0;
   std::uint64_t safe_us_ = 0;
   snapshot::Digest parent_{};
+  // The snapshot since which dirty pages are counted; none before the first.
+  std::optional<snapshot::Digest> base_;
 };
 
 }  // namespace clonesafe

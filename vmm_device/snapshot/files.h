@@ -29,6 +29,10 @@ Status write_exactly(int fd, std::span<const std::byte> bytes, std::uint64_t off
 Result<std::uint64_t> write_nonzero_pages(int fd, std::span<const std::byte> bytes,
                                           std::uint64_t offset, const std::string& name);
 
+// A memfd for guest memory, of zeros; and the seal that lets nobody change it any more.
+Result<UniqueFd> make_memory(std::uint64_t size);
+Status seal_memory(int memory);
+
 }  // namespace clonesafe::snapshot
 
 #endif  // CLONESAFE_VMM_DEVICE_SNAPSHOT_FILES_H_

@@ -12,7 +12,10 @@ static_assert(std::endian::native == std::endian::little);
 
 inline constexpr std::uint64_t kMagic = 0x313050414e534c43;  // "CLSNAP01"
 inline constexpr std::uint16_t kMajor = 1;
-inline constexpr std::uint16_t kMinor = 0;
+// A snapshot is written with the lowest minor version that has what it holds.
+inline constexpr std::uint16_t kMinor = 1;
+inline constexpr std::uint16_t kMinorWhole = 0;
+inline constexpr std::uint16_t kMinorLayer = 1;
 inline constexpr std::uint32_t kHeaderLength = 4096;
 inline constexpr std::uint32_t kArchitectureX86_64 = 1;
 inline constexpr std::uint32_t kPageShift = 12;
@@ -21,6 +24,7 @@ inline constexpr std::uint32_t kChunkSize = 64 * 1024;
 inline constexpr std::uint64_t kMaxPayload = 64 * 1024 * 1024;
 inline constexpr std::size_t kMaxSections = 1024;
 inline constexpr std::size_t kMaxRegions = 64;
+inline constexpr std::size_t kMaxChain = 1024;
 
 // Header flags. A reader ignores the low half's bits that it doesn't know, and refuses the high
 // half's.
@@ -76,6 +80,7 @@ inline constexpr std::uint16_t kSectionCritical = 1u << 0;
 
 inline constexpr std::uint16_t kMemoryMapVersion = 1;
 inline constexpr std::uint16_t kChunkDigestsVersion = 1;
+inline constexpr std::uint16_t kLayerVersion = 1;
 struct MemoryMapEntry {
   std::uint64_t start;
   std::uint64_t size;

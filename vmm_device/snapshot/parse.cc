@@ -63,7 +63,8 @@ Result<Header> parse_header(std::span<const std::byte> state, const std::string&
     return fail(where + "memory of " + std::to_string(raw.memory_size) +
                 " bytes is not in whole pages");
   // A later minor version may have put something there that this one may ignore.
-  if (raw.minor == 0 && (raw.reserved0 != 0 || !all_zero(raw.mac) || !all_zero(raw.reserved1)))
+  if (raw.minor <= format::kMinor &&
+      (raw.reserved0 != 0 || !all_zero(raw.mac) || !all_zero(raw.reserved1)))
     return fail(where + "reserved bytes are not zero");
   if (raw.payload_length > format::kMaxPayload)
     return fail(where + "payload of " + std::to_string(raw.payload_length) +
@@ -107,7 +108,7 @@ Result<std::vector<SectionView>> parse_sections(std::span<const std::byte> paylo
       return fail(where + "length " + std::to_string(raw.length) + ", only " +
                   std::to_string(payload.size() - position) + " bytes are left");
     const bool critical = (raw.flags & format::kSectionCritical) != 0;
-    if (minor == 0 && (raw.flags & ~format::kSectionCritical) != 0)
+    if (minor <= format::kMinor && (raw.flags & ~format::kSectionCritical) != 0)
       return fail(where + "flags " + hex(raw.flags) + " that this version doesn't know");
     const auto info = tag_info(raw.tag);
     if (!info && critical)
@@ -165,6 +166,21 @@ Result<std::vector<MemoryRegion>> parse_memory_map(const SectionView& section,
   return map;
 }
 
+Result<PageSet> parse_layer(const SectionView& section, const Header& header,
+                            const std::string& name) {
+  const std::string where = name + ", layer: ";
+  if (section.version != format::kLayerVersion)
+    return fail(where + "version " + std::to_string(section.version) + ", expected 1");
+  if (header.parent == Digest{}) return fail(where + "the header names no parent");
+  const std::uint64_t pages = header.memory_size / format::kPageSize;
+  if (section.bytes.size() != PageSet::bytes_for(pages))
+    return fail(where + std::to_string(section.bytes.size()) +
+                " bytes, expected a bit for each of " + std::to_string(pages) + " pages");
+  if (pages % 8 != 0 && std::to_integer<unsigned>(section.bytes.back()) >> pages % 8 != 0)
+    return fail(where + "pages past the end of memory");
+  return PageSet(pages, section.bytes);
+}
+
 }  // namespace
 
 Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name) {
@@ -205,6 +221,12 @@ Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& na
   if (*table_digest != header->chunk_table_digest)
     return fail(name + ", chunk digests: checksum mismatch");
   snapshot.chunk_digests_ = table->bytes;
+
+  if (snapshot.count(Tag::layer) != 0) {
+    auto layer = parse_layer(*snapshot.section(Tag::layer), *header, name);
+    if (!layer) return fail(std::move(layer).error());
+    snapshot.layer_ = std::move(*layer);
+  }
   return snapshot;
 }
 

@@ -16,6 +16,7 @@ constexpr TagInfo kTags[] = {
     {Tag::generation, "generation devices", 1},
     {Tag::virtio_device, "virtio device", 32},
     {Tag::agent_channel, "agent channel", 1},
+    {Tag::layer, "layer", 1},
 };
 
 }  // namespace

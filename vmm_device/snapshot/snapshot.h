@@ -18,6 +18,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "libclonesafe/base/error.h"
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/core/guest_memory.h"
+#include "vmm_device/core/page_set.h"
 #include "vmm_device/snapshot/sections.h"
 
 namespace clonesafe::snapshot {
@@ -49,10 +51,14 @@ struct ZeroRange {
 
 struct WriteRequest {
   GuestMemory memory;             // regions of whole pages, in address order; no vCPU runs
-  std::vector<Section> sections;  // all but memory_map and chunk_digests
+  std::vector<Section> sections;  // all but memory_map, chunk_digests and layer
   std::vector<ZeroRange> zero_ranges = {};
   bool agent_connected = false;  // an agent was there, so a restore may wait for its report
-  Digest parent = {};            // digest() of the snapshot that this machine was restored from
+  // digest() of the snapshot that this machine was restored from; with `changed`, of the one that
+  // this one lies over.
+  Digest parent = {};
+  // The pages that changed since `parent`: only they are written. Null: all are.
+  const PageSet* changed = nullptr;
   Progress progress = {};
 };
 
@@ -62,6 +68,7 @@ struct Written {
   std::uint64_t memory_size = 0;
   std::uint64_t data_size = 0;   // bytes of memory that were not zero, so were written
   std::uint64_t state_size = 0;  // of state.csn
+  std::uint64_t pages = 0;       // that are in it; an incremental one has not all
 };
 
 // Writes a snapshot to `dir`, which must not exist. The files are written beside it and renamed
@@ -100,6 +107,8 @@ struct SectionView {
   std::span<const std::byte> bytes;
 };
 
+class Chain;
+
 // A snapshot whose state file has been checked whole and parsed. Memory is not checked yet.
 class Snapshot {
  public:
@@ -115,9 +124,13 @@ class Snapshot {
   // The index-th section of this tag. An error names the one that is missing.
   Result<SectionView> section(Tag tag, std::size_t index = 0) const;
 
+  // An incremental snapshot holds the pages that changed since its parent, and is restored as the
+  // top of a Chain. Null: it holds all of memory.
+  const PageSet* layer() const { return layer_ ? &*layer_ : nullptr; }
+
   // Copies memory.img into a memfd (regions at their MemoryRegion::offset) and seals it against
   // every change: map it MAP_PRIVATE. Each chunk is checked against its digest on the way; the
-  // error names file, chunk and offset.
+  // error names file, chunk and offset. Not for a layer.
   Result<UniqueFd> import_memory(const Progress& progress = {}) const;
   // The same check without the copy.
   Status verify_memory(const Progress& progress = {}) const;
@@ -127,18 +140,34 @@ class Snapshot {
   Status consume() const;
 
  private:
+  friend class Chain;
   friend Result<Snapshot> open(const std::filesystem::path& dir);
+  friend Result<Snapshot> open_parent(const std::filesystem::path& dir);
+  friend Result<Snapshot> verify(const std::filesystem::path& dir, const Progress& progress);
+  friend Result<Chain> verify_chain(const std::filesystem::path& dir,
+                                    std::span<const std::filesystem::path> parents,
+                                    const Progress& progress);
   friend Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name);
+  // What is in memory.img, checked, is laid over what `memory` has.
+  Status lay_over(int memory, const Progress& progress) const;
+
+  Status refuse_other_entries() const;
+
   std::filesystem::path directory_;
+  const char* state_file_ = kStateFile;
   std::shared_ptr<const std::vector<std::byte>> state_;  // all views point into it
   Header header_;
   std::vector<SectionView> sections_;
   std::vector<MemoryRegion> memory_map_;
   std::span<const std::byte> chunk_digests_;
+  std::optional<PageSet> layer_;
 };
 
 // Opens `dir` and checks its state file: header, payload, sections.
 Result<Snapshot> open(const std::filesystem::path& dir);
+
+// The same for one that others lie over: it may have been used up by a move.
+Result<Snapshot> open_parent(const std::filesystem::path& dir);
 
 // The part of open() that works on bytes; `name` stands first in each error. Never reads a file.
 Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name);

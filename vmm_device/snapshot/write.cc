@@ -112,17 +112,34 @@ class MemoryImage {
       image.size_ += size;
       guest_end = start + size;
     }
+    if (request.changed != nullptr) {
+      if (request.changed->pages() != image.size_ / format::kPageSize)
+        return fail("the set of changed pages is not of this memory");
+      if (request.parent == Digest{}) return fail("an incremental snapshot needs a parent");
+      image.changed_ = *request.changed;
+    }
     for (const ZeroRange& range : request.zero_ranges) {
       auto offset = image.offset_of(range);
       if (!offset) return fail(std::move(offset).error());
       image.zeros_.push_back({*offset, *offset + range.size});
+      // The parent may have been written before the range was a secret.
+      if (image.changed_ && range.size != 0)
+        for (std::uint64_t page = *offset / format::kPageSize;
+             page <= (*offset + range.size - 1) / format::kPageSize; ++page)
+          image.changed_->insert(page);
     }
     return image;
   }
 
   std::uint64_t size() const { return size_; }
+  const std::optional<PageSet>& changed() const { return changed_; }
+  bool has_any(std::uint64_t offset, std::uint64_t size) const {
+    return !changed_ ||
+           changed_->contains_any(offset / format::kPageSize, size / format::kPageSize);
+  }
 
-  // Copies what the snapshot shall hold at `offset`: the guest's bytes, zeros where asked for.
+  // Copies what the snapshot shall hold at `offset`: the guest's bytes; zeros where asked for, and
+  // in pages that an incremental one doesn't have.
   void copy(std::uint64_t offset, std::span<std::byte> to) const {
     const std::uint64_t end = offset + to.size();
     const auto overlap = [&](std::uint64_t first, std::uint64_t last, auto use) {
@@ -142,6 +159,10 @@ class MemoryImage {
       overlap(first, last, [](std::uint64_t, std::span<std::byte> part) {
         std::memset(part.data(), 0, part.size());
       });
+    if (!changed_) return;
+    for (std::uint64_t at = 0; at < to.size(); at += format::kPageSize)
+      if (!changed_->contains((offset + at) / format::kPageSize))
+        std::memset(to.data() + at, 0, format::kPageSize);
   }
 
   Section memory_map() const {
@@ -179,6 +200,7 @@ class MemoryImage {
   std::vector<Placed> regions_;
   std::vector<Range> zeros_;
   std::uint64_t size_ = 0;
+  std::optional<PageSet> changed_;
 };
 
 struct MemoryWritten {
@@ -203,8 +225,9 @@ Result<MemoryWritten> write_memory(const MemoryImage& image, PartialDirectory& d
   for (std::uint64_t offset = 0; offset < image.size(); offset += format::kChunkSize) {
     const auto bytes = std::span(buffer).first(static_cast<std::size_t>(
         std::min<std::uint64_t>(format::kChunkSize, image.size() - offset)));
-    image.copy(offset, bytes);
-    const bool zero = all_zero(bytes);
+    const bool present = image.has_any(offset, bytes.size());
+    if (present) image.copy(offset, bytes);
+    const bool zero = !present || all_zero(bytes);
     auto digest = zero ? zero_digests->of(*hash, bytes.size()) : hash->of(bytes);
     if (!digest) return fail(std::move(digest).error());
     result.chunk_digests.insert(result.chunk_digests.end(), digest->begin(), digest->end());
@@ -237,20 +260,25 @@ Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const M
   std::vector<std::byte> payload;
   append(payload, image.memory_map());
   for (const Section& section : request.sections) {
-    if (section.tag == Tag::memory_map || section.tag == Tag::chunk_digests)
-      return fail("memory map and chunk digests are not the caller's to give");
+    if (section.tag == Tag::memory_map || section.tag == Tag::chunk_digests ||
+        section.tag == Tag::layer)
+      return fail("memory map, chunk digests and layer are not the caller's to give");
     append(payload, section);
   }
   append(payload, {.tag = Tag::chunk_digests,
                    .version = format::kChunkDigestsVersion,
                    .bytes = std::move(chunk_digests)});
+  if (const auto& changed = image.changed())
+    append(payload, {.tag = Tag::layer,
+                     .version = format::kLayerVersion,
+                     .bytes = {changed->bytes().begin(), changed->bytes().end()}});
   auto payload_digest = sha256(payload);
   if (!payload_digest) return fail(std::move(payload_digest).error());
 
   format::Header header = {};
   header.magic = format::kMagic;
   header.major = format::kMajor;
-  header.minor = format::kMinor;
+  header.minor = image.changed() ? format::kMinorLayer : format::kMinorWhole;
   header.header_length = format::kHeaderLength;
   header.architecture = format::kArchitectureX86_64;
   header.flags = request.agent_connected ? format::kFlagAgentConnected : 0;
@@ -299,11 +327,13 @@ Result<Written> write_checked(const std::filesystem::path& dir, const WriteReque
   if (auto status = write_state(*state, *directory); !status)
     return fail(std::move(status).error());
   if (auto status = directory->commit(); !status) return fail(std::move(status).error());
-  return Written{.id = check->header().id,
-                 .digest = check->digest(),
-                 .memory_size = image->size(),
-                 .data_size = memory->data_size,
-                 .state_size = state->size()};
+  return Written{
+      .id = check->header().id,
+      .digest = check->digest(),
+      .memory_size = image->size(),
+      .data_size = memory->data_size,
+      .state_size = state->size(),
+      .pages = image->changed() ? image->changed()->count() : image->size() / format::kPageSize};
 }
 
 }  // namespace

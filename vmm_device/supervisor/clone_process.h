@@ -29,8 +29,9 @@ struct CloneRequest {
   std::filesystem::path serial_log;    // serial.log
 
   const snapshot::Snapshot* snapshot = nullptr;  // checked whole
-  int memory_fd = -1;  // sealed memfd of the guest's memory: map it MAP_PRIVATE
-  bool move = false;   // single use, the source is gone: identity is kept
+  int memory_fd = -1;        // sealed memfd of the guest's memory: map it MAP_PRIVATE
+  bool move = false;         // single use, the source is gone: identity is kept
+  bool track_dirty = false;  // so that incremental snapshots of the clone can be taken
   bool hold_network = false;
   std::span<const std::byte> metadata;  // for the restore page
 

@@ -3,7 +3,7 @@
 
 #include <boost/json.hpp>
 
-#include "vmm_device/snapshot/snapshot.h"
+#include "vmm_device/snapshot/chain.h"
 #include "vmm_device/supervisor/supervisor.h"
 #include "vmm_device/supervisor/terminal.h"
 #include "vmm_device/supervisor/text.h"
@@ -59,6 +59,8 @@ std::string as_json(const Snapshot& snapshot) {
       {"architecture", "x86-64"},
       {"memory_bytes", header.memory_size},
       {"memory_on_disk_bytes", on_disk ? json::value(*on_disk) : json::value(nullptr)},
+      {"layer_pages",
+       snapshot.layer() != nullptr ? json::value(snapshot.layer()->count()) : json::value(nullptr)},
       {"agent_connected", snapshot.agent_connected()},
       {"vcpus", snapshot.count(snapshot::Tag::vcpu)},
       {"regions", std::move(regions)},
@@ -84,6 +86,10 @@ void print_table(const Snapshot& snapshot, Terminal& terminal) {
   row(terminal, "memory",
       human_size(header.memory_size) + ", " +
           (on_disk ? human_size(*on_disk) + " on disk" : "memory.img is missing"));
+  if (snapshot.layer() != nullptr)
+    row(terminal, "incremental",
+        std::to_string(snapshot.layer()->count()) + " of " +
+            std::to_string(snapshot.layer()->pages()) + " pages");
   row(terminal, "vcpus", std::to_string(snapshot.count(snapshot::Tag::vcpu)));
   row(terminal, "agent", snapshot.agent_connected() ? "was connected" : "none");
   for (const auto& region : snapshot.memory_map())
@@ -116,28 +122,33 @@ int inspect_command(const std::filesystem::path& directory, bool as_json_line, s
 }
 
 int verify_command(const std::filesystem::path& directory, bool as_json_line, std::FILE* out,
-                   std::FILE* err) {
+                   std::FILE* err, std::span<const std::filesystem::path> parents) {
   Terminal terminal(out, err);
-  const auto snapshot = snapshot::verify(directory, [&](std::uint64_t done, std::uint64_t total) {
-    terminal.progress("verifying memory", done, total);
-  });
-  if (!snapshot) {
+  const auto chain =
+      snapshot::verify_chain(directory, parents, [&](std::uint64_t done, std::uint64_t total) {
+        terminal.progress("verifying memory", done, total);
+      });
+  if (!chain) {
     if (as_json_line)
       terminal.result(json::serialize(json::object{
-          {"snapshot", directory.string()}, {"ok", false}, {"error", snapshot.error().message()}}));
-    terminal.error("verify: " + snapshot.error().message());
+          {"snapshot", directory.string()}, {"ok", false}, {"error", chain.error().message()}}));
+    terminal.error("verify: " + chain.error().message());
     return 1;
   }
-  const Header& header = snapshot->header();
+  const Header& header = chain->top().header();
+  const std::size_t below = chain->snapshots().size() - 1;
   if (as_json_line)
     terminal.result(json::serialize(json::object{{"snapshot", directory.string()},
                                                  {"ok", true},
                                                  {"id", hex(header.id)},
                                                  {"digest", hex(header.digest)},
-                                                 {"memory_bytes", header.memory_size}}));
+                                                 {"memory_bytes", header.memory_size},
+                                                 {"parents", below}}));
   else
-    terminal.result(directory.string() + ": as it was written (" + human_size(header.memory_size) +
-                    " of memory, digest " + hex(header.digest) + ")");
+    terminal.result(
+        directory.string() + ": as it was written (" + human_size(header.memory_size) +
+        " of memory, digest " + hex(header.digest) + ")" +
+        (below == 0 ? "" : ", and so is all that it lies over: " + std::to_string(below)));
   return 0;
 }
 

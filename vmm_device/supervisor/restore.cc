@@ -5,7 +5,7 @@
 
 #include "clonesafe/abi/restore_page.h"
 #include "libclonesafe/base/unique_fd.h"
-#include "vmm_device/snapshot/snapshot.h"
+#include "vmm_device/snapshot/chain.h"
 #include "vmm_device/supervisor/clone_set.h"
 #include "vmm_device/supervisor/run_dir.h"
 #include "vmm_device/supervisor/supervisor.h"
@@ -98,9 +98,10 @@ Result<int> restore(const RestoreOptions& options, const RunClone& run_clone, Te
   if (!signals) return fail(std::move(signals).error());
 
   // Once for all clones, and before anything is made that a damaged snapshot would leave behind.
-  auto snapshot = snapshot::open(options.snapshot);
-  if (!snapshot) return fail(std::move(snapshot).error());
-  auto memory = snapshot->import_memory([&](std::uint64_t done, std::uint64_t total) {
+  auto chain = snapshot::open_chain(options.snapshot, options.parents);
+  if (!chain) return fail(std::move(chain).error());
+  const snapshot::Snapshot& snapshot = chain->top();
+  auto memory = chain->import_memory([&](std::uint64_t done, std::uint64_t total) {
     terminal.progress("checking and importing memory", done, total);
   });
   if (!memory) return fail(std::move(memory).error());
@@ -109,19 +110,20 @@ Result<int> restore(const RestoreOptions& options, const RunClone& run_clone, Te
   if (!options.run_dir) terminal.note("clones are in " + run_dir->path().string());
   // The last step that can fail without a clone: after it the snapshot is gone, for others too.
   if (options.move) {
-    if (auto status = snapshot->consume(); !status) {
+    if (auto status = snapshot.consume(); !status) {
       run_dir->remove();
       return fail(std::move(status).error());
     }
   }
 
   Wait wait = options.wait;
-  if (wait == Wait::automatic) wait = snapshot->agent_connected() ? Wait::safe : Wait::running;
+  if (wait == Wait::automatic) wait = snapshot.agent_connected() ? Wait::safe : Wait::running;
   CloneSet clones(options, wait, *run_dir, terminal);
   for (std::uint32_t i = 0; i < options.count; ++i) {
-    const CloneRequest request{.snapshot = &*snapshot,
+    const CloneRequest request{.snapshot = &snapshot,
                                .memory_fd = memory->get(),
                                .move = options.move,
+                               .track_dirty = options.track_dirty,
                                .hold_network = options.hold_network,
                                .metadata = metadata};
     if (auto status = clones.start(request, run_clone); !status)

@@ -12,6 +12,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "vmm_device/supervisor/clone_process.h"
 
@@ -23,6 +25,8 @@ enum class Wait { automatic, running, safe };
 
 struct RestoreOptions {
   std::filesystem::path snapshot;
+  // Where parents of an incremental snapshot are that are not beside it.
+  std::vector<std::filesystem::path> parents;
   std::uint32_t count = 1;
   // Must not exist, or be empty; a folder per clone is made in it. Not given: a new one in
   // $XDG_RUNTIME_DIR or /tmp, named on stderr.
@@ -31,6 +35,7 @@ struct RestoreOptions {
   std::chrono::milliseconds timeout{60'000};    // for `wait`, from the first fork
   std::chrono::milliseconds stop_grace{5'000};  // between SIGTERM and SIGKILL
   bool move = false;                            // count must be 1
+  bool track_dirty = false;
   bool hold_network = false;
   std::optional<std::filesystem::path> metadata;  // file, at most CLONESAFE_RESTORE_METADATA_MAX
   bool json = false;
@@ -46,7 +51,17 @@ int restore_command(const RestoreOptions& options, const RunClone& run_clone,
 int inspect_command(const std::filesystem::path& snapshot, bool json, std::FILE* out = stdout,
                     std::FILE* err = stderr);
 int verify_command(const std::filesystem::path& snapshot, bool json, std::FILE* out = stdout,
-                   std::FILE* err = stderr);
+                   std::FILE* err = stderr, std::span<const std::filesystem::path> parents = {});
+
+struct MergeOptions {
+  std::filesystem::path snapshot;
+  std::vector<std::filesystem::path> parents;  // those that are not beside it
+  std::filesystem::path out;
+  bool json = false;
+};
+
+// `clonevm merge`: makes one whole snapshot of an incremental one and what it lies over.
+int merge_command(const MergeOptions& options, std::FILE* out = stdout, std::FILE* err = stderr);
 
 }  // namespace clonesafe::supervisor
 

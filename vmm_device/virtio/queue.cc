@@ -132,6 +132,7 @@ Result<bool> Queue::pop(Chain& chain) {
         return fail(std::move(bytes).error(), "descriptor " + std::to_string(index));
       }
       if (is_writable) {
+        memory_->wrote(*bytes);
         chain.writable.push_back(*bytes);
         writable += descriptor.length;
       } else {
@@ -153,12 +154,17 @@ Result<bool> Queue::pop(Chain& chain) {
 }
 
 void Queue::push(const Chain& chain, std::uint32_t written) {
+  // Again: between pop() and this, a snapshot may have begun to count anew.
+  for (const auto& part : chain.writable) memory_->wrote(part);
   const UsedElement element{.id = chain.head, .length = written};
-  std::memcpy(used_.data() + kRingEntries + sizeof element * (next_used_ % size_), &element,
-              sizeof element);
+  const auto place =
+      used_.subspan(kRingEntries + sizeof element * (next_used_ % size_), sizeof element);
+  std::memcpy(place.data(), &element, sizeof element);
+  memory_->wrote(place);
   ++next_used_;
   // Release: the driver that sees the index sees the element and the buffer's bytes.
   shared_word(used_, kRingIndex).store(next_used_, std::memory_order_release);
+  memory_->wrote(used_.first(kRingEntries));
   pushed_ = true;
 }
 

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <boost/json/serialize.hpp>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <set>
 #include <string_view>
 
@@ -166,6 +168,69 @@ TEST_F(CloneTest, AgentMakesTheKernelsOutputDifferWithoutVmgenid) {
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
   EXPECT_NE(kernel_random(restored->guest(1)), kernel_random(restored->guest(2)));
+}
+
+// How many 4 KiB pages differ between the memory of two snapshots.
+int different_pages(const fs::path& one, const fs::path& other) {
+  std::ifstream a(one / "memory.img", std::ios::binary), b(other / "memory.img", std::ios::binary);
+  EXPECT_EQ(fs::file_size(one / "memory.img"), fs::file_size(other / "memory.img"));
+  std::vector<char> page_a(4096), page_b(4096);
+  int different = 0;
+  while (a.read(page_a.data(), 4096) && b.read(page_b.data(), 4096)) different += page_a != page_b;
+  EXPECT_TRUE(a.eof());
+  return different;
+}
+
+TEST_F(CloneTest, IncrementalSnapshotsMakeTheMemoryOfAWholeOne) {
+  auto vm = boot({.arguments = {"--track-dirty"}, .cmdline = kNoProbes, .cpus = 2});
+  ASSERT_TRUE(vm);
+  const auto take = [&](const std::string& name, std::vector<std::string> options) {
+    auto taken = vm->guest().snapshot(scratch_ / name, options);
+    ASSERT_TRUE(taken) << taken.error().message();
+    ASSERT_EQ(taken->status, 0) << taken->output;
+    RecordProperty(name, taken->output);
+    std::printf("%s\n", taken->output.c_str());
+  };
+  const auto sum = [](const Guest& guest) {
+    return guest.get("cat /run/one /run/two | sha256sum");
+  };
+  take("base", {});
+  vm->guest().get("head -c 3000000 /dev/urandom > /run/one");
+  take("one", {"--diff", scratch_ / "base"});
+  vm->guest().get("head -c 5000000 /dev/urandom > /run/two; head -c 9000 /dev/urandom >> /run/one");
+  const std::string expected = sum(vm->guest());
+  // Paused, so that the two are of the same moment, but for the page that says so.
+  ASSERT_EQ(
+      run({Lab::get().clonevm, "pause", "--api", (scratch_ / "source/api").string()}, Seconds(120))
+          ->status,
+      0);
+  take("two", {"--diff", scratch_ / "one"});
+  take("whole", {});
+  ASSERT_EQ(run({Lab::get().clonevm, "merge", (scratch_ / "two").string(), "--out",
+                 (scratch_ / "merged").string()},
+                Seconds(120))
+                ->status,
+            0);
+  EXPECT_LE(different_pages(scratch_ / "merged", scratch_ / "whole"), 1);
+  EXPECT_GT(different_pages(scratch_ / "base", scratch_ / "whole"), 1000);
+  fs::remove_all(scratch_ / "whole");
+
+  // A clone of the chain, and of a layer that a clone wrote.
+  const std::vector<std::string> wait = {"--timeout", "110", "--wait", "safe", "--track-dirty"};
+  auto clone = Restored::restore(scratch_ / "two", scratch_ / "clones", 1, wait);
+  ASSERT_TRUE(clone);
+  expect_repaired(*clone);
+  EXPECT_EQ(sum(clone->guest(1)), expected);
+  clone->guest(1).get("head -c 2000000 /dev/urandom > /run/two");
+  const std::string of_clone = sum(clone->guest(1));
+  auto taken = clone->guest(1).snapshot(scratch_ / "three", {"--diff", scratch_ / "two"});
+  ASSERT_TRUE(taken && taken->status == 0) << taken->output;
+  std::printf("%s\n", taken->output.c_str());
+  auto again = Restored::restore(scratch_ / "three", scratch_ / "again", 1, wait);
+  ASSERT_TRUE(again);
+  expect_repaired(*again);
+  EXPECT_EQ(sum(again->guest(1)), of_clone);
+  EXPECT_NE(kernel_random(again->guest(1)), kernel_random(clone->guest(1)));
 }
 
 TEST_F(CloneTest, SnapshotBeforeAnyDriverIsBoundRestores) {

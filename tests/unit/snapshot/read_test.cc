@@ -184,7 +184,7 @@ TEST_F(ForgedState, OfAnotherFormatIsNamedSo) {
 }
 
 TEST_F(ForgedState, OfALaterMinorVersionIsRead) {
-  header_.minor = 1;
+  header_.minor = format::kMinor + 1;
   header_.reserved1[7] = std::byte{1};
   EXPECT_EQ(refusal(), "accepted");
 }

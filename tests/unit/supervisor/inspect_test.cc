@@ -63,5 +63,49 @@ TEST_F(Verify, SaysWhatIsDamaged) {
   EXPECT_THAT(err_.lines(), ElementsAre(HasSubstr("checksum mismatch in chunk 1, offset 65536")));
 }
 
+// `two` over `one`, in another folder than it.
+class Incremental : public SupervisorTest {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directories(temporary_.path() / "elsewhere");
+    auto request = guest_.request();
+    auto below = snapshot::write(one_, request);
+    ASSERT_TRUE(below);
+    PageSet changed(34);
+    changed.insert(3);
+    guest_.low()[3 * 4096] = std::byte{7};
+    request.parent = below->digest;
+    request.changed = &changed;
+    ASSERT_TRUE(snapshot::write(two_, request));
+  }
+  std::filesystem::path one_ = temporary_.path() / "elsewhere" / "one";
+  std::filesystem::path two_ = temporary_.path() / "two";
+};
+
+TEST_F(Incremental, InspectSaysWhatItIs) {
+  EXPECT_EQ(inspect_command(two_, false, out_.file(), err_.file()), 0);
+  EXPECT_THAT(out_.text(), HasSubstr("incremental   1 of 34 pages\n"));
+  EXPECT_THAT(out_.text(), HasSubstr("format        1.1\n"));
+}
+
+TEST_F(Incremental, VerifyNeedsTheParent) {
+  EXPECT_EQ(verify_command(two_, false, out_.file(), err_.file()), 1);
+  EXPECT_THAT(err_.lines(), ElementsAre(HasSubstr("two: incremental, and its parent")));
+  EXPECT_EQ(verify_command(two_, false, out_.file(), err_.file(), {{one_}}), 0);
+  EXPECT_THAT(out_.text(), HasSubstr("all that it lies over: 1\n"));
+}
+
+TEST_F(Incremental, MergeMakesOneWholeSnapshot) {
+  const auto merged = temporary_.path() / "merged";
+  const MergeOptions options{.snapshot = two_, .parents = {one_}, .out = merged};
+  EXPECT_EQ(merge_command(options, out_.file(), err_.file()), 0) << err_.text();
+  EXPECT_THAT(out_.lines(), ElementsAre(HasSubstr("merged: 2 snapshots in one, ")));
+  std::filesystem::remove_all(two_);
+  std::filesystem::remove_all(one_);
+  EXPECT_EQ(verify_command(merged, false, out_.file(), err_.file()), 0);
+  EXPECT_EQ(merge_command(options, out_.file(), err_.file()), 1);
+  EXPECT_THAT(err_.lines(), ElementsAre(HasSubstr("clonevm: merge: ")));
+}
+
 }  // namespace
 }  // namespace clonesafe::supervisor

@@ -93,6 +93,24 @@ TEST_F(RngTest, FillsTheGuestsBufferAndInterrupts) {
   EXPECT_EQ(machine_.registers.read(kRegisterInterruptStatus), 0u);
 }
 
+// What an incremental snapshot must have: the buffer and the used ring, and after a new count of
+// dirty pages no less.
+TEST_F(RngTest, TellsWhichPagesItWrote) {
+  PageSet written(kSize / PageSet::kPageSize);
+  machine_.memory = GuestMemory(machine_.memory.regions(), &written);
+  start();
+  queue_.add(machine_.memory, {{.address = kBuffer + 0xff0, .length = 32, .writable = true}});
+  written.clear();
+  notify();
+  ASSERT_TRUE(queue_.take_used(machine_.memory));
+  const auto page = [](std::uint64_t address) {
+    return (address - FakeMemory::kStart) / PageSet::kPageSize;
+  };
+  EXPECT_EQ(written.count(), 3u);
+  EXPECT_TRUE(written.contains(page(kBuffer)) && written.contains(page(kBuffer) + 1));
+  EXPECT_TRUE(written.contains(page(queue_.used())));
+}
+
 TEST_F(RngTest, DoesNotInterruptADriverThatAskedForNone) {
   start();
   FakeQueue::put(machine_.memory, queue_.available(), kAvailNoInterrupt);
