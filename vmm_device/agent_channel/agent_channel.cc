@@ -202,7 +202,9 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
     if (connection_) {
       ErrorCode ignored;
       connection_->socket.close(ignored);
+      const bool greeted = connection_->greeted;
       connection_.reset();
+      if (greeted && callbacks_.on_lost) callbacks_.on_lost();
     }
     finish_prepare(fail(why));
   }

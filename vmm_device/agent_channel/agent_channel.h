@@ -26,6 +26,9 @@ struct AgentCallbacks {
   std::function<void(const SafeReport& report)> on_safe;
   // An agent connected and named itself. May be empty.
   std::function<void(const Hello& hello)> on_hello;
+  // The agent that on_hello named is connected no more. Comes before the on_hello of one that takes
+  // its place. May be empty.
+  std::function<void()> on_lost;
 };
 
 // Talks with one agent at a time: a new connection takes the place of the old one. A connection

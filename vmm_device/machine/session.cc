@@ -116,6 +116,11 @@ void Session::Impl::start_agent_channel() {
     agent_connected_ = true;
     hello_ = hello;
   };
+  // A snapshot that is taken now must not say that an agent will report.
+  callbacks.on_lost = [this] {
+    agent_connected_ = false;
+    hello_.reset();
+  };
   agent_.emplace(io_, std::string("clonevm ") + CLONESAFE_VERSION, std::move(callbacks));
   set_restore();
   // Who speaks here decides when the guest counts as safe, so the guest's ordinary programs must

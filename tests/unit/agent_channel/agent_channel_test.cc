@@ -81,6 +81,7 @@ class AgentChannelTest : public testing::Test {
   Status page_status_;
   std::vector<SafeReport> reports_;
   std::vector<Hello> hellos_;
+  int lost_ = 0;
   std::vector<Result<Prepared>> answers_;
   std::unique_ptr<AgentChannel> channel_ = std::make_unique<AgentChannel>(
       io_, "clonevm test",
@@ -90,7 +91,8 @@ class AgentChannelTest : public testing::Test {
                            return page_status_;
                          },
                      .on_safe = [this](const SafeReport& report) { reports_.push_back(report); },
-                     .on_hello = [this](const Hello& hello) { hellos_.push_back(hello); }});
+                     .on_hello = [this](const Hello& hello) { hellos_.push_back(hello); },
+                     .on_lost = [this] { ++lost_; }});
 };
 
 TEST_F(AgentChannelTest, AgentIsWelcomedWithTheRestoreItIsIn) {
@@ -100,6 +102,23 @@ TEST_F(AgentChannelTest, AgentIsWelcomedWithTheRestoreItIsIn) {
             "\"11111111111111111111111111111111\",\"kind\":\"clone\"}\n");
   ASSERT_EQ(hellos_.size(), 1u);
   EXPECT_EQ(hellos_[0].kernel, "6.1.0");
+}
+
+TEST_F(AgentChannelTest, ItIsTold_WhenAnAgentThatNamedItselfIsGone) {
+  connect().reset();  // said nothing: nobody
+  run();
+  EXPECT_EQ(lost_, 0);
+  greeted().reset();
+  run();
+  EXPECT_EQ(lost_, 1);
+  // One that breaks the protocol, and one whose place another one takes.
+  const UniqueFd wild = greeted();
+  say(wild, "no JSON\n");
+  EXPECT_EQ(lost_, 2);
+  const UniqueFd before = greeted();
+  const UniqueFd after = greeted();
+  EXPECT_EQ(lost_, 3);
+  EXPECT_EQ(hellos_.size(), 4u);
 }
 
 TEST_F(AgentChannelTest, NewerAgentIsToldOurVersion) {
