@@ -3,10 +3,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <cstdio>
 
 #include "vmm_device/cli/options.h"
+#include "vmm_device/cli/raw_terminal.h"
 #include "vmm_device/machine/bzimage.h"
 #include "vmm_device/machine/session.h"
 
@@ -16,12 +18,14 @@ namespace {
 constexpr std::uint64_t kMaxKernel = std::uint64_t{1} << 30;
 constexpr std::uint64_t kMaxInitrd = std::uint64_t{3} << 30;
 
-// SIGINT and SIGTERM as a readable descriptor; blocked in every thread that starts after this.
+// SIGINT, SIGTERM and SIGHUP as a readable descriptor; blocked in every thread that starts after
+// this.
 Result<UniqueFd> stop_signals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGHUP);
   if (const int error = pthread_sigmask(SIG_BLOCK, &signals, nullptr); error != 0)
     return fail_errno("pthread_sigmask", error);
   UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -58,6 +62,9 @@ Result<SessionEnd> run(const RunOptions& options) {
   // The guest has its own copy.
   *kernel = {};
   initrd = {};
+  // Last, so that whatever fails before is said on a terminal as it was.
+  auto terminal = RawTerminal::make(options.serial == "stdio" ? STDIN_FILENO : -1);
+  if (!terminal) return fail(terminal.error());
   return session.run();
 }
 
