@@ -110,6 +110,29 @@ TEST(CheckCompatible, NamesTheMissingFeatures) {
   EXPECT_THAT(checked.error().message(), Not(HasSubstr("rdrand,")));
 }
 
+TEST(CheckCompatible, NamesAFeatureWithoutANameByItsPlace) {
+  auto saved = *guest_cpuid(host(), 0, 1, {});
+  saved[2].edx |= 1u << 9;
+  const auto checked = check_compatible(saved, host());
+  ASSERT_FALSE(checked);
+  EXPECT_THAT(checked.error().message(), HasSubstr("cpuid 0x7.0 edx bit 9"));
+}
+
+TEST(CheckCompatible, NamesTheHostAndCountsWhatOneLineCannotHold) {
+  const auto saved = *guest_cpuid(host(), 0, 1, {});
+  CpuidTable bare = host();
+  bare[1].ecx = bare[1].edx = 0;
+  const char brand[17] = "Old Processor  ";
+  std::uint32_t words[4];
+  std::memcpy(words, brand, sizeof words);
+  bare.push_back(leaf(0x80000002, 0, words[0], words[1], words[2], words[3]));
+  const auto checked = check_compatible(saved, bare);
+  ASSERT_FALSE(checked);
+  EXPECT_THAT(checked.error().message(), HasSubstr("this host's CPU (Old Processor)"));
+  EXPECT_THAT(checked.error().message(), testing::ContainsRegex("and [0-9]+ more$"));
+  EXPECT_THAT(checked.error().message(), Not(HasSubstr("\n")));
+}
+
 TEST(CheckCompatible, RefusesAnotherVendor) {
   const auto saved = guest_cpuid(host(), 0, 1, {});
   const auto checked = check_compatible(*saved, host("GenuineIntel"));
