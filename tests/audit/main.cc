@@ -18,7 +18,7 @@ struct RunArguments {
   std::string mode = "unannounced";
   bool without = false;
   std::string vmm_program;
-  unsigned wait_ms = 25000;
+  unsigned wait_ms = 120000;
 };
 
 CLI::App* add_run(CLI::App& app, RunArguments& run) {
@@ -47,7 +47,7 @@ CLI::App* add_run(CLI::App& app, RunArguments& run) {
       ->allow_extra_args(false);
   verb->add_option("--label", run.options.label, "Name of this run in reports");
   verb->add_option("--wait-ms", run.wait_ms,
-                   "Longest time to let the probes draw after the restore");
+                   "Longest time for each probe to draw enough after the restore");
   verb->add_option("--out", run.options.machine.folder, "Folder for everything of this run")
       ->required();
   return verb;

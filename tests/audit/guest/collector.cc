@@ -65,8 +65,11 @@ bool answer(int fd, Workload& workload, const std::string& request) {
   if (verb != "collect" || !words || limit_ms < 0 || limit_ms > 600'000) {
     return write_all(fd, "error not `collect DRAWS LIMIT_MS`\n");
   }
-  // The clone's own state comes first: the wait below is for the probes alone.
-  workload.wait_advanced(draws, std::chrono::milliseconds(limit_ms));
+  // A probe that drew less than it should says so: a comparison of too few values proves little.
+  if (const auto status = workload.wait_advanced(draws, std::chrono::milliseconds(limit_ms));
+      !status) {
+    return write_all(fd, "error " + status.error().message() + "\n");
+  }
   if (const auto status = workload.freeze(); !status) {
     (void)workload.thaw();
     return write_all(fd, "error " + status.error().message() + "\n");

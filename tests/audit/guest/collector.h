@@ -2,8 +2,9 @@
 // the agent's status.
 //
 // One request is one line, `collect DRAWS LIMIT_MS\n`: wait until every probe has drawn DRAWS more
-// values, or as many as its warm-up has (at most LIMIT_MS), stop the probes, answer, let them go
-// on. The answer is a series of `file NAME SIZE\n` + SIZE bytes, and `end\n`. Names: `log/PROBE`,
+// values, or as many as its warm-up has, stop each there, answer; an error names the probes that
+// had not after LIMIT_MS. The next request lets the probes go on. The answer is a series of `file
+// NAME SIZE\n` + SIZE bytes, and `end\n`. Names: `log/PROBE`,
 // `identity/machine-id|boot-id|hostname|uuid`, `agent.json` (clonesafectl status --json; empty
 // without an agent), `ended` (one line for each probe that has ended). A request that can't be
 // answered gets `error TEXT\n`.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,7 +21,6 @@
 namespace clonesafe::audit {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 // A probe that warms up with at least as many draws is one that draws without starting a program.
 constexpr std::uint64_t kQuickWarmDraws = 10;
 constexpr auto kLookAgain = std::chrono::milliseconds(10);
@@ -137,34 +137,62 @@ Result<Workload> Workload::start(std::vector<ProbeSpec> probes, WorkloadOptions 
 
 Status Workload::wait_warm(std::chrono::milliseconds limit) {
   const auto until = Clock::now() + limit;
-  std::string cold;
-  for (;;) {
-    cold.clear();
-    for (std::size_t i = 0; i < size(); ++i) {
-      if (completed(i) < probes_[i].spec.warm_draws) cold += " " + name(i);
-    }
-    if (cold.empty()) return {};
-    if (const auto gone = ended(); !gone.empty()) return fail("a probe ended: " + gone.front());
-    if (Clock::now() >= until) break;
-    std::this_thread::sleep_for(kLookAgain);
+  std::vector<std::uint64_t> goals;
+  for (const Probe& probe : probes_) goals.push_back(probe.spec.warm_draws);
+  if (auto status = run_to(goals, until); !status) return status;
+  // Once all are warm they draw at the same time again: a snapshot is to meet them at work. Those
+  // that start a program for each draw are at work while it runs.
+  for (std::size_t i = 0; i < size(); ++i) {
+    goals[i] = completed(i) + (probes_[i].spec.warm_draws >= kQuickWarmDraws ? 1 : 0);
   }
-  return fail("not warm in " + std::to_string(limit.count()) + " ms:" + cold);
+  go_on();
+  return wait_for(goals, until, false);
 }
 
-void Workload::wait_advanced(std::uint64_t draws, std::chrono::milliseconds limit) const {
-  const auto until = Clock::now() + limit;
-  std::vector<std::uint64_t> goal;
+Status Workload::wait_advanced(std::uint64_t draws, std::chrono::milliseconds limit) {
+  std::vector<std::uint64_t> goals;
   // A probe that is slow to warm up is slow for good.
   for (std::size_t i = 0; i < size(); ++i) {
-    goal.push_back(completed(i) + std::min(draws, probes_[i].spec.warm_draws));
+    goals.push_back(completed(i) + std::min(draws, probes_[i].spec.warm_draws));
   }
-  const auto advanced = [&] {
+  go_on();
+  return run_to(goals, Clock::now() + limit);
+}
+
+Status Workload::run_to(const std::vector<std::uint64_t>& goals, Clock::time_point until) {
+  auto status = wait_for(goals, until, true);
+  for (std::size_t i = 0; i < size(); ++i) signal_probe(i, SIGSTOP);
+  return status;
+}
+
+Status Workload::wait_for(const std::vector<std::uint64_t>& goals, Clock::time_point until,
+                          bool stop_arrived) {
+  std::vector<bool> arrived(size(), false);
+  for (;;) {
+    std::string missing;
     for (std::size_t i = 0; i < size(); ++i) {
-      if (completed(i) < goal[i]) return false;
+      if (arrived[i]) continue;
+      if (completed(i) < goals[i]) {
+        missing += " " + name(i);
+        continue;
+      }
+      arrived[i] = true;
+      if (stop_arrived) signal_probe(i, SIGSTOP);
     }
-    return true;
-  };
-  while (!advanced() && Clock::now() < until) std::this_thread::sleep_for(kLookAgain);
+    if (missing.empty()) return {};
+    if (const auto gone = ended(); !gone.empty()) return fail("a probe ended: " + gone.front());
+    if (Clock::now() >= until) return fail("not drawn enough in time:" + missing);
+    std::this_thread::sleep_for(kLookAgain);
+  }
+}
+
+void Workload::go_on() {
+  for (std::size_t i = 0; i < size(); ++i) signal_probe(i, SIGCONT);
+}
+
+void Workload::signal_probe(std::size_t index, int signal) {
+  // A probe that has ended is reported by ended().
+  if (probes_[index].pid > 0) ::kill(probes_[index].pid, signal);
 }
 
 Status Workload::freeze() {

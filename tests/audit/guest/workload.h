@@ -37,10 +37,15 @@ class Workload {
  public:
   static Result<Workload> start(std::vector<ProbeSpec> probes, WorkloadOptions options);
 
-  // Waits until every probe has completed its warm-up draws; names the ones that haven't.
+  // Waits until every probe has completed its warm-up draws, and all draw at the same time; names
+  // the ones that don't. A probe that is warm is stopped meanwhile: on an emulated machine those
+  // that spin between their draws would leave the ones that still load no time.
   Status wait_warm(std::chrono::milliseconds limit);
-  // Waits until every log has `draws` more records than it had at the call, or the limit passes.
-  void wait_advanced(std::uint64_t draws, std::chrono::milliseconds limit) const;
+  // Lets the probes go on until each has drawn `draws` more values than at the call (or as many as
+  // its warm-up has, if that is less), and stops each there. An error names those that had not when
+  // the limit passed. All are stopped afterwards: a machine that has been read needs no more
+  // values, and its siblings need the processor.
+  Status wait_advanced(std::uint64_t draws, std::chrono::milliseconds limit);
 
   // Stops all probes where they are, so that a log is read whole, and lets them go on.
   Status freeze();
@@ -62,6 +67,15 @@ class Workload {
     std::string end;  // how it ended, if it has
   };
 
+  using Clock = std::chrono::steady_clock;
+
+  // Waits until each probe has completed its goal; with `stop_arrived` each is stopped there.
+  Status wait_for(const std::vector<std::uint64_t>& goals, Clock::time_point until,
+                  bool stop_arrived);
+  // The same, and leaves all stopped, also those that didn't arrive.
+  Status run_to(const std::vector<std::uint64_t>& goals, Clock::time_point until);
+  void go_on();
+  void signal_probe(std::size_t index, int signal);
   Status set_frozen(bool frozen);
   const ProbeLogHeader& header(std::size_t index) const;
   std::uint64_t completed(std::size_t index) const;

@@ -1,7 +1,10 @@
 #include "tests/audit/run/audit_run.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <future>
+#include <iterator>
 #include <random>
 #include <thread>
 
@@ -9,6 +12,7 @@ namespace clonesafe::audit {
 namespace {
 
 namespace fs = std::filesystem;
+using std::chrono::ceil;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
@@ -18,12 +22,37 @@ void progress(const AuditOptions& options, const std::string& text) {
 
 Result<Machine> collect_from(const AuditOptions& options, const std::string& name, bool is_clone,
                              const CollectorAddress& address) {
-  auto collection = collect(address, {.draws = options.draws, .wait = options.wait});
+  auto collection = collect(address, {.draws = options.draws,
+                                      .wait = options.wait,
+                                      .limit = ceil<seconds>(options.wait) + seconds(60)});
   if (!collection) return fail(collection.error(), name);
   if (auto saved = collection->save(options.machine.folder / "machines" / name); !saved) {
     return fail(saved.error());
   }
   return Machine{name, is_clone, *std::move(collection)};
+}
+
+// From all at the same time: a machine that has been read leaves its siblings the processor.
+Result<std::vector<Machine>> collect_from_all(const AuditOptions& options,
+                                              const std::vector<CollectorAddress>& addresses) {
+  std::vector<std::future<Result<Machine>>> pending;
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    pending.push_back(std::async(std::launch::async, [&options, &addresses, i] {
+      return collect_from(options, "clone-" + std::to_string(i + 1), true, addresses[i]);
+    }));
+  }
+  std::vector<Machine> machines;
+  std::string failures;
+  for (auto& one : pending) {
+    auto machine = one.get();
+    if (machine) {
+      machines.push_back(*std::move(machine));
+    } else {
+      failures += (failures.empty() ? "" : "; ") + machine.error().message();
+    }
+  }
+  if (!failures.empty()) return fail(failures);
+  return machines;
 }
 
 // The last line a console shows, for errors.
@@ -105,13 +134,10 @@ Result<AuditResult> run_audit(AuditOptions options) {
   progress(options, "restoring " + std::to_string(options.clones) + " clones");
   auto clones = (*vmm)->restore(options.clones);
   if (!clones) return fail(clones.error());
-  for (unsigned i = 0; i < options.clones; ++i) {
-    const std::string name = "clone-" + std::to_string(i + 1);
-    progress(options, "collecting from " + name);
-    auto machine = collect_from(options, name, true, clones->collectors[i]);
-    if (!machine) return fail(machine.error());
-    machines.push_back(*std::move(machine));
-  }
+  progress(options, "collecting from the clones");
+  auto collected = collect_from_all(options, clones->collectors);
+  if (!collected) return fail(collected.error());
+  std::ranges::move(*collected, std::back_inserter(machines));
   auto probes = analyse(*cuts, machines);
   if (!probes) return fail(probes.error());
 

@@ -18,7 +18,7 @@ struct AuditOptions {
   std::string kernel_name;  // in reports: 6.1, 6.12, 7
   bool with_parent = true;  // the parent goes on and is compared too
   std::uint64_t draws = 100;
-  std::chrono::milliseconds wait{25000};
+  std::chrono::milliseconds wait{120000};  // longest, for each probe to draw them
 };
 
 struct AuditResult {
