@@ -58,8 +58,13 @@ class Log {
   std::string_view records_;
 };
 
+// What two records are compared by. The bits that a UUID's version and variant take are left out,
+// so that a UUID is also found equal to the random bytes that another program made no UUID of.
 std::string value_of(const ProbeRecord& record) {
-  return {reinterpret_cast<const char*>(record.value), sizeof record.value};
+  std::string value(reinterpret_cast<const char*>(record.value), sizeof record.value);
+  value[6] = static_cast<char>(value[6] & 0x0f);
+  value[8] = static_cast<char>(value[8] & 0x3f);
+  return value;
 }
 
 std::string tier_name(std::uint32_t tier) {
@@ -120,44 +125,60 @@ Result<std::map<std::string, Log>> logs_of(const Cuts& cuts, const Machine& mach
   return logs;
 }
 
-ProbeFinding find_in_logs(const std::string& name, const Cut& cut,
+// All that was drawn, by whichever probe: clones share the kernel's generator among their programs,
+// so what one program draws in a clone may be what another one draws in its sibling.
+struct Drawn {
+  std::unordered_set<std::string> before;
+  std::unordered_map<std::string, std::uint64_t> after;  // and how often
+
+  bool repeated(const std::string& value) const {
+    const auto times = after.find(value);
+    return before.contains(value) || (times != after.end() && times->second > 1);
+  }
+};
+
+Drawn all_drawn(const Cuts& cuts, const std::vector<std::map<std::string, Log>>& machines) {
+  Drawn drawn;
+  for (const auto& logs : machines) {
+    for (const auto& [name, log] : logs) {
+      const Cut& cut = cuts.at(name);
+      for (std::uint64_t i = log.first_kept(); i < cut.completed; ++i) {
+        drawn.before.insert(value_of(log.record(i)));
+      }
+      for (std::uint64_t i = cut.started; i < log.completed(); ++i) {
+        ++drawn.after[value_of(log.record(i))];
+      }
+    }
+  }
+  return drawn;
+}
+
+ProbeFinding find_in_logs(const std::string& name, const Cut& cut, const Drawn& drawn,
                           const std::vector<const Log*>& logs,
                           const std::vector<std::uint64_t>& origins) {
   ProbeFinding finding{.name = name};
-  // How often each value was drawn after the cut, whoever drew it.
-  std::unordered_map<std::string, std::uint64_t> drawn;
-  std::unordered_set<std::string> before;
-  for (const Log* log : logs) {
-    for (std::uint64_t i = log->first_kept(); i < cut.completed; ++i) {
-      before.insert(value_of(log->record(i)));
+  std::unordered_set<std::string> repeated;
+  for (std::size_t machine = 0; machine < logs.size(); ++machine) {
+    const Log& log = *logs[machine];
+    finding.tier = tier_name(log.tier());
+    finding.samples += log.completed() - cut.started;
+    for (std::uint64_t i = cut.started; i < log.completed(); ++i) {
+      const ProbeRecord record = log.record(i);
+      const std::string value = value_of(record);
+      if (!drawn.repeated(value)) continue;
+      repeated.insert(value);
+      const std::uint64_t us =
+          record.time_ns > origins[machine] ? (record.time_ns - origins[machine]) / 1000 : 0;
+      finding.window_us = std::max(finding.window_us.value_or(0), us);
     }
-    for (std::uint64_t i = cut.started; i < log->completed(); ++i) {
-      ++drawn[value_of(log->record(i))];
-      ++finding.samples;
-    }
-    finding.tier = tier_name(log->tier());
   }
-  const auto repeated = [&](const std::string& value) {
-    return drawn.at(value) > 1 || before.contains(value);
-  };
-  for (const auto& [value, times] : drawn) {
-    if (repeated(value)) ++finding.duplicates;
-  }
+  finding.duplicates = repeated.size();
   if (cut.started > cut.completed) {
     std::unordered_map<std::string, std::uint64_t> held;
     for (const Log* log : logs) ++held[value_of(log->record(cut.completed))];
     finding.in_hand = logs.size();
     for (const auto& [value, times] : held) {
       if (times > 1) finding.in_hand_duplicates += times;
-    }
-  }
-  for (std::size_t machine = 0; machine < logs.size(); ++machine) {
-    for (std::uint64_t i = cut.started; i < logs[machine]->completed(); ++i) {
-      const ProbeRecord record = logs[machine]->record(i);
-      if (!repeated(value_of(record))) continue;
-      const std::uint64_t us =
-          record.time_ns > origins[machine] ? (record.time_ns - origins[machine]) / 1000 : 0;
-      finding.window_us = std::max(finding.window_us.value_or(0), us);
     }
   }
   return finding;
@@ -179,11 +200,12 @@ Result<std::vector<ProbeFinding>> analyse(const Cuts& cuts, const std::vector<Ma
     origins.push_back(first_draw_ns(cuts, *parsed));
     logs.push_back(*std::move(parsed));
   }
+  const Drawn drawn = all_drawn(cuts, logs);
   std::vector<ProbeFinding> findings;
   for (const auto& [name, cut] : cuts) {
     std::vector<const Log*> of_probe;
     for (const auto& parsed : logs) of_probe.push_back(&parsed.at(name));
-    findings.push_back(find_in_logs(name, cut, of_probe, origins));
+    findings.push_back(find_in_logs(name, cut, drawn, of_probe, origins));
   }
   std::map<std::string, std::map<std::string, std::uint64_t>> identity;
   for (const Machine& machine : machines) {

@@ -23,9 +23,9 @@ struct Machine {
 struct ProbeFinding {
   std::string name;
   std::uint64_t samples = 0;  // values drawn after the cut, over all machines
-  std::uint64_t duplicates =
-      0;  // different values that were drawn after the cut by more than one machine, or by one
-          // machine twice, or that the parent drew before it
+  // Different values of this probe that were drawn after the cut by more than one machine, or by
+  // one machine twice, or that the parent drew before it; by this probe or another one.
+  std::uint64_t duplicates = 0;
   std::uint64_t in_hand = 0;  // machines that may have held a drawn value at the cut
   std::uint64_t in_hand_duplicates =
       0;  // machines whose value in hand another one stored too; not part of duplicates

@@ -31,7 +31,7 @@ bool promised(const AuditResult& run, const ProbeFinding& probe) {
 }
 
 std::string row_tier(const std::vector<Column>& columns, const Row& row) {
-  if (row.needs_hook) return "needs a hook";
+  if (row.needs_hook) return "none";
   for (std::size_t i = 0; i < columns.size(); ++i) {
     if (columns[i].run->mode == "unannounced" && row.cells[i] != nullptr &&
         !row.cells[i]->tier.empty()) {

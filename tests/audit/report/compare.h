@@ -30,7 +30,7 @@ struct Column {
 
 struct Row {
   std::string name;
-  std::string tier;  // unannounced: word, lagging, none; or "needs a hook"
+  std::string tier;  // unannounced: word, lagging; none for what needs a hook
   bool needs_hook = false;
   std::vector<const ProbeFinding*> cells;  // one for each column; null if that run lacks the probe
 };

@@ -111,7 +111,7 @@ std::string report_html(const Report& report) {
     for (const Row& row : report.rows) {
       if (row.needs_hook != hooks) continue;
       page += std::string("<tr") + (hooks ? " class=\"hook\"" : "") + "><td>" + escape(row.name) +
-              "</td><td>" + escape(row.tier) + "</td>";
+              "</td><td>" + escape(row.needs_hook ? "needs a hook" : row.tier) + "</td>";
       for (std::size_t i = 0; i < report.columns.size(); ++i) {
         page += cell(*report.columns[i].run, row, row.cells[i]);
       }

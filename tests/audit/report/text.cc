@@ -25,6 +25,11 @@ std::string cell_text(const ProbeFinding* probe) {
   return text;
 }
 
+// The word of the report's pages; report.json says it in a field of its own.
+std::string shown_tier(const Row& row) {
+  return row.needs_hook ? "needs a hook" : row.tier;
+}
+
 std::string draw_table(const std::vector<std::vector<std::string>>& lines) {
   std::vector<std::size_t> widths(lines.front().size(), 0);
   for (const auto& line : lines) {
@@ -49,34 +54,29 @@ std::string draw_table(const std::vector<std::vector<std::string>>& lines) {
   return text;
 }
 
-json::value figures(const ProbeFinding* probe, bool window) {
-  if (probe == nullptr) return nullptr;
-  json::object object{{"duplicates", probe->duplicates},
-                      {"samples", probe->samples},
-                      {"in_hand", probe->in_hand},
-                      {"in_hand_duplicates", probe->in_hand_duplicates}};
-  if (window)
-    object["window_us"] = probe->window_us ? json::value(*probe->window_us) : json::value(nullptr);
+// A probe's figures in the runs of one mode, with and without RDRAND together: null if there is
+// none.
+json::value figures(const Report& report, const Row& row, std::string_view mode) {
+  std::uint64_t duplicates = 0, samples = 0;
+  std::optional<std::uint64_t> window;
+  bool any = false;
+  for (std::size_t i = 0; i < report.columns.size(); ++i) {
+    const ProbeFinding* cell = row.cells[i];
+    if (report.columns[i].run->mode != mode || cell == nullptr) continue;
+    any = true;
+    duplicates += cell->duplicates;
+    samples += cell->samples;
+    if (cell->window_us) window = std::max(window.value_or(0), *cell->window_us);
+  }
+  if (!any) return nullptr;
+  json::object object{{"duplicates", duplicates}, {"samples", samples}};
+  if (mode == "unannounced") object["window_us"] = window ? json::value(*window) : json::value();
   return object;
 }
 
 json::value percentiles_json(const Percentiles& times) {
-  const auto value = [](std::optional<std::uint64_t> us) {
-    return us ? json::value(*us) : json::value(nullptr);
-  };
-  return {{"p50", value(times.p50)}, {"p99", value(times.p99)}};
-}
-
-// The cells of one CPU mask by the names that report.json has for the modes.
-json::object modes_json(const Report& report, const Row& row, const std::string& cpu_mask) {
-  json::object object{{"without", nullptr}, {"with", nullptr}, {"unannounced", nullptr}};
-  for (std::size_t i = 0; i < report.columns.size(); ++i) {
-    const AuditResult& run = *report.columns[i].run;
-    if (run.cpu_mask != cpu_mask) continue;
-    object[run.mode == "announced" ? "with" : run.mode] =
-        figures(row.cells[i], run.mode == "unannounced");
-  }
-  return object;
+  if (!times.p50 || !times.p99) return nullptr;
+  return {{"p50", *times.p50}, {"p99", *times.p99}};
 }
 
 }  // namespace
@@ -85,7 +85,7 @@ std::string report_table(const Report& report) {
   std::vector<std::vector<std::string>> lines{{"probe", "tier"}};
   for (const Column& column : report.columns) lines.front().push_back(column.title);
   for (const Row& row : report.rows) {
-    std::vector<std::string> line{row.name, row.tier};
+    std::vector<std::string> line{row.name, shown_tier(row)};
     for (const ProbeFinding* cell : row.cells) line.push_back(cell_text(cell));
     lines.push_back(std::move(line));
   }
@@ -106,28 +106,17 @@ std::string summary_line(const Report& report) {
 }
 
 std::string report_json(const Report& report) {
-  std::set<std::string> masks;
-  for (const Column& column : report.columns) {
-    if (!column.run->cpu_mask.empty()) masks.insert(column.run->cpu_mask);
-  }
   json::array probes;
   for (const Row& row : report.rows) {
-    json::object probe{{"name", row.name}, {"tier", row.tier}, {"needs_hook", row.needs_hook}};
-    for (auto& [mode, value] : modes_json(report, row, "")) probe[mode] = value;
-    json::object masked;
-    for (const std::string& mask : masks) masked[mask] = modes_json(report, row, mask);
-    probe["masked"] = std::move(masked);
-    probes.push_back(std::move(probe));
+    probes.push_back({{"name", row.name},
+                      {"without", figures(report, row, "without")},
+                      {"with", figures(report, row, "announced")},
+                      {"unannounced", figures(report, row, "unannounced")},
+                      {"tier", row.tier},
+                      {"needs_hook", row.needs_hook}});
   }
-  json::array failures;
-  for (const std::string& failure : report.failures) failures.push_back(json::value(failure));
   return json::serialize(json::object{{"kernel", report.kernel},
-                                      {"vmm", report.vmm},
                                       {"clones", report.clones},
-                                      {"held", report.held()},
-                                      {"failures", std::move(failures)},
-                                      {"duplicates_without", report.duplicates_without},
-                                      {"duplicates_with", report.duplicates_with},
                                       {"probes", std::move(probes)},
                                       {"restore_us", percentiles_json(report.restore_us)},
                                       {"first_exit_us", percentiles_json(report.first_exit_us)},

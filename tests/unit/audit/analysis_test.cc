@@ -53,6 +53,21 @@ TEST(Analysis, AMachineThatRepeatsItselfOrItsPastIsFound) {
   EXPECT_EQ(past->front().duplicates, 1U);
 }
 
+// Programs of one machine draw from one kernel: which of them gets a value is chance.
+TEST(Analysis, AValueThatAnotherProbeDrewInASiblingIsFound) {
+  const Cuts cuts = {{"probe", {2, 2}}, {"second", {2, 2}}};
+  auto one = make_machine("clone-1", make_log("probe", {1, 2, 20, 21}));
+  one.collection.files["log/second"] = make_log("second", {3, 4, 50});
+  auto two = make_machine("clone-2", make_log("probe", {1, 2, 30, 50}));
+  // As a UUID of version 4 has it: bits of byte 6 and byte 8 are taken.
+  two.collection.files["log/second"] = make_log("second", {3, 4, 20 | 0x40ULL << 48});
+  const auto found = analyse(cuts, {one, two});
+  ASSERT_TRUE(found) << found.error().message();
+  ASSERT_EQ(found->size(), 2U);
+  EXPECT_EQ(found->at(0).duplicates, 2U);
+  EXPECT_EQ(found->at(1).duplicates, 2U);
+}
+
 TEST(Analysis, TheValueInHandIsCountedApart) {
   const auto found =
       analyse(kCutInHand, {make_machine("clone-1", make_log("probe", {1, 2, 9, 20})),

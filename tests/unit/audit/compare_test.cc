@@ -73,28 +73,68 @@ TEST(Compare, RunsThatDontBelongTogetherAreRefused) {
   EXPECT_FALSE(make_report({}));
 }
 
-TEST(Compare, JsonHasTheNamesThatScriptsRely) {
-  auto masked = make_run("without", 6, 6, 6);
-  masked.cpu_mask = "rdrand,rdseed";
+// The members of a JSON object, in order, as one text.
+std::string members(const json::value& value) {
+  std::string names;
+  for (const auto& member : value.as_object()) {
+    names += (names.empty() ? "" : " ") + std::string(member.key());
+  }
+  return names;
+}
+
+TEST(Compare, JsonHasExactlyTheFieldsThatScriptsRelyOn) {
   const std::vector runs = {make_run("without", 5, 7, 9), make_run("unannounced", 0, 3, 9),
-                            make_run("announced", 0, 0, 9), masked};
+                            make_run("announced", 0, 0, 9)};
   const auto report = make_report(runs);
   ASSERT_TRUE(report);
   const json::value value = json::parse(report_json(*report));
+  EXPECT_EQ(members(value), "kernel clones probes restore_us first_exit_us safe_us");
   EXPECT_EQ(value.at("kernel"), "6.12");
   EXPECT_EQ(value.at("clones"), 4);
-  const json::value& probe = value.at("probes").at(2);
-  EXPECT_EQ(probe.at("name"), "python.uuid4");
-  EXPECT_EQ(probe.at("without").at("duplicates"), 7);
-  EXPECT_EQ(probe.at("with").at("duplicates"), 0);
-  EXPECT_EQ(probe.at("unannounced").at("window_us"), 1500);
-  EXPECT_EQ(probe.at("tier"), "lagging");
-  EXPECT_EQ(probe.at("needs_hook"), false);
-  EXPECT_EQ(probe.at("masked").at("rdrand,rdseed").at("without").at("duplicates"), 6);
-  EXPECT_EQ(value.at("probes").at(1).at("needs_hook"), true);
+  for (const json::value& probe : value.at("probes").as_array()) {
+    EXPECT_EQ(members(probe), "name without with unannounced tier needs_hook");
+    EXPECT_EQ(members(probe.at("without")), "duplicates samples");
+    EXPECT_EQ(members(probe.at("with")), "duplicates samples");
+    EXPECT_EQ(members(probe.at("unannounced")), "duplicates samples window_us");
+  }
+  for (const char* time : {"restore_us", "first_exit_us", "safe_us"}) {
+    EXPECT_EQ(members(value.at(time)), "p50 p99");
+  }
+  const json::value& stock = value.at("probes").at(2);
+  EXPECT_EQ(stock.at("name"), "python.uuid4");
+  EXPECT_EQ(stock.at("without").at("duplicates"), 7);
+  EXPECT_EQ(stock.at("without").at("samples"), 90);
+  EXPECT_EQ(stock.at("with").at("duplicates"), 0);
+  EXPECT_EQ(stock.at("unannounced").at("window_us"), 1500);
+  EXPECT_EQ(stock.at("tier"), "lagging");
+  EXPECT_EQ(stock.at("needs_hook"), false);
+  const json::value& hook = value.at("probes").at(1);
+  EXPECT_EQ(hook.at("needs_hook"), true);
+  EXPECT_EQ(hook.at("tier"), "none");
   EXPECT_EQ(value.at("restore_us").at("p99"), 4000);
   EXPECT_EQ(value.at("safe_us").at("p50"), 9000);
-  EXPECT_THAT(report_html(*report), HasSubstr("python.uuid4"));
+}
+
+TEST(Compare, JsonAddsTheRunsOfOneModeUp) {
+  auto masked = make_run("without", 6, 6, 6);
+  masked.cpu_mask = "rdrand,rdseed";
+  const std::vector runs = {make_run("without", 5, 7, 9), masked};
+  const auto both = make_report(runs);
+  ASSERT_TRUE(both);
+  const json::value probe = json::parse(report_json(*both)).at("probes").at(2);
+  EXPECT_EQ(probe.at("without").at("duplicates"), 13);
+  EXPECT_EQ(probe.at("without").at("samples"), 180);
+  EXPECT_TRUE(probe.at("with").is_null());
+}
+
+TEST(Compare, AMachineWithoutAnAgentIsNeverSafe) {
+  auto run = make_run("announced", 0, 0, 0);
+  for (RestoreTimes& times : run.restores) times.safe_us = std::nullopt;
+  const std::vector runs = {run};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  EXPECT_TRUE(json::parse(report_json(*report)).at("safe_us").is_null());
+  EXPECT_THAT(summary_line(*report), HasSubstr("safe p50 - ms"));
 }
 
 TEST(Compare, AResultIsLoadedAsItWasWrittenAndDamageIsRefused) {
