@@ -70,6 +70,8 @@ CLI::App* add_run(CLI::App& app, RunOptions& run) {
   command->add_flag("!--no-vmclock", generation.vmclock, "No VMCLOCK device");
   command->add_flag("!--no-restore-page", generation.restore_page, "No restore page, so no seed");
   command->add_flag("!--no-seed", generation.seed, "No seed beside the restore page");
+  command->add_flag("!--no-registered-page", generation.registered_page,
+                    "Don't write the agent's page before a clone's first instruction");
   command->add_option("--api", run.api, "Control socket to make");
   command->add_option_function<std::string>(
       "--cpu-mask",

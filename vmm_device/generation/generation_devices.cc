@@ -266,6 +266,7 @@ void GenerationDevices::write_registration(const Event& event) {
 Status GenerationDevices::register_page(GuestAddress address, const PageNonce& nonce) {
   const PageRegistration registration{address, nonce};
   const std::lock_guard lock(mutex_);
+  if (!options_.registered_page) return fail("this machine writes no registered page");
   if (auto checked = check_registered_page(memory_, registration); !checked) {
     return fail(std::move(checked).error());
   }

@@ -44,6 +44,7 @@ struct GenerationOptions {
   bool vmclock = true;
   bool restore_page = true;
   bool seed = true;
+  bool registered_page = true;  // whether the agent's page may be registered, to be written here
 
   bool operator==(const GenerationOptions&) const = default;
 };

@@ -13,12 +13,15 @@ enum : std::uint32_t {
   kVmclock = 2,
   kRestorePage = 4,
   kSeed = 8,
-  kAllOptions = 15,
+  // Set where it is off: a snapshot of a machine that has all keeps its bits.
+  kNoRegisteredPage = 16,
+  kAllOptions = 31,
 };
 
 std::uint32_t to_bits(const GenerationOptions& options) {
   return (options.vmgenid ? kVmgenid : 0u) | (options.vmclock ? kVmclock : 0u) |
-         (options.restore_page ? kRestorePage : 0u) | (options.seed ? kSeed : 0u);
+         (options.restore_page ? kRestorePage : 0u) | (options.seed ? kSeed : 0u) |
+         (options.registered_page ? 0u : kNoRegisteredPage);
 }
 
 template <std::size_t kSize>
@@ -101,6 +104,9 @@ Status GenerationDevices::restore(StateDecoder& decoder) {
   }
   if (auto got = get_into(decoder, registered); !got) return got;
   if (registered > 1) return decoder.corrupt("registration flag " + std::to_string(registered));
+  if (registered == 1 && (bits & kNoRegisteredPage) != 0) {
+    return decoder.corrupt("a registered page on a machine that writes none");
+  }
   if (registered == 1) {
     std::uint64_t address = 0;
     registration.emplace();
@@ -114,7 +120,8 @@ Status GenerationDevices::restore(StateDecoder& decoder) {
   options_ = {.vmgenid = (bits & kVmgenid) != 0,
               .vmclock = (bits & kVmclock) != 0,
               .restore_page = (bits & kRestorePage) != 0,
-              .seed = (bits & kSeed) != 0};
+              .seed = (bits & kSeed) != 0,
+              .registered_page = (bits & kNoRegisteredPage) == 0};
   identity_ = identity;
   // Its address is checked when it is written to: then the memory it lies in is surely there.
   registration_ = registration;

@@ -32,6 +32,18 @@ TEST(GenerationState, GivesBackIdentityAndRegistration) {
   EXPECT_EQ(clone.save(), source.save());
 }
 
+TEST(GenerationState, AMachineThatWritesNoRegisteredPageRefusesOneAndSaysSoInItsSnapshot) {
+  MachineForTesting source({.registered_page = false});
+  source.put_guest_page(agent_page_for_testing());
+  SystemEntropy entropy;
+  ASSERT_TRUE(source.devices.write_boot(entropy));
+  EXPECT_FALSE(source.devices.register_page(MachineForTesting::kPage, kNonceForTesting));
+  EXPECT_FALSE(source.devices.registration());
+  MachineForTesting clone;
+  ASSERT_TRUE(clone.restore(source.save()));
+  EXPECT_FALSE(clone.devices.options().registered_page);
+}
+
 TEST(GenerationState, HoldsNoSeedNorMetadata) {
   MachineForTesting machine;
   machine.put_guest_page(agent_page_for_testing());
