@@ -87,9 +87,9 @@ if [ -z "$cpu" ]; then
   if [ "$where" = direct ]; then cpu=both; else cpu=masked; fi
 fi
 case "$cpu" in
-  masked) masks=(rdrand,rdseed) ;;
+  masked) masks=("rdrand,rdseed") ;;
   plain) masks=(none) ;;
-  both) masks=(none rdrand,rdseed) ;;
+  both) masks=(none "rdrand,rdseed") ;;
 esac
 say "running on $where KVM: kernel $kernel, $clones clones, processor ${cpu/both/with and without RDRAND}"
 rm -rf "$scratch/out"
@@ -101,10 +101,19 @@ code=0
 if [ -d "$scratch/out" ]; then
   # Replaced as a whole, so that no file of an earlier demo is taken for this one's.
   mkdir -p "$out"
+  rm -f "$out/report.json" "$out/report.html"
   for entry in "$scratch/out"/*; do
     [ -e "$entry" ] || continue
     rm -rf "${out:?}/$(basename "$entry")"
     mv "$entry" "$out/"
   done
 fi
-exit "$code"
+[ "$code" = 0 ] || exit "$code"
+
+runs=()
+for mask in "${masks[@]}"; do
+  suffix=""
+  [ "$mask" = none ] || suffix=-masked
+  for mode in without unannounced announced; do runs+=("$out/$mode$suffix"); done
+done
+"$build/bin/clonesafe-audit" compare "${runs[@]}" --out "$out"

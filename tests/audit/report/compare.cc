@@ -62,6 +62,12 @@ void judge(const AuditResult& run, const std::string& title, Report& report) {
 
 }  // namespace
 
+Verdict verdict(const AuditResult& run, const Row& row, const ProbeFinding& probe) {
+  if (run.mode == "without") return probe.duplicates > 0 ? Verdict::repeats : Verdict::plain;
+  if (probe.duplicates == 0) return row.needs_hook ? Verdict::plain : Verdict::held;
+  return promised(run, probe) ? Verdict::broken : Verdict::window;
+}
+
 Result<Report> make_report(const std::vector<AuditResult>& runs) {
   if (runs.empty()) return fail("no runs to compare");
   Report report{
@@ -131,7 +137,7 @@ Result<bool> compare_runs(const CompareOptions& options) {
       if (!file) return fail_errno("writing " + (options.out / name).string());
     }
   }
-  std::printf("%s\n", report_table(*report).c_str());
+  std::printf("%s\n", report_table(*report, terminal_style()).c_str());
   for (const std::string& failure : report->failures)
     std::printf("NOT HELD: %s\n", failure.c_str());
   std::printf("%s\n", summary_line(*report).c_str());

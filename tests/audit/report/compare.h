@@ -22,9 +22,18 @@ struct CompareOptions {
   std::filesystem::path out;  // report.json and report.html go here; empty: only the table
 };
 
+// What a cell of the report shows, for its colour.
+enum class Verdict {
+  plain,    // nothing was repeated, and nobody promised it
+  held,     // nothing was repeated with clonesafe
+  repeats,  // repeated without clonesafe: what it is there for
+  window,   // repeated with clonesafe, where it promises nothing: measured, or needs a hook
+  broken    // repeated though promised not to
+};
+
 // A column of the report.
 struct Column {
-  std::string title;  // "without", "unannounced, no RDRAND/RDSEED", ...
+  std::string title;  // "without", "unannounced, no rdrand,rdseed", ...
   const AuditResult* run = nullptr;
 };
 
@@ -54,8 +63,18 @@ struct Report {
   bool held() const { return failures.empty(); }
 };
 
+// How the table is shown: on a terminal it takes the width that there is, in colour unless the
+// environment has NO_COLOR.
+struct TableStyle {
+  unsigned width = 0;  // 0: as wide as it gets
+  bool colour = false;
+};
+TableStyle terminal_style();
+
+// Keeps pointers to the runs.
 Result<Report> make_report(const std::vector<AuditResult>& runs);
-std::string report_table(const Report& report);
+Verdict verdict(const AuditResult& run, const Row& row, const ProbeFinding& probe);
+std::string report_table(const Report& report, const TableStyle& style = {});
 std::string report_json(const Report& report);
 std::string report_html(const Report& report);
 // "clonesafe demo: K clones, P probes, D duplicated values without, 0 with; restore p50 X ms, safe

@@ -1,5 +1,6 @@
 // report.html: one self-contained page.
 
+#include <cctype>
 #include <cstdio>
 
 #include "tests/audit/report/compare.h"
@@ -21,9 +22,26 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,t
 tr:first-child th{border-top:0;font-weight:600;color:var(--soft);font-size:13px;white-space:normal;vertical-align:bottom}th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
 td:first-child{font-family:ui-monospace,monospace;font-size:13.5px}.n{display:inline-block;min-width:3.2em;padding:1px 9px;border-radius:9px;font-weight:600;text-align:center}
 .n.good{color:var(--good);background:var(--good-bg)}.n.bad{color:var(--bad);background:var(--bad-bg)}.n.warn{color:var(--warn);background:var(--warn-bg)}
-td small{display:block;color:var(--soft);font-size:12px}ul{padding-left:20px}li{margin:4px 0}.hook td{opacity:.82}
+td small{color:var(--soft);font-size:12px;margin-left:7px}ul{padding-left:20px}li{margin:4px 0}
+.group td{font:600 12px/1.4 system-ui,sans-serif;letter-spacing:.04em;text-transform:uppercase;color:var(--soft);background:var(--ground);padding:8px 14px}
+td em{display:block;font:12.5px/1.4 system-ui,sans-serif;color:var(--soft)}th small{display:block;font-weight:400}
+.tier{font-size:12.5px;border:1px solid var(--line);border-radius:7px;padding:1px 8px;color:var(--soft)}
+.verdict{border-radius:12px;padding:14px 18px;font-weight:600;margin:22px 0 0;max-width:none}.verdict.good{color:var(--good);background:var(--good-bg)}.verdict.bad{color:var(--bad);background:var(--bad-bg)}
 </style></head><body><main>
 )";
+
+constexpr const char* kFoot = R"(</table></div>
+<h2>How to read it</h2>
+<ul>
+<li><b>without</b>: no generation device, no agent. <b>unannounced</b>: both, and the snapshot came at a random moment under load.
+<b>announced</b>: the agent froze the workload before the snapshot, and repaired the machine before it let it go on.</li>
+<li><b>Tier</b> says how early a source knows of the restore. <i>word</i>: before its first instruction. <i>lagging</i>: once the
+agent has repaired the kernel; with an unannounced snapshot such a program may repeat values until then, and the time of the last one
+is given.</li>
+<li><b>Needs a hook</b>: the program keeps a generator&rsquo;s state that nothing outside can reach.</li>
+<li>A value that was drawn but not yet stored when the machine stopped (<i>in hand</i>) is counted apart, in each run&rsquo;s result.json.</li>
+</ul>
+</main></body></html>)";
 
 std::string escape(const std::string& text) {
   std::string safe;
@@ -48,10 +66,15 @@ std::string escape(const std::string& text) {
   return safe;
 }
 
-std::string milliseconds(std::optional<std::uint64_t> us) {
+std::string duration(std::optional<std::uint64_t> us) {
   if (!us) return "&ndash;";
+  const double ms = static_cast<double>(*us) / 1000.0;
   char text[32];
-  std::snprintf(text, sizeof text, "%.2f ms", static_cast<double>(*us) / 1000.0);
+  if (ms >= 1000) {
+    std::snprintf(text, sizeof text, "%.2f s", ms / 1000);
+  } else {
+    std::snprintf(text, sizeof text, ms >= 10 ? "%.0f ms" : "%.2f ms", ms);
+  }
   return text;
 }
 
@@ -59,76 +82,154 @@ std::string card(const std::string& kind, const std::string& figure, const std::
   return "<div class=\"card " + kind + "\"><b>" + figure + "</b>" + text + "</div>\n";
 }
 
+const char* class_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::held:
+      return "good";
+    case Verdict::repeats:
+    case Verdict::broken:
+      return "bad";
+    case Verdict::window:
+      return "warn";
+    case Verdict::plain:
+      break;
+  }
+  return "";
+}
+
 std::string cell(const AuditResult& run, const Row& row, const ProbeFinding* probe) {
   if (probe == nullptr) return "<td>&ndash;</td>";
-  const bool promised = !row.needs_hook && run.mode != "without" &&
-                        (run.mode == "announced" || probe->tier == "word");
-  // Green is only what was promised and held; a zero that nobody promised is plain.
-  const char* kind = probe->duplicates > 0 ? (run.mode == "without" || promised ? "bad" : "warn")
-                                           : (promised || run.mode != "without" ? "good" : "");
-  std::string text = "<td><span class=\"n " + std::string(kind) + "\">" +
-                     std::to_string(probe->duplicates) + "</span><small>of " +
+  std::string text = "<td><span class=\"n " + std::string(class_of(verdict(run, row, *probe))) +
+                     "\">" + std::to_string(probe->duplicates) + "</span><small>of " +
                      std::to_string(probe->samples);
-  if (probe->window_us && run.mode != "without")
-    text += ", until " + milliseconds(probe->window_us);
+  if (probe->window_us) text += ", until " + duration(probe->window_us);
   return text + "</small></td>";
+}
+
+std::string column_head(const AuditResult& run) {
+  const char* mode = run.mode == "without"       ? "without clonesafe"
+                     : run.mode == "unannounced" ? "with clonesafe, unannounced"
+                                                 : "with clonesafe, announced";
+  std::string mask = run.cpu_mask;
+  for (char& c : mask) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (const auto comma = mask.find(','); comma != std::string::npos) mask.replace(comma, 1, ", ");
+  return std::string("<th>") + mode + "<small>" +
+         (mask.empty() ? "processor as it is" : escape(mask) + " hidden") + "</small></th>";
+}
+
+// What a probe's name stands for, and the part of the table it belongs to.
+struct Source {
+  const char* name;
+  const char* text;
+};
+constexpr Source kSources[] = {
+    {"clonesafe.random", "cs_random"},
+    {"clonesafe.uuid4", "cs_uuid4"},
+    {"cxx.boost_uuid", "boost::uuids::random_generator"},
+    {"cxx.getrandom", "getrandom(2)"},
+    {"cxx.libuuid", "uuid_generate_random"},
+    {"cxx.mt19937", "std::mt19937, seeded at its start"},
+    {"cxx.openssl_rand", "RAND_bytes, in one process"},
+    {"cxx.proc_uuid", "/proc/sys/kernel/random/uuid"},
+    {"identity.boot-id", "/proc/sys/kernel/random/boot_id"},
+    {"identity.hostname", "hostname"},
+    {"identity.machine-id", "/etc/machine-id"},
+    {"identity.uuid", "a UUID of the kernel's, at collection"},
+    {"openssl.rand", "openssl rand, a process for each"},
+    {"python.random", "random.getrandbits"},
+    {"python.secrets", "secrets.token_bytes"},
+    {"python.ssl", "ssl.RAND_bytes"},
+    {"python.uuid4", "uuid.uuid4"},
+};
+
+std::string described(const std::string& name) {
+  for (const Source& source : kSources) {
+    if (name == source.name) return escape(name) + "<em>" + escape(source.text) + "</em>";
+  }
+  return escape(name);
+}
+
+enum class Group { library, kernel, identity, hook };
+
+Group group_of(const Row& row) {
+  if (row.needs_hook) return Group::hook;
+  if (row.name.starts_with("identity.")) return Group::identity;
+  return row.name.starts_with("clonesafe.") ? Group::library : Group::kernel;
+}
+
+const char* title_of(Group group) {
+  switch (group) {
+    case Group::library:
+      return "libclonesafe";
+    case Group::kernel:
+      return "Programs that ask the kernel for each value";
+    case Group::identity:
+      return "The machine's identity";
+    case Group::hook:
+      break;
+  }
+  return "Generators in a program's own memory: shown, not counted, until they have a hook";
+}
+
+std::string rows_of(const Report& report, Group group) {
+  std::string rows;
+  for (const Row& row : report.rows) {
+    if (group_of(row) != group) continue;
+    rows += "<tr><td>" + described(row.name) + "</td><td><span class=\"tier\">" +
+            escape(row.needs_hook ? "needs a hook" : row.tier) + "</span></td>";
+    for (std::size_t i = 0; i < report.columns.size(); ++i) {
+      rows += cell(*report.columns[i].run, row, row.cells[i]);
+    }
+    rows += "</tr>\n";
+  }
+  if (rows.empty()) return rows;
+  return "<tr class=\"group\"><td colspan=\"" + std::to_string(report.columns.size() + 2) + "\">" +
+         title_of(group) + "</td></tr>\n" + rows;
+}
+
+std::string cards(const Report& report) {
+  const std::string with = std::to_string(report.duplicates_with);
+  return "<div class=\"cards\">\n" +
+         card("bad", std::to_string(report.duplicates_without),
+              "values repeated without clonesafe") +
+         card(report.duplicates_with == 0 ? "good" : "bad", with,
+              "repeated where clonesafe promises none") +
+         card("", duration(report.restore_us.p50),
+              "to restore a clone, p50 (p99 " + duration(report.restore_us.p99) + ")") +
+         card(
+             "", duration(report.safe_us.p50),
+             "from its first instruction to safe, p50 (p99 " + duration(report.safe_us.p99) + ")") +
+         "</div>\n";
 }
 
 }  // namespace
 
 std::string report_html(const Report& report) {
   std::string page = kHead;
-  page += "<h1>What clones repeat</h1>\n<p class=\"soft\">" + std::to_string(report.clones) +
-          " clones and their parent, Debian kernel " + escape(report.kernel) + ", " +
-          escape(report.vmm) +
-          ". Ordinary programs draw numbered values without pause while their machine is "
-          "snapshotted and cloned; every value "
-          "from the first instruction after the restore on is compared with those of all other "
-          "machines.</p>\n";
-  page += "<div class=\"cards\">\n";
-  page +=
-      card("bad", std::to_string(report.duplicates_without), "values repeated without clonesafe");
-  page += card(report.duplicates_with == 0 ? "good" : "bad", std::to_string(report.duplicates_with),
-               "where clonesafe promises none");
-  page += card("", milliseconds(report.restore_us.p50),
-               "restore, p50 (p99 " + milliseconds(report.restore_us.p99) + ")");
-  page += card("", milliseconds(report.safe_us.p50),
-               "first run to safe, p50 (p99 " + milliseconds(report.safe_us.p99) + ")");
-  page += card(report.held() ? "good" : "bad", report.held() ? "held" : "not held",
-               "what clonesafe promises");
-  page += "</div>\n";
+  page += "<h1>What clones repeat</h1>\n<p class=\"soft\">A machine with Debian&rsquo;s kernel " +
+          escape(report.kernel) + ", run by " + escape(report.vmm) +
+          ", was snapshotted under load and restored to " + std::to_string(report.clones) +
+          " clones, while ordinary programs drew numbered values without pause. Every value that "
+          "the clones and their parent drew, from the first instruction after the restore on, is "
+          "compared with all others.</p>\n";
+  page += report.held()
+              ? "<p class=\"verdict good\">Everything that clonesafe promises held.</p>\n"
+              : "<p class=\"verdict bad\">Not everything that was to be shown held:</p>\n";
   if (!report.held()) {
-    page += "<h2>Not held</h2>\n<ul>\n";
+    page += "<ul>\n";
     for (const std::string& failure : report.failures) page += "<li>" + escape(failure) + "</li>\n";
     page += "</ul>\n";
   }
+  page += cards(report);
   page +=
-      "<h2>Repeated values by source</h2>\n<div "
-      "class=\"wrap\"><table>\n<tr><th>probe</th><th>tier</th>";
-  for (const Column& column : report.columns) page += "<th>" + escape(column.title) + "</th>";
+      "<h2>Repeated values by source</h2>\n<div class=\"wrap\"><table>\n"
+      "<tr><th>source</th><th>tier</th>";
+  for (const Column& column : report.columns) page += column_head(*column.run);
   page += "</tr>\n";
-  for (const bool hooks : {false, true}) {
-    for (const Row& row : report.rows) {
-      if (row.needs_hook != hooks) continue;
-      page += std::string("<tr") + (hooks ? " class=\"hook\"" : "") + "><td>" + escape(row.name) +
-              "</td><td>" + escape(row.needs_hook ? "needs a hook" : row.tier) + "</td>";
-      for (std::size_t i = 0; i < report.columns.size(); ++i) {
-        page += cell(*report.columns[i].run, row, row.cells[i]);
-      }
-      page += "</tr>\n";
-    }
+  for (const Group group : {Group::library, Group::kernel, Group::identity, Group::hook}) {
+    page += rows_of(report, group);
   }
-  page += R"(</table></div>
-<h2>How to read it</h2>
-<ul>
-<li><b>without</b>: no generation device, no agent. <b>unannounced</b>: both, and the snapshot came at a random moment under load.
-<b>announced</b>: the agent froze the workload before the snapshot, and repaired before it let it go on.</li>
-<li><b>tier</b> says how early a source knows of the restore. <i>word</i>: before its first instruction. <i>lagging</i>: once the
-agent has repaired the kernel; unannounced, such a program may repeat values until then, and the time of the last one is given.</li>
-<li><b>needs a hook</b>: the program keeps a generator's state of its own that nothing outside can reach. It is shown, not counted.</li>
-<li>A value that was drawn but not yet stored when the machine stopped (<i>in hand</i>) is counted apart, in report.json.</li>
-</ul>
-</main></body></html>)";
+  page += kFoot;
   return page;
 }
 

@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <sstream>
 
 namespace clonesafe::audit {
 namespace {
@@ -135,6 +137,46 @@ TEST(Compare, AMachineWithoutAnAgentIsNeverSafe) {
   ASSERT_TRUE(report);
   EXPECT_TRUE(json::parse(report_json(*report)).at("safe_us").is_null());
   EXPECT_THAT(summary_line(*report), HasSubstr("safe p50 - ms"));
+}
+
+std::size_t widest(const std::string& text) {
+  std::size_t width = 0;
+  std::istringstream lines(text.substr(text.find("\n\n")));  // without what stands above
+  for (std::string line; std::getline(lines, line);) width = std::max(width, line.size());
+  return width;
+}
+
+TEST(Compare, TheTableTakesTheWidthThatThereIs) {
+  const std::vector runs = {make_run("without", 5, 7, 9), make_run("unannounced", 0, 3, 9),
+                            make_run("announced", 0, 0, 9)};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  EXPECT_THAT(report_table(*report), HasSubstr("3 of 90 (1.50 ms)"));
+  const std::string narrower = report_table(*report, {.width = 70});
+  EXPECT_THAT(narrower, HasSubstr("3 of 90  "));
+  EXPECT_LE(widest(narrower), 70U);
+  EXPECT_THAT(report_table(*report, {.width = 60}), HasSubstr("3/90"));
+}
+
+TEST(Compare, ColourIsAskedFor) {
+  const std::vector runs = {make_run("without", 5, 7, 9), make_run("announced", 0, 0, 9)};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  EXPECT_THAT(report_table(*report), testing::Not(HasSubstr("\033")));
+  const std::string table = report_table(*report, {.colour = true});
+  EXPECT_THAT(table, HasSubstr("\033[31m5 of 100\033[0m"));
+  EXPECT_THAT(table, HasSubstr("\033[32m0 of 100\033[0m"));
+  EXPECT_THAT(table, HasSubstr("\033[33m9 of 80\033[0m"));
+}
+
+TEST(Compare, TheGuestsTextCannotBecomeMarkup) {
+  auto run = make_run("without", 5, 7, 9);
+  run.probes.front().name = "<script>";
+  const std::vector runs = {run};
+  const auto report = make_report(runs);
+  ASSERT_TRUE(report);
+  EXPECT_THAT(report_html(*report), testing::Not(HasSubstr("<script>")));
+  EXPECT_THAT(report_html(*report), HasSubstr("&lt;script&gt;"));
 }
 
 TEST(Compare, AResultIsLoadedAsItWasWrittenAndDamageIsRefused) {
