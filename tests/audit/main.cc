@@ -45,6 +45,8 @@ CLI::App* add_run(CLI::App& app, RunArguments& run) {
   verb->add_option("--vmm-argument", run.options.machine.arguments,
                    "Added to the VMM's command line (may be repeated)")
       ->allow_extra_args(false);
+  verb->add_flag("!--dont-wait-safe", run.options.machine.wait_safe,
+                 "Don't wait until the clones' agents are done");
   verb->add_option("--label", run.options.label, "Name of this run in reports");
   verb->add_option("--wait-ms", run.wait_ms,
                    "Longest time for each probe to draw enough after the restore");

@@ -63,7 +63,7 @@ class Clonevm final : public Vmm {
 
   Result<Clones> restore(unsigned count) override {
     const fs::path run_folder = options_.folder / "clones-vm";
-    const bool safe = options_.mode != Mode::without;
+    const bool safe = options_.mode != Mode::without && options_.wait_safe;
     auto process =
         Process::start({options_.program, "restore", snapshot_folder(), "--count",
                         std::to_string(count), "--run-dir", run_folder, "--wait",

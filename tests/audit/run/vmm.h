@@ -29,6 +29,7 @@ struct VmmOptions {
   unsigned cpus = 2;
   unsigned memory_mib = 256;
   Mode mode = Mode::unannounced;
+  bool wait_safe = true;               // a restore waits for each agent's report, if there is one
   std::string cpu_mask;                // features to hide, `rdrand,rdseed`
   std::vector<std::string> arguments;  // added to the VMM's for a boot
   std::filesystem::path folder;        // where everything of this audit is kept
