@@ -11,6 +11,8 @@ constexpr std::uint64_t kMaxMemory = std::uint64_t{1} << 40;
 constexpr std::uint32_t kMaxFeatures = 256;
 constexpr std::uint32_t kMaxFeatureName = 64;
 constexpr std::uint8_t kVmgenid = 1, kVmclock = 2, kRestorePage = 4, kSeed = 8;
+// Set where it is off: a snapshot of a machine that has all keeps its bits.
+constexpr std::uint8_t kNoRegisteredPage = 16;
 
 }  // namespace
 
@@ -33,7 +35,8 @@ std::vector<std::byte> encode(const MachineConfig& config) {
   state.put(config.vsock_cid);
   state.put(static_cast<std::uint8_t>(
       (config.generation.vmgenid ? kVmgenid : 0) | (config.generation.vmclock ? kVmclock : 0) |
-      (config.generation.restore_page ? kRestorePage : 0) | (config.generation.seed ? kSeed : 0)));
+      (config.generation.restore_page ? kRestorePage : 0) | (config.generation.seed ? kSeed : 0) |
+      (config.generation.registered_page ? 0 : kNoRegisteredPage)));
   state.put(static_cast<std::uint32_t>(config.masked_features.size()));
   for (const std::string& name : config.masked_features)
     state.put_bytes(std::as_bytes(std::span(name)));
@@ -50,7 +53,7 @@ Result<MachineConfig> decode_machine_config(std::span<const std::byte> bytes) {
   if (!cid) return fail(cid.error());
   const auto devices = state.get<std::uint8_t>();
   if (!devices) return fail(devices.error());
-  if ((*devices & ~(kVmgenid | kVmclock | kRestorePage | kSeed)) != 0)
+  if ((*devices & ~(kVmgenid | kVmclock | kRestorePage | kSeed | kNoRegisteredPage)) != 0)
     return state.corrupt("unknown devices");
   const auto count = state.get<std::uint32_t>();
   if (!count) return fail(count.error());
@@ -61,7 +64,8 @@ Result<MachineConfig> decode_machine_config(std::span<const std::byte> bytes) {
                        .generation = {.vmgenid = (*devices & kVmgenid) != 0,
                                       .vmclock = (*devices & kVmclock) != 0,
                                       .restore_page = (*devices & kRestorePage) != 0,
-                                      .seed = (*devices & kSeed) != 0},
+                                      .seed = (*devices & kSeed) != 0,
+                                      .registered_page = (*devices & kNoRegisteredPage) == 0},
                        .vsock_cid = *cid};
   for (std::uint32_t i = 0; i < *count; ++i) {
     const auto name = state.get_bytes(kMaxFeatureName);

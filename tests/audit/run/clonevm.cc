@@ -71,14 +71,16 @@ class Clonevm final : public Vmm {
                        options_.folder / "restore.json", options_.folder / "restore.stderr");
     if (!process) return fail(process.error());
     Clones clones;
+    std::string failure;
     const auto all_reported = [&] {
-      clones.times = reported();
+      clones.times = reported(failure);
       return clones.times.size() >= count;
     };
     if (auto status = wait_until(all_reported, *process, seconds(240), "report of all clones");
         !status) {
       return fail(status.error());
     }
+    if (!failure.empty()) return fail("a clone was not restored: " + failure);
     for (unsigned i = 1; i <= count; ++i) {
       clones.collectors.push_back({run_folder / std::to_string(i) / "vsock.sock", kCollectorPort});
     }
@@ -97,8 +99,8 @@ class Clonevm final : public Vmm {
  private:
   fs::path snapshot_folder() const { return options_.folder / "snapshot"; }
 
-  // The clones that restore has printed so far, one object a line.
-  std::vector<RestoreTimes> reported() const {
+  // The clones that restore has printed so far, one object a line; the reason of one that failed.
+  std::vector<RestoreTimes> reported(std::string& failure) const {
     std::vector<RestoreTimes> times;
     std::istringstream lines(read_text(options_.folder / "restore.json"));
     for (std::string line; std::getline(lines, line);) {
@@ -108,6 +110,13 @@ class Clonevm final : public Vmm {
       const json::object& object = value.as_object();
       const auto clone = number(object, "clone");
       if (!clone) continue;
+      const json::value* state = object.if_contains("state");
+      if (state != nullptr && *state == "failed") {
+        failure = "clone " + std::to_string(*clone);
+        const json::value* reason = object.if_contains("reason");
+        if (reason != nullptr && reason->is_string())
+          failure += ": " + std::string(reason->as_string());
+      }
       times.push_back({static_cast<unsigned>(*clone), number(object, "restore_us"),
                        number(object, "first_exit_us"), number(object, "safe_us")});
     }

@@ -13,7 +13,11 @@ MachineConfig sample() {
   return {.memory = std::uint64_t{512} << 20,
           .cpus = 4,
           .masked_features = {"rdrand", "rdseed"},
-          .generation = {.vmgenid = true, .vmclock = false, .restore_page = true, .seed = false},
+          .generation = {.vmgenid = true,
+                         .vmclock = false,
+                         .restore_page = true,
+                         .seed = false,
+                         .registered_page = false},
           .vsock_cid = 7};
 }
 
