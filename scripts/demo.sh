@@ -97,7 +97,7 @@ code=0
 "$lab/on-kvm-host.sh" --timeout 1000 --out "$scratch/out" \
   --copy "$build/bin/clonevm" --copy "$build/bin/clonesafe-audit" --copy "$lab/demo-on-host.sh" \
   --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.cpio" \
-  -- ./demo-on-host.sh "$kernel" "$clones" "${masks[@]}" || code=$?
+  -- ./demo-on-host.sh "$kernel" "$clones" "$where" "${masks[@]}" || code=$?
 if [ -d "$scratch/out" ]; then
   # Replaced as a whole, so that no file of an earlier demo is taken for this one's.
   mkdir -p "$out"
