@@ -4,9 +4,11 @@
 #include <signal.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <string>
+#include <utility>
+
+#include "vmm_device/machine/vcpu_exit.h"
 
 namespace clonesafe {
 namespace {
@@ -30,23 +32,12 @@ Status install_kick_handler() {
   return {};
 }
 
-std::string describe(const kvm::Vcpu& vcpu, const kvm_run& run) {
-  char text[160];
-  switch (run.exit_reason) {
-    case KVM_EXIT_FAIL_ENTRY:
-      std::snprintf(text, sizeof text, "the CPU refused to enter the guest, hardware reason 0x%llx",
-                    run.fail_entry.hardware_entry_failure_reason);
-      break;
-    case KVM_EXIT_INTERNAL_ERROR:
-      std::snprintf(text, sizeof text,
-                    "KVM internal error %u (1: an instruction that KVM can't emulate)",
-                    run.internal.suberror);
-      break;
-    default:
-      std::snprintf(text, sizeof text, "unknown KVM exit %u", run.exit_reason);
-      break;
-  }
-  return vcpu.name() + ": " + text;
+// Read at once, on the vCPU's thread. What can't be read leaves its part of the line zero.
+std::string triple_fault(const kvm::Vcpu& vcpu, const VcpuExit& last) {
+  const auto registers = vcpu.get<kvm_regs>(CLONESAFE_KVM(KVM_GET_REGS));
+  const auto system_registers = vcpu.get<kvm_sregs2>(CLONESAFE_KVM(KVM_GET_SREGS2));
+  return describe_triple_fault(vcpu.name(), registers ? *registers : kvm_regs{},
+                               system_registers ? *system_registers : kvm_sregs2{}, last);
 }
 
 }  // namespace
@@ -128,7 +119,7 @@ bool VcpuThreads::park(kvm::Vcpu& vcpu) {
 // KVM finishes a port or MMIO access only when it is entered again: registers read before that
 // would miss the value read. With immediate_exit it finishes and comes back without running
 // the guest.
-void VcpuThreads::finish_access(kvm::Vcpu& vcpu) {
+void VcpuThreads::finish_access(kvm::Vcpu& vcpu, VcpuExit& last) {
   set_immediate_exit(vcpu, true);
   for (;;) {
     const int error = vcpu.run();
@@ -138,15 +129,16 @@ void VcpuThreads::finish_access(kvm::Vcpu& vcpu) {
       return;
     }
     // The next part of the same access.
-    if (!handle_exit(vcpu)) return;
+    if (!handle_exit(vcpu, last)) return;
   }
 }
 
 void VcpuThreads::loop(kvm::Vcpu& vcpu) {
   bool access_pending = false;
+  VcpuExit last;
   for (;;) {
     if (want_.load(std::memory_order_acquire) != Want::kRun) {
-      if (access_pending) finish_access(vcpu);
+      if (access_pending) finish_access(vcpu, last);
       access_pending = false;
       if (!park(vcpu)) return;
     }
@@ -162,13 +154,14 @@ void VcpuThreads::loop(kvm::Vcpu& vcpu) {
     }
     if (!exited_.load(std::memory_order_relaxed) && !exited_.exchange(true) && hooks_.first_exit)
       hooks_.first_exit();
-    access_pending = handle_exit(vcpu);
+    access_pending = handle_exit(vcpu, last);
   }
 }
 
-// True for an access that KVM has yet to finish.
-bool VcpuThreads::handle_exit(kvm::Vcpu& vcpu) {
+// True for an access that KVM has yet to finish. `last` is the exit before this one, then this.
+bool VcpuThreads::handle_exit(kvm::Vcpu& vcpu, VcpuExit& last) {
   kvm_run& run = vcpu.run_area();
+  const VcpuExit before = std::exchange(last, note_exit(run));
   switch (run.exit_reason) {
     case KVM_EXIT_IO:
       port_access(run);
@@ -180,7 +173,7 @@ bool VcpuThreads::handle_exit(kvm::Vcpu& vcpu) {
       return false;
     case KVM_EXIT_SHUTDOWN:
       // A triple fault: what a guest without another way does to reset.
-      end({.reason = MachineEnd::Reason::kReset, .detail = "triple fault"});
+      end({.reason = MachineEnd::Reason::kReset, .detail = triple_fault(vcpu, before)});
       return false;
     case KVM_EXIT_SYSTEM_EVENT:
       end({.reason = run.system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN
@@ -189,7 +182,7 @@ bool VcpuThreads::handle_exit(kvm::Vcpu& vcpu) {
            .detail = {}});
       return false;
     default:
-      end({.detail = describe(vcpu, run)});
+      end({.detail = vcpu.name() + ": " + describe_failure(run)});
       return false;
   }
 }

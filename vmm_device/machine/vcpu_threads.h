@@ -12,6 +12,7 @@
 #include "libclonesafe/base/error.h"
 #include "vmm_device/kvm/kvm.h"
 #include "vmm_device/machine/bus.h"
+#include "vmm_device/machine/vcpu_exit.h"
 
 namespace clonesafe {
 
@@ -19,7 +20,7 @@ namespace clonesafe {
 struct MachineEnd {
   enum class Reason { kPowerOff, kReset, kFailed };
   Reason reason = Reason::kFailed;
-  std::string detail;  // of a failure: one line
+  std::string detail;  // of a failure or a triple fault: one line
 };
 
 // The threads that run the vCPUs, one each. They start parked. pause(), resume() and stop() are
@@ -56,8 +57,8 @@ class VcpuThreads {
 
   void loop(kvm::Vcpu& vcpu);
   bool park(kvm::Vcpu& vcpu);
-  void finish_access(kvm::Vcpu& vcpu);
-  bool handle_exit(kvm::Vcpu& vcpu);
+  void finish_access(kvm::Vcpu& vcpu, VcpuExit& last);
+  bool handle_exit(kvm::Vcpu& vcpu, VcpuExit& last);
   void port_access(kvm_run& run) const;
   void mmio_access(kvm_run& run) const;
   void kick_all();
