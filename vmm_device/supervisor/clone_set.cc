@@ -158,6 +158,9 @@ void CloneSet::take_end(Clone& clone) {
     failed_ = true;
     terminal_.error(name + "ended before it was " + (wait_ == Wait::safe ? "safe: " : "running: ") +
                     clone.status.reason());
+  } else if (clone.status.reason().starts_with("reset")) {
+    // The guest's own doing, as a power-off is, but one that its owner wants to hear of.
+    terminal_.note(name + clone.status.reason());
   }
 }
 

@@ -334,6 +334,15 @@ TEST_F(Restore, ReportsACloneThatEndsBeforeItIsSafe) {
   EXPECT_THAT(err_.text(), HasSubstr("clone 1: ended before it was safe: powered off"));
 }
 
+TEST_F(Restore, SaysThatASafeCloneResetItself) {
+  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
+    say_safe(request, events);
+    return std::string("reset (triple fault, vcpu 1: rip 0x1)");
+  });
+  EXPECT_EQ(code, 0);
+  EXPECT_THAT(err_.lines(), ElementsAre("clonevm: clone 1: reset (triple fault, vcpu 1: rip 0x1)"));
+}
+
 TEST_F(Restore, EndsACloneWhoseLinesMakeNoSense) {
   const int code =
       restore(options(1), [](const CloneRequest&, CloneEvents& events) -> Result<std::string> {
