@@ -51,8 +51,6 @@ done
 step "unit lane"
 ctest --test-dir build/release --output-on-failure -L unit
 
-# An emulated processor now and then breaks a guest that is right (a triple fault in one of many restores was seen), so a
-# failed VM test gets a second try here. Both tries are printed.
 step "VM lanes"
-ctest --test-dir build/release --output-on-failure -L 'kvm|nested|qemu' --repeat until-pass:2
+ctest --test-dir build/release --output-on-failure -L 'kvm|nested|qemu'
 step "done"

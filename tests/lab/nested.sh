@@ -21,8 +21,22 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.img"
 
-"$here/on-kvm-host.sh" --timeout 900 \
-  --copy "$build/bin/clonevm" --copy "$build/bin/$program" --copy "$build/lib/libentropy_log.so" \
-  --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img" -- \
-  env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
-  CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so "./$program" "$@"
+# Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
+run() {
+  "$here/on-kvm-host.sh" --timeout 900 \
+    --copy "$build/bin/clonevm" --copy "$build/bin/$program" --copy "$build/lib/libentropy_log.so" \
+    --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img" -- \
+    env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
+    CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
+}
+
+code=0
+run "$@" | tee "$scratch/output" || code=$?
+[ "$code" != 0 ] || exit 0
+
+# On the emulated host a restored guest now and then ends by a triple fault; the cause is not known (docs/testing.md). Only
+# that, only there, and once: a test in which a guest ended so is run again.
+[ "$("$here/on-kvm-host.sh" --where)" = nested ] || exit "$code"
+faulted="$("$here/nested/faulted-tests.sh" <"$scratch/output")" || exit "$code"
+echo "nested.sh: a guest ended by a triple fault on the emulated host; a second run of: $faulted"
+run "$@" --gtest_filter="$faulted"
