@@ -12,6 +12,7 @@
 #include "clonesafe/version.h"
 #include "guest_agent/base/files.h"
 #include "guest_agent/base/log.h"
+#include "guest_agent/base/rights.h"
 #include "guest_agent/config/config.h"
 #include "guest_agent/control/control_server.h"
 #include "guest_agent/control/host_channel.h"
@@ -103,6 +104,8 @@ Status run(const Config& config) {
       [&status](std::string_view request) { return answer_request(request, status); });
   if (!control) return fail(std::move(control.error()));
 
+  // All that needs more than the repairs do is open.
+  if (auto dropped = drop_rights(); !dropped) return dropped;
   on_termination(io, [&io] { io.stop(); });
   io.run();
   return {};

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|bad_input_test] [GOOGLETEST-ARGUMENT]...
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|bad_input_test] [GOOGLETEST-ARGUMENT]...
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -24,10 +24,11 @@ trap 'rm -rf "$scratch"' EXIT
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
 run() {
   "$here/on-kvm-host.sh" --timeout 900 \
-    --copy "$build/bin/clonevm" --copy "$build/bin/$program" --copy "$build/lib/libentropy_log.so" \
+    --copy "$build/bin/clonevm" --copy "$build/bin/$program" \
+    --copy "$build/lib/libentropy_log.so" --copy "$build/lib/libfixed_realtime.so" \
     --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img" -- \
     env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
-    CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
+    CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so CLONESAFE_LAB_FIXED_REALTIME=./libfixed_realtime.so sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
 }
 
 code=0

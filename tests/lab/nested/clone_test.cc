@@ -1,58 +1,17 @@
 // What clones of a real guest are, and are not, on the kernel that the environment names.
-#include <gtest/gtest.h>
-
-#include <boost/json/serialize.hpp>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <set>
 #include <string_view>
 
 #include "clonesafe/abi/restore_page.h"
 #include "clonesafe/abi/vmgenid.h"
-#include "tests/lab/nested/lab_vm.h"
+#include "tests/lab/nested/clone_fixture.h"
 
 namespace clonesafe::lab {
 namespace {
 
 namespace fs = std::filesystem;
-
-const std::string kNoAgent = "clonesafe.agent=off clonesafe.probes=off";
-const std::string kNoProbes = "clonesafe.probes=off";
-// RDRAND alone can make generators differ; a test that it would save proves nothing.
-const std::vector<std::string> kMasked = {"--cpu-mask", "rdrand,rdseed"};
-
-std::string identity(const Guest& guest) {
-  return guest.get("cat /etc/machine-id /proc/sys/kernel/random/boot_id; hostname");
-}
-
-std::string kernel_random(const Guest& guest) {
-  return guest.get("head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'");
-}
-
-std::string agent_status(const Guest& guest, const std::string& member) {
-  return guest.get("clonesafectl status --json | sed -n 's/.*\"" + member +
-                   "\":\"\\([^\"]*\\)\".*/\\1/p'");
-}
-
-// Every repair of every clone is "ok".
-void expect_repaired(const Restored& restored) {
-  for (const auto& report : restored.reports()) {
-    ASSERT_TRUE(report.at("safe_us").is_number()) << boost::json::serialize(report);
-    EXPECT_FALSE(report.at("repairs").as_array().empty());
-    for (const auto& repair : report.at("repairs").as_array()) {
-      EXPECT_NE(repair.at("result").as_string(), "failed") << boost::json::serialize(report);
-    }
-  }
-}
-
-class CloneTest : public testing::Test {
- protected:
-  std::unique_ptr<BootedVm> boot(const BootOptions& options) {
-    return BootedVm::boot(scratch_ / "source", options);
-  }
-  Scratch scratch_;
-};
 
 TEST_F(CloneTest, ClonesOfASafeGuestHaveTheirOwnIdentityAndRandomness) {
   auto vm = boot({.arguments = kMasked, .cmdline = kNoProbes, .cpus = 2});
@@ -233,6 +192,7 @@ TEST_F(CloneTest, IncrementalSnapshotsMakeTheMemoryOfAWholeOne) {
   EXPECT_NE(kernel_random(again->guest(1)), kernel_random(clone->guest(1)));
 }
 
+// The notification comes before there is a driver to take it: the words are there all the same.
 TEST_F(CloneTest, SnapshotBeforeAnyDriverIsBoundRestores) {
   auto vm = BootedVm::boot_until(scratch_ / "source", {.cmdline = "ignore_loglevel " + kNoProbes},
                                  "Linux version");
@@ -244,24 +204,12 @@ TEST_F(CloneTest, SnapshotBeforeAnyDriverIsBoundRestores) {
   EXPECT_TRUE(eventually(Seconds(90), [&] {
     return read_file(scratch_ / "clones/1/serial.log").find("READY") != std::string::npos;
   })) << read_file(scratch_ / "clones/1/serial.log");
-}
-
-// The draw of one restore or boot, as vmm_device/generation makes it in one getrandom(2) call.
-constexpr std::size_t kDraw = 120;
-constexpr std::size_t kVmGenerationIdAt = 24;
-constexpr std::size_t kSeedAt = 56;
-
-// The draws that the preload library logged, of those calls that filled a whole `Draw`.
-std::vector<std::string> draws_in(const std::string& log) {
-  std::vector<std::string> draws;
-  for (std::size_t at = 0; at + sizeof(std::uint32_t) <= log.size();) {
-    std::uint32_t size = 0;
-    std::memcpy(&size, log.data() + at, sizeof size);
-    at += sizeof size;
-    if (size == kDraw) draws.push_back(log.substr(at, size));
-    at += size;
-  }
-  return draws;
+  const auto& report = restored->reports()[0];
+  EXPECT_EQ(agent_status(restored->guest(1), "vm_generation_id"),
+            std::string(report.at("vm_generation_id").as_string()));
+  EXPECT_EQ(agent_status(restored->guest(1), "generation"),
+            restored->guest(1).host_status("generation"));
+  EXPECT_EQ(agent_status(restored->guest(1), "kind"), "clone");
 }
 
 std::string hex(std::string_view bytes) {

@@ -67,16 +67,27 @@ Result<std::string> exchange(int fd, const std::string& line,
   return receive_all(fd, deadline, one_line);
 }
 
-std::vector<std::string> preload(const std::filesystem::path& log) {
-  if (log.empty()) return {};
-  return {"LD_PRELOAD=" + Lab::get().entropy_log_library, "CLONESAFE_ENTROPY_LOG=" + log.string()};
+std::vector<std::string> preload(const Restored::Preloads& preloads) {
+  std::string libraries;
+  std::vector<std::string> environment;
+  if (!preloads.entropy_log.empty()) {
+    libraries = Lab::get().entropy_log_library;
+    environment.push_back("CLONESAFE_ENTROPY_LOG=" + preloads.entropy_log.string());
+  }
+  if (!preloads.realtime_ns.empty()) {
+    libraries += ":" + Lab::get().fixed_realtime_library;
+    environment.push_back("CLONESAFE_FIXED_REALTIME_NS=" + preloads.realtime_ns);
+  }
+  if (!libraries.empty()) environment.push_back("LD_PRELOAD=" + libraries);
+  return environment;
 }
 
 }  // namespace
 
 const Lab& Lab::get() {
   static const Lab lab{required("CLONESAFE_LAB_CLONEVM"), required("CLONESAFE_LAB_KERNEL"),
-                       required("CLONESAFE_LAB_INITRD"), required("CLONESAFE_LAB_ENTROPY_LOG")};
+                       required("CLONESAFE_LAB_INITRD"), required("CLONESAFE_LAB_ENTROPY_LOG"),
+                       required("CLONESAFE_LAB_FIXED_REALTIME")};
   return lab;
 }
 
@@ -135,6 +146,17 @@ std::string Guest::get(const std::string& command) const {
   return outcome->output;
 }
 
+std::string Guest::host_status(const std::string& member) const {
+  const auto outcome =
+      lab::run({Lab::get().clonevm, "status", "--api", api_.string()}, Seconds(60));
+  if (!outcome || outcome->status != 0) {
+    ADD_FAILURE() << "clonevm status: " << (outcome ? outcome->output : outcome.error().message());
+    return "";
+  }
+  const auto status = boost::json::parse(outcome->output).as_object();
+  return std::string(status.at(member).as_string());
+}
+
 Result<Outcome> Guest::snapshot(const std::filesystem::path& directory,
                                 const std::vector<std::string>& options) const {
   std::vector<std::string> arguments = {Lab::get().clonevm, "snapshot", "--api",
@@ -165,7 +187,9 @@ std::unique_ptr<BootedVm> BootedVm::boot_until(const std::filesystem::path& fold
       "--serial",  (folder / "console").string()};
   arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
   auto process = Process::start(
-      arguments, preload(options.entropy_log ? folder / "entropy.log" : std::filesystem::path()));
+      arguments, preload({.entropy_log = options.entropy_log ? folder / "entropy.log"
+                                                             : std::filesystem::path(),
+                          .realtime_ns = {}}));
   if (!process) {
     ADD_FAILURE() << process.error().message();
     return nullptr;
@@ -186,37 +210,50 @@ std::string BootedVm::console() const {
   return read_file(folder_ / "console");
 }
 
-std::unique_ptr<Restored> Restored::restore(const std::filesystem::path& snapshot,
-                                            const std::filesystem::path& run_dir, int count,
-                                            const std::vector<std::string>& options,
-                                            const std::filesystem::path& entropy_log) {
+std::unique_ptr<Restored> Restored::start(const std::filesystem::path& snapshot,
+                                          const std::filesystem::path& run_dir, int count,
+                                          const std::vector<std::string>& options,
+                                          const Preloads& preloads) {
   std::vector<std::string> arguments = {
       Lab::get().clonevm,    "restore",   snapshot.string(), "--count",
       std::to_string(count), "--run-dir", run_dir.string(),  "--json"};
   arguments.insert(arguments.end(), options.begin(), options.end());
-  auto process = Process::start(arguments, preload(entropy_log));
+  auto process = Process::start(arguments, preload(preloads));
   if (!process) {
     ADD_FAILURE() << process.error().message();
     return nullptr;
   }
-  std::unique_ptr<Restored> restored(new Restored(run_dir, std::move(*process)));
+  return std::unique_ptr<Restored>(new Restored(run_dir, std::move(*process)));
+}
+
+bool Restored::await_reports(int count) {
   for (int clone = 0; clone < count; ++clone) {
-    auto line = restored->process_.read_line(kRestoreTime);
+    auto line = process_.read_line(kRestoreTime);
     if (!line) {
       ADD_FAILURE() << "restore: " << line.error().message();
-      return nullptr;
+      return false;
     }
     boost::system::error_code error;
     auto report = boost::json::parse(*line, error);
     if (error || !report.is_object()) {
       ADD_FAILURE() << "restore printed '" << *line << "'";
-      return nullptr;
+      return false;
     }
-    restored->reports_.push_back(report.as_object());
+    reports_.push_back(report.as_object());
   }
-  std::ranges::sort(restored->reports_, {}, [](const boost::json::object& report) {
+  std::ranges::sort(reports_, {}, [](const boost::json::object& report) {
     return report.at("clone").to_number<int>();
   });
+  return true;
+}
+
+std::unique_ptr<Restored> Restored::restore(const std::filesystem::path& snapshot,
+                                            const std::filesystem::path& run_dir, int count,
+                                            const std::vector<std::string>& options,
+                                            const std::filesystem::path& entropy_log) {
+  auto restored =
+      start(snapshot, run_dir, count, options, {.entropy_log = entropy_log, .realtime_ns = {}});
+  if (restored && !restored->await_reports(count)) return nullptr;
   return restored;
 }
 

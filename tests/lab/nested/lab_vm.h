@@ -16,13 +16,14 @@
 
 namespace clonesafe::lab {
 
-// What the environment says: CLONESAFE_LAB_CLONEVM, _KERNEL, _INITRD, _ENTROPY_LOG (a preload
-// library).
+// What the environment says: CLONESAFE_LAB_CLONEVM, _KERNEL, _INITRD, _ENTROPY_LOG and
+// _FIXED_REALTIME (preload libraries).
 struct Lab {
   std::string clonevm;
   std::string kernel;
   std::string initrd;
   std::string entropy_log_library;
+  std::string fixed_realtime_library;
   static const Lab& get();
 };
 
@@ -47,6 +48,8 @@ class Guest {
   Result<Outcome> run(const std::string& command, Seconds timeout = Seconds(60)) const;
   // The same, for a command that must succeed; the test fails if it does not.
   std::string get(const std::string& command) const;
+  // `clonevm status` of it: a member's text.
+  std::string host_status(const std::string& member) const;
   // `clonevm snapshot` of it.
   Result<Outcome> snapshot(const std::filesystem::path& directory,
                            const std::vector<std::string>& options) const;
@@ -94,6 +97,17 @@ class Restored {
                                            const std::filesystem::path& run_dir, int count,
                                            const std::vector<std::string>& options = {},
                                            const std::filesystem::path& entropy_log = {});
+  // The two halves of restore(), for what must happen side by side.
+  struct Preloads {
+    std::filesystem::path entropy_log;  // empty: none
+    std::string realtime_ns;            // what the host's clock shows, for ever; empty: the time
+  };
+  static std::unique_ptr<Restored> start(const std::filesystem::path& snapshot,
+                                         const std::filesystem::path& run_dir, int count,
+                                         const std::vector<std::string>& options,
+                                         const Preloads& preloads);
+  // False, and a failure of the test, if not every clone comes to report.
+  bool await_reports(int count);
 
   // One object for each clone, in order of the clone's number.
   const std::vector<boost::json::object>& reports() const { return reports_; }
