@@ -13,7 +13,7 @@ namespace clonesafe::audit {
 
 Result<Cuts> find_cuts(std::span<const std::byte> memory) {
   Cuts cuts;
-  for (std::span<const std::byte> rest = memory;;) {
+  for (std::span<const std::byte> rest = memory; !rest.empty();) {
     const void* found = ::memmem(rest.data(), rest.size(), kProbeLogMagic, sizeof kProbeLogMagic);
     if (found == nullptr) break;
     const auto* at = static_cast<const std::byte*>(found);

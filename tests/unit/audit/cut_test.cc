@@ -41,6 +41,7 @@ TEST(Cut, ImpossibleCountersAreRefused) {
 }
 
 TEST(Cut, MemoryWithoutALogIsRefused) {
+  EXPECT_FALSE(find_cuts(std::span<const std::byte>()));
   EXPECT_FALSE(find_cuts(bytes_of(std::string(8192, 'x'))));
   EXPECT_FALSE(find_cuts(std::filesystem::path("/nonexistent/memory.img")));
 }
