@@ -6,6 +6,23 @@
 
 #include "tests/unit/library/laboratory.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define CLONESAFE_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CLONESAFE_THREAD_SANITIZER
+#endif
+#endif
+
+#ifdef CLONESAFE_THREAD_SANITIZER
+// The library promises children that start threads, also of a process with threads. By default
+// ThreadSanitizer ends such a child, whether or not it races; this has it look on.
+extern "C" const char* __tsan_default_options();
+extern "C" const char* __tsan_default_options() {
+  return "die_after_fork=0";
+}
+#endif
+
 namespace clonesafe::laboratory {
 namespace {
 
