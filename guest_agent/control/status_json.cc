@@ -2,35 +2,11 @@
 
 #include <boost/json.hpp>
 
+#include "libclonesafe/page/generation_page_view.h"
+
 namespace clonesafe::agent {
 
 namespace json = boost::json;
-
-std::string_view name_of(clonesafe_generation_state state) {
-  switch (state) {
-    case CLONESAFE_STATE_REPAIRING:
-      return "repairing";
-    case CLONESAFE_STATE_SAFE:
-      return "safe";
-    case CLONESAFE_STATE_DEGRADED:
-      return "degraded";
-  }
-  return "unknown";
-}
-
-std::string_view name_of(clonesafe_tier tier) {
-  switch (tier) {
-    case CLONESAFE_TIER_NONE:
-      return "none";
-    case CLONESAFE_TIER_LAGGING:
-      return "lagging";
-    case CLONESAFE_TIER_ANNOUNCED:
-      return "announced";
-    case CLONESAFE_TIER_WORD:
-      return "word";
-  }
-  return "unknown";
-}
 
 std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool polls) {
   const auto text = [](std::string_view view) { return std::string(view); };
@@ -52,8 +28,8 @@ std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool
   const json::object object = {
       {"agent", facts.version},
       {"kernel", facts.kernel},
-      {"state", text(name_of(status.state))},
-      {"tier", text(name_of(status.tier))},
+      {"state", state_name(status.state)},
+      {"tier", tier_name(status.tier)},
       {"generation", hex(restore.generation)},
       {"reseed_epoch", hex(restore.reseed_epoch)},
       {"restore_id", hex(restore.restore_id)},

@@ -16,9 +16,6 @@ struct AgentFacts {
   std::vector<SourceReport> sources;
 };
 
-std::string_view name_of(clonesafe_generation_state state);
-std::string_view name_of(clonesafe_tier tier);
-
 // One line of JSON, without its newline (docs/protocols/agent.md).
 std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool polls);
 

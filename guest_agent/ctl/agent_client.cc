@@ -48,32 +48,6 @@ std::string hex(std::uint64_t value) {
   return text;
 }
 
-const char* state_name(std::uint32_t state) {
-  switch (state) {
-    case CLONESAFE_STATE_REPAIRING:
-      return "repairing";
-    case CLONESAFE_STATE_SAFE:
-      return "safe";
-    case CLONESAFE_STATE_DEGRADED:
-      return "degraded";
-    default:
-      return "unknown";
-  }
-}
-
-const char* tier_name(std::uint32_t tier) {
-  switch (tier) {
-    case CLONESAFE_TIER_WORD:
-      return "word";
-    case CLONESAFE_TIER_ANNOUNCED:
-      return "announced";
-    case CLONESAFE_TIER_LAGGING:
-      return "lagging";
-    default:
-      return "none";
-  }
-}
-
 }  // namespace
 
 Result<json::object> ask_status(const std::string& socket_path) {

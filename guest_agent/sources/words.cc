@@ -45,28 +45,6 @@ Status derive_ids(const Evidence& evidence, Restore& restore) {
 
 }  // namespace
 
-std::string_view name_of(RestoreKind kind) {
-  switch (kind) {
-    case RestoreKind::kBoot:
-      return "boot";
-    case RestoreKind::kResume:
-      return "resume";
-    case RestoreKind::kClone:
-      return "clone";
-    case RestoreKind::kMove:
-      return "move";
-  }
-  return "unknown";
-}
-
-std::optional<RestoreKind> parse_restore_kind(std::string_view name) {
-  for (const RestoreKind kind :
-       {RestoreKind::kBoot, RestoreKind::kResume, RestoreKind::kClone, RestoreKind::kMove}) {
-    if (name == name_of(kind)) return kind;
-  }
-  return std::nullopt;
-}
-
 Result<Restore> decide(const Words& words) {
   Restore restore;
   if (words.restore_page) {

@@ -7,21 +7,11 @@
 #include <optional>
 #include <string_view>
 
-#include "clonesafe/abi/restore_page.h"
 #include "guest_agent/base/bytes.h"
 #include "libclonesafe/base/error.h"
+#include "libclonesafe/base/restore_kind.h"
 
 namespace clonesafe::agent {
-
-// Values of enum clonesafe_restore_kind.
-enum class RestoreKind : std::uint32_t {
-  kBoot = CLONESAFE_RESTORE_BOOT,
-  kResume = CLONESAFE_RESTORE_RESUME,
-  kClone = CLONESAFE_RESTORE_CLONE,
-  kMove = CLONESAFE_RESTORE_MOVE,
-};
-std::string_view name_of(RestoreKind kind);
-std::optional<RestoreKind> parse_restore_kind(std::string_view name);
 
 // What the restore page says: the whole story, from a VMM that knows of clonesafe.
 struct RestoreWords {

@@ -192,17 +192,9 @@ const char* cs_strerror(int code) {
   }
 }
 
+static_assert(CS_TIER_NONE == CLONESAFE_TIER_NONE && CS_TIER_LAGGING == CLONESAFE_TIER_LAGGING &&
+              CS_TIER_ANNOUNCED == CLONESAFE_TIER_ANNOUNCED && CS_TIER_WORD == CLONESAFE_TIER_WORD);
+
 const char* cs_tier_name(uint32_t tier) {
-  switch (tier) {
-    case CS_TIER_NONE:
-      return "none";
-    case CS_TIER_LAGGING:
-      return "lagging";
-    case CS_TIER_ANNOUNCED:
-      return "announced";
-    case CS_TIER_WORD:
-      return "word";
-    default:
-      return "unknown";
-  }
+  return clonesafe::tier_name(tier);
 }

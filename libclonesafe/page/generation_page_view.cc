@@ -22,4 +22,32 @@ const char* describe(PageCondition condition) {
   return "in an unknown condition";
 }
 
+const char* state_name(std::uint32_t state) {
+  switch (state) {
+    case CLONESAFE_STATE_REPAIRING:
+      return "repairing";
+    case CLONESAFE_STATE_SAFE:
+      return "safe";
+    case CLONESAFE_STATE_DEGRADED:
+      return "degraded";
+    default:
+      return "unknown";
+  }
+}
+
+const char* tier_name(std::uint32_t tier) {
+  switch (tier) {
+    case CLONESAFE_TIER_NONE:
+      return "none";
+    case CLONESAFE_TIER_LAGGING:
+      return "lagging";
+    case CLONESAFE_TIER_ANNOUNCED:
+      return "announced";
+    case CLONESAFE_TIER_WORD:
+      return "word";
+    default:
+      return "unknown";
+  }
+}
+
 }  // namespace clonesafe

@@ -31,6 +31,10 @@ enum class PageCondition : std::uint8_t {
 
 const char* describe(PageCondition condition);
 
+// As reports print the slot's enums: "safe", "lagging"; "unknown" for a value without a name.
+const char* state_name(std::uint32_t state);
+const char* tier_name(std::uint32_t tier);
+
 // One consistent copy of the slot in force, with the control word that named it.
 struct GenerationSnapshot {
   std::uint64_t control = 0;

@@ -60,12 +60,12 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
     go_on(connection);
   }
 
-  void set_restore(const RestoreId& restore_id, clonesafe_restore_kind kind) {
+  void set_restore(const RestoreId& restore_id, RestoreKind kind) {
     restore_id_ = restore_id;
     kind_ = kind;
   }
 
-  void resumed(const RestoreId& restore_id, clonesafe_restore_kind kind) {
+  void resumed(const RestoreId& restore_id, RestoreKind kind) {
     set_restore(restore_id, kind);
     tell(resumed_line(restore_id, kind));
   }
@@ -220,7 +220,7 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
   AgentCallbacks callbacks_;
   bool stopped_ = false;
   RestoreId restore_id_{};
-  clonesafe_restore_kind kind_ = CLONESAFE_RESTORE_BOOT;
+  RestoreKind kind_ = RestoreKind::kBoot;
   ConnectionPointer connection_;
   unsigned errors_logged_ = 0;
 
@@ -248,12 +248,12 @@ Status AgentChannel::accept(UniqueFd stream) {
   return {};
 }
 
-void AgentChannel::set_restore(const RestoreId& restore_id, clonesafe_restore_kind kind) {
+void AgentChannel::set_restore(const RestoreId& restore_id, RestoreKind kind) {
   asio::post(impl_->io(),
              [impl = impl_, restore_id, kind] { impl->set_restore(restore_id, kind); });
 }
 
-void AgentChannel::resumed(const RestoreId& restore_id, clonesafe_restore_kind kind) {
+void AgentChannel::resumed(const RestoreId& restore_id, RestoreKind kind) {
   asio::post(impl_->io(), [impl = impl_, restore_id, kind] { impl->resumed(restore_id, kind); });
 }
 

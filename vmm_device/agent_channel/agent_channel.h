@@ -7,8 +7,8 @@
 #include <memory>
 #include <string>
 
-#include "clonesafe/abi/restore_page.h"
 #include "libclonesafe/base/error.h"
+#include "libclonesafe/base/restore_kind.h"
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/agent_channel/messages.h"
 
@@ -52,10 +52,10 @@ class AgentChannel {
   Status accept(UniqueFd stream);
 
   // The restore that reports must be about. Before the guest runs.
-  void set_restore(const RestoreId& restore_id, clonesafe_restore_kind kind);
+  void set_restore(const RestoreId& restore_id, RestoreKind kind);
   // The source goes on after its snapshot, under a new restore id: as set_restore(), and the agent
   // is told.
-  void resumed(const RestoreId& restore_id, clonesafe_restore_kind kind);
+  void resumed(const RestoreId& restore_id, RestoreKind kind);
 
   // Announces a snapshot; `id` has up to 64 bytes. The callback is called once: with the agent's
   // answer, which may be `ok: false`, or with an error if there is no agent, it doesn't answer in

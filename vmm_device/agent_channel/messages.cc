@@ -207,20 +207,6 @@ std::string hex(std::span<const std::uint8_t> bytes) {
   return text;
 }
 
-std::string_view kind_name(clonesafe_restore_kind kind) {
-  switch (kind) {
-    case CLONESAFE_RESTORE_BOOT:
-      return "boot";
-    case CLONESAFE_RESTORE_RESUME:
-      return "resume";
-    case CLONESAFE_RESTORE_CLONE:
-      return "clone";
-    case CLONESAFE_RESTORE_MOVE:
-      return "move";
-  }
-  return "clone";  // the kind that promises least
-}
-
 std::string line(const json::object& object) {
   return json::serialize(object) + "\n";
 }
@@ -237,12 +223,12 @@ Result<GuestMessage> parse_guest_message(std::string_view text) {
 }
 
 std::string welcome_line(std::uint64_t version, std::string_view host, const RestoreId& restore_id,
-                         clonesafe_restore_kind kind) {
+                         RestoreKind kind) {
   return line({{"type", "welcome"},
                {"version", version},
                {"host", host},
                {"restore_id", hex(restore_id)},
-               {"kind", kind_name(kind)}});
+               {"kind", name_of(kind)}});
 }
 
 std::string registered_line(const Status& status) {
@@ -255,8 +241,8 @@ std::string prepare_line(std::string_view id, std::chrono::milliseconds deadline
   return line({{"type", "prepare"}, {"id", id}, {"deadline_ms", deadline.count()}});
 }
 
-std::string resumed_line(const RestoreId& restore_id, clonesafe_restore_kind kind) {
-  return line({{"type", "resumed"}, {"restore_id", hex(restore_id)}, {"kind", kind_name(kind)}});
+std::string resumed_line(const RestoreId& restore_id, RestoreKind kind) {
+  return line({{"type", "resumed"}, {"restore_id", hex(restore_id)}, {"kind", name_of(kind)}});
 }
 
 std::string abort_line(std::string_view id) {

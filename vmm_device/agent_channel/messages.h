@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "clonesafe/abi/host_protocol.h"
-#include "clonesafe/abi/restore_page.h"
 #include "libclonesafe/base/error.h"
+#include "libclonesafe/base/restore_kind.h"
 #include "vmm_device/core/guest_memory.h"
 
 // The lines of the host protocol (docs/protocols/host.md), apart from how they travel. What a guest
@@ -66,10 +66,10 @@ Result<GuestMessage> parse_guest_message(std::string_view line);
 
 // Lines of the host, with their newline.
 std::string welcome_line(std::uint64_t version, std::string_view host, const RestoreId& restore_id,
-                         clonesafe_restore_kind kind);
+                         RestoreKind kind);
 std::string registered_line(const Status& status);
 std::string prepare_line(std::string_view id, std::chrono::milliseconds deadline);
-std::string resumed_line(const RestoreId& restore_id, clonesafe_restore_kind kind);
+std::string resumed_line(const RestoreId& restore_id, RestoreKind kind);
 std::string abort_line(std::string_view id);
 
 // Cuts a stream into lines of at most CLONESAFE_HOST_LINE_MAX bytes with the newline.

@@ -49,20 +49,6 @@ Result<std::uint64_t> host_realtime_ns() {
 
 }  // namespace
 
-std::string_view to_string(RestoreKind kind) {
-  switch (kind) {
-    case RestoreKind::kBoot:
-      return "boot";
-    case RestoreKind::kResume:
-      return "resume";
-    case RestoreKind::kClone:
-      return "clone";
-    case RestoreKind::kMove:
-      return "move";
-  }
-  return "unknown";
-}
-
 // What a write is about to make true.
 struct GenerationDevices::Event {
   Identity identity;
@@ -147,7 +133,7 @@ Status GenerationDevices::write_restore(EntropySource& entropy, RestoreKind kind
   const std::lock_guard lock(mutex_);
   if (kind != RestoreKind::kClone && kind != RestoreKind::kMove) {
     return fail("restore: a restored machine is a clone or a move, not a " +
-                std::string(to_string(kind)));
+                std::string(name_of(kind)));
   }
   if (metadata.size() > CLONESAFE_RESTORE_METADATA_MAX) {
     return fail("restore metadata: " + std::to_string(metadata.size()) + " bytes, at most " +

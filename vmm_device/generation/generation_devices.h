@@ -22,10 +22,10 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "clonesafe/abi/restore_page.h"
 #include "libclonesafe/base/error.h"
+#include "libclonesafe/base/restore_kind.h"
 #include "vmm_device/core/guest_memory.h"
 #include "vmm_device/core/layout.h"
 #include "vmm_device/core/state_codec.h"
@@ -48,15 +48,6 @@ struct GenerationOptions {
 
   bool operator==(const GenerationOptions&) const = default;
 };
-
-enum class RestoreKind : std::uint32_t {
-  kBoot = CLONESAFE_RESTORE_BOOT,
-  kResume = CLONESAFE_RESTORE_RESUME,
-  kClone = CLONESAFE_RESTORE_CLONE,
-  kMove = CLONESAFE_RESTORE_MOVE,
-};
-// "boot", "resume", "clone", "move", as the host protocol says it.
-std::string_view to_string(RestoreKind kind);
 
 // What moves when:
 //

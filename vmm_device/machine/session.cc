@@ -134,7 +134,7 @@ void Session::Impl::start_agent_channel() {
 void Session::Impl::set_restore() {
   const GenerationDevices& generation = machine_->generation();
   agent_->set_restore(std::bit_cast<agent_channel::RestoreId>(generation.restore_id()),
-                      static_cast<clonesafe_restore_kind>(generation.kind()));
+                      generation.kind());
 }
 
 void Session::Impl::safe(const agent_channel::SafeReport& report) {

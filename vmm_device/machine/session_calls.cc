@@ -109,7 +109,7 @@ json::object Session::Impl::status() const {
   result["state"] = running_ == Running::kRunning ? "running" : "paused";
   result["cpus"] = machine_->config().cpus;
   result["memory"] = machine_->config().memory;
-  result["kind"] = std::string(to_string(generation.kind()));
+  result["kind"] = std::string(name_of(generation.kind()));
   result["generation"] = hex(generation.generation());
   result["reseed_epoch"] = hex(generation.reseed_epoch());
   result["vm_generation_id"] = to_guid(generation.vm_generation_id());
@@ -318,7 +318,7 @@ Status Session::Impl::go_on(bool was_taken, const std::string& announced) {
     if (agent_) {
       const GenerationDevices& generation = machine_->generation();
       agent_->resumed(std::bit_cast<agent_channel::RestoreId>(generation.restore_id()),
-                      static_cast<clonesafe_restore_kind>(generation.kind()));
+                      generation.kind());
     }
     limit_seed();
   } else if (!announced.empty()) {

@@ -34,7 +34,7 @@ std::string safe_line(const char* byte) {
 class AgentChannelTest : public testing::Test {
  protected:
   AgentChannelTest() {
-    channel_->set_restore(id_of(0x11), CLONESAFE_RESTORE_CLONE);
+    channel_->set_restore(id_of(0x11), RestoreKind::kClone);
     run();
   }
   void run() {
@@ -160,7 +160,7 @@ TEST_F(AgentChannelTest, ReportIsTakenOnlyForTheCurrentRestore) {
   ASSERT_EQ(reports_.size(), 1u);
   EXPECT_EQ(reports_[0].restore_id, id_of(0x11));
 
-  channel_->resumed(id_of(0x33), CLONESAFE_RESTORE_RESUME);
+  channel_->resumed(id_of(0x33), RestoreKind::kResume);
   EXPECT_EQ(hear(agent),
             "{\"type\":\"resumed\",\"restore_id\":\"33333333333333333333333333333333\","
             "\"kind\":\"resume\"}\n");

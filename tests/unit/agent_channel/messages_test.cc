@@ -131,7 +131,7 @@ TEST(GuestMessage, ControlCharactersDoNotReachATerminal) {
 TEST(HostMessage, LinesAreAsTheProtocolSays) {
   RestoreId id{};
   for (std::uint8_t i = 0; i < 16; ++i) id[i] = i;
-  EXPECT_EQ(welcome_line(1, "clonevm 0.1", id, CLONESAFE_RESTORE_CLONE),
+  EXPECT_EQ(welcome_line(1, "clonevm 0.1", id, RestoreKind::kClone),
             R"({"type":"welcome","version":1,"host":"clonevm 0.1","restore_id":")" + kId +
                 "\",\"kind\":\"clone\"}\n");
   EXPECT_EQ(registered_line({}), "{\"type\":\"registered\",\"ok\":true}\n");
@@ -139,7 +139,7 @@ TEST(HostMessage, LinesAreAsTheProtocolSays) {
             "{\"type\":\"registered\",\"ok\":false,\"error\":\"no \\\"room\\\"\"}\n");
   EXPECT_EQ(prepare_line("s1", std::chrono::milliseconds(1500)),
             "{\"type\":\"prepare\",\"id\":\"s1\",\"deadline_ms\":1500}\n");
-  EXPECT_EQ(resumed_line(id, CLONESAFE_RESTORE_RESUME),
+  EXPECT_EQ(resumed_line(id, RestoreKind::kResume),
             R"({"type":"resumed","restore_id":")" + kId + "\",\"kind\":\"resume\"}\n");
   EXPECT_EQ(abort_line("s1"), "{\"type\":\"abort\",\"id\":\"s1\"}\n");
 }
