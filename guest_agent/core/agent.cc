@@ -94,7 +94,7 @@ void Agent::check(std::string_view woken_by) {
   auto restore = decide(parts_.sources.read());
   if (!restore) return log_error(restore.error().message());
   if (restore->restore_id == current_.restore_id) return;
-  repair_until_settled(std::move(*restore), woken_by);
+  repair_until_settled(*restore, woken_by);
 }
 
 RestoreKind Agent::kind_of(const Restore& restore) const {
@@ -120,7 +120,7 @@ void Agent::repair_until_settled(Restore restore, std::string_view woken_by) {
       break;
     }
     if (settled && now->restore_id == restore.restore_id) break;
-    restore = std::move(*now);
+    restore = *now;
   }
   woken_by_ = woken_by;
   repair_us_ = microseconds_since(start);
@@ -245,76 +245,6 @@ void Agent::publish_tier() {
   const auto in_force = page_.read();
   if (!in_force || in_force->slot.tier == tier) return;
   if (!publish(current_, state_)) check("page");
-}
-
-void Agent::report_safe() {
-  if (!welcomed_) return;
-  SafeReport report = {.restore_id = current_.restore_id,
-                       .generation = current_.generation,
-                       .reseed_epoch = current_.reseed_epoch,
-                       .degraded = state_ != CLONESAFE_STATE_SAFE,
-                       .sources = parts_.sources.names(),
-                       .repairs = results_};
-  // Where there is no restore page the ids are this agent's own; the host knows only its own.
-  if (current_.decided_by != "restore_page" && host_restore_id_) {
-    report.restore_id = *host_restore_id_;
-  }
-  parts_.host.send(safe_line(report));
-}
-
-void Agent::register_page() {
-  auto registration = page_.registration();
-  if (!registration) {
-    registration_error_ = registration.error().message();
-    log_warning("generation page not registered: " + registration_error_);
-    return;
-  }
-  if (registration_ == *registration) return;
-  registration_ = *registration;
-  parts_.host.send(register_line(*registration));
-}
-
-void Agent::host_said(const HostMessage& message) {
-  if (const auto* const welcome = std::get_if<Welcome>(&message)) {
-    welcomed_ = true;
-    host_name_ = welcome->host;
-    host_restore_id_ = welcome->words.restore_id;
-    parts_.sources.set_host_words(welcome->words);
-    // A repair reports by itself; without one the host still has to hear of the last.
-    const Id16 before = current_.restore_id;
-    const std::uint64_t restores = restores_;
-    check("host");
-    if (restores == restores_ && before == current_.restore_id) {
-      report_safe();
-      register_page();
-    }
-  } else if (const auto* const registered = std::get_if<Registered>(&message)) {
-    registered_ = registered->ok;
-    registration_error_ = registered->error;
-    if (!registered_) log_warning("the host refuses the generation page: " + registered->error);
-    publish_tier();
-  } else if (const auto* const announced = std::get_if<Prepare>(&message)) {
-    prepare(*announced);
-  } else if (const auto* const resumed = std::get_if<Resumed>(&message)) {
-    host_restore_id_ = resumed->words.restore_id;
-    parts_.sources.set_host_words(resumed->words);
-    check("host");
-    undo_preparation("resumed");
-  } else if (const auto* const abort = std::get_if<Abort>(&message)) {
-    check("host");
-    if (preparation_ && preparation_->id == abort->id) undo_preparation("aborted by the host");
-  }
-  if (changed_) changed_();
-}
-
-void Agent::host_lost() {
-  welcomed_ = false;
-  host_restore_id_.reset();
-  // The registration itself is part of the snapshot and still holds; but whether this host knows it
-  // is only certain when it has said so.
-  registration_.reset();
-  check("vsock");
-  if (changed_) changed_();
 }
 
 AgentStatus Agent::status() const {
