@@ -5,22 +5,22 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstring>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <mutex>
-#include <set>
 #include <vector>
 
 #include "vmm_device/virtio/vsock_connection.h"
+#include "vmm_device/virtio/vsock_gate.h"
 #include "vmm_device/virtio/vsock_host_end.h"
+#include "vmm_device/virtio/vsock_streams.h"
 
 namespace clonesafe::virtio {
 namespace {
 
 namespace asio = boost::asio;
-using SocketWaiter = asio::posix::stream_descriptor;
 
 constexpr std::size_t kReceiveQueue = 0;  // towards the guest
 constexpr std::size_t kTransmitQueue = 1;
@@ -31,28 +31,8 @@ constexpr std::array<std::uint16_t, 3> kQueueSizes = {256, 256, 64};
 constexpr int kTurn = 256;
 // Resets that wait for the guest's buffers. When there are more, the guest's packets wait.
 constexpr std::size_t kMaxResets = 256;
-// Connections being opened that a snapshot tells of.
-constexpr std::uint32_t kMaxSavedResets = 4096;
-// Where Firecracker's host ports start, too.
-constexpr std::uint32_t kFirstHostPort = 1u << 30;
 // Linux, net/vmw_vsock: ports below this take CAP_NET_BIND_SERVICE to bind.
 constexpr std::uint32_t kFirstUnprivilegedPort = 1024;
-
-// Whether the guest may get packets (see the class comment of VsockDevice).
-enum class Gate : std::uint8_t { kOpen = 0, kEventPending = 1, kEventDelivered = 2 };
-
-struct Stream {
-  Stream(asio::io_context& io, VsockKey key, VsockConnection::Origin origin,
-         std::uint64_t guest_cid, int fd, std::uint32_t buffer_size)
-      : socket(io, fd), connection(key, origin, guest_cid, fd, buffer_size) {}
-  SocketWaiter socket;
-  VsockConnection connection;
-  bool waits_readable = false;
-  bool waits_writable = false;
-  bool waits_hangup = false;
-  bool queued = false;  // in ready_
-};
-using StreamPointer = std::shared_ptr<Stream>;
 
 VsockHeader reset_for(const VsockHeader& packet) {
   return {.source_cid = packet.destination_cid,
@@ -63,16 +43,30 @@ VsockHeader reset_for(const VsockHeader& packet) {
           .operation = VsockOperation::kReset};
 }
 
+VsockHeader reset_for(const VsockConnection& connection) {
+  return {.source_cid = kVsockHostCid,
+          .destination_cid = connection.guest_cid(),
+          .source_port = connection.key().host_port,
+          .destination_port = connection.key().guest_port,
+          .type = kVsockTypeStream,
+          .operation = VsockOperation::kReset};
+}
+
 }  // namespace
 
 // One lock for all of it: handlers run on the device thread, but a snapshot is saved from another.
 // Order: this lock, then the transport's.
-class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
+class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shared_from_this<Impl> {
  public:
   Impl(asio::io_context& io, const VsockOptions& options)
-      : io_(io), options_(options), guest_cid_(options.guest_cid), payload_(options.buffer_size) {}
+      : io_(io),
+        options_(options),
+        guest_cid_(options.guest_cid),
+        streams_(io, options.buffer_size),
+        payload_(options.buffer_size) {}
 
   Status open() {
+    streams_.observe(weak_from_this());
     if (options_.socket_path.empty()) return {};
     auto host_end =
         VsockHostEnd::open(io_, options_.socket_path, options_.max_connections,
@@ -95,15 +89,13 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
   }
   std::size_t connection_count() const {
     const std::lock_guard lock(mutex_);
-    return streams_.size() + draining_.size();
+    return streams_.count();
   }
   void attach(QueueHost& host) { host_ = &host; }
 
   void activated(Activation activation) {
     const std::lock_guard lock(mutex_);
-    if (activation == Activation::kRestored && gate_ != Gate::kEventDelivered) {
-      gate_ = Gate::kEventPending;
-    }
+    if (activation == Activation::kRestored) gate_.close();
   }
 
   void notified(std::size_t queue) {
@@ -116,43 +108,22 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
   // it, and a host program may have connected before that.
   void reset() {
     const std::lock_guard lock(mutex_);
-    std::erase_if(streams_, [](const auto& entry) {
-      const VsockConnection& connection = entry.second->connection;
-      return connection.origin() == VsockConnection::Origin::kGuest || !connection.unanswered();
-    });
-    std::erase_if(ready_, [](const StreamPointer& stream) {
-      return stream->connection.origin() == VsockConnection::Origin::kGuest ||
-             !stream->connection.unanswered();
-    });
+    streams_.reset();
     resets_.clear();
-    saved_resets_.clear();
     transmit_stalled_ = false;
-    gate_ = Gate::kOpen;
+    gate_.reset();
   }
 
   void save(StateEncoder& encoder) const {
     const std::lock_guard lock(mutex_);
     encoder.put(guest_cid_);
-    encoder.put(next_host_port_);
-    encoder.put(gate_);
-    encoder.put(gate_index_);
+    encoder.put(streams_.next_host_port());
     // What the guest still waits for: an answer to its request, or a reset that was on its way.
-    std::vector<VsockHeader> waiting = saved_resets_;
-    waiting.insert(waiting.end(), resets_.begin(), resets_.end());
-    for (const auto& [key, stream] : streams_) {
-      const VsockConnection& connection = stream->connection;
-      if (connection.origin() == VsockConnection::Origin::kGuest && connection.unanswered()) {
-        waiting.push_back({.source_cid = kVsockHostCid,
-                           .destination_cid = connection.guest_cid(),
-                           .source_port = key.host_port,
-                           .destination_port = key.guest_port,
-                           .type = kVsockTypeStream,
-                           .operation = VsockOperation::kReset});
-      }
+    std::vector<VsockHeader> waiting(resets_.begin(), resets_.end());
+    for (const auto& stream : streams_.asked_by_guest()) {
+      waiting.push_back(reset_for(stream->connection));
     }
-    waiting.resize(std::min<std::size_t>(waiting.size(), kMaxSavedResets));
-    encoder.put(static_cast<std::uint32_t>(waiting.size()));
-    for (const VsockHeader& header : waiting) encoder.put_struct(header);
+    gate_.save(encoder, waiting);
   }
 
   Status restore(StateDecoder& decoder) {
@@ -161,31 +132,19 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
     if (!cid) return fail(std::move(cid).error());
     auto port = decoder.get<std::uint32_t>();
     if (!port) return fail(std::move(port).error());
-    auto gate = decoder.get<std::uint8_t>();
-    if (!gate) return fail(std::move(gate).error());
-    auto gate_index = decoder.get<std::uint16_t>();
-    if (!gate_index) return fail(std::move(gate_index).error());
-    auto count = decoder.get<std::uint32_t>();
-    if (!count) return fail(std::move(count).error());
-    if (*port < kFirstHostPort) return decoder.corrupt("vsock port " + std::to_string(*port));
-    if (*gate > static_cast<std::uint8_t>(Gate::kEventDelivered)) {
-      return decoder.corrupt("vsock gate " + std::to_string(*gate));
+    if (!streams_.set_next_host_port(*port)) {
+      return decoder.corrupt("vsock port " + std::to_string(*port));
     }
-    if (*count > kMaxSavedResets) return decoder.corrupt("too many vsock connections");
-    for (std::uint32_t index = 0; index < *count; ++index) {
-      auto header = decoder.get_struct<VsockHeader>();
-      if (!header) return fail(std::move(header).error());
-      // Nothing but what it is for goes to the guest, whatever the file says.
-      header->length = 0;
-      header->operation = VsockOperation::kReset;
-      saved_resets_.push_back(*header);
-    }
+    if (auto restored = gate_.restore(decoder); !restored) return restored;
     saved_cid_ = *cid;
     if (guest_cid_ == 0) guest_cid_ = *cid;
-    next_host_port_ = *port;
-    gate_ = static_cast<Gate>(*gate);
-    gate_index_ = *gate_index;
     return {};
+  }
+
+  void wait_over(const VsockStreamPointer& stream, VsockStreams::Wait wait, bool ready) override {
+    const std::lock_guard lock(mutex_);
+    streams_.end_wait(stream, wait, ready);
+    if (ready) give_packets();
   }
 
  private:
@@ -194,48 +153,20 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
   void host_connected(UniqueFd socket, std::uint32_t guest_port) {
     const std::lock_guard lock(mutex_);
     if (!make_room()) return;
-    add_stream({.guest_port = guest_port, .host_port = new_host_port()},
-               VsockConnection::Origin::kHost, guest_cid_, std::move(socket));
+    streams_.add({.guest_port = guest_port, .host_port = streams_.new_host_port()},
+                 VsockConnection::Origin::kHost, guest_cid_, std::move(socket));
     give_packets();
-  }
-
-  std::uint32_t new_host_port() {
-    while (true) {
-      const std::uint32_t port = next_host_port_;
-      next_host_port_ = port == ~std::uint32_t{0} ? kFirstHostPort : port + 1;
-      const bool used = std::any_of(streams_.begin(), streams_.end(), [&](const auto& entry) {
-        return entry.first.host_port == port;
-      });
-      if (!used) return port;
-    }
-  }
-
-  void add_stream(VsockKey key, VsockConnection::Origin origin, std::uint64_t guest_cid,
-                  UniqueFd socket, const VsockHeader* request = nullptr) {
-    auto stream = std::make_shared<Stream>(io_, key, origin, guest_cid, socket.release(),
-                                           options_.buffer_size);
-    if (request != nullptr) stream->connection.take_credit(*request);
-    streams_[key] = stream;
-    settle(stream);
   }
 
   // Whether there is room for one stream more. One whose host end is closed, and whose guest's end
   // takes its time, gives way.
   bool make_room() {
-    if (streams_.size() + draining_.size() < options_.max_connections) return true;
-    const auto gone = std::find_if(streams_.begin(), streams_.end(), [](const auto& entry) {
-      return entry.second->connection.host_gone() && entry.second->connection.established();
-    });
-    if (gone == streams_.end() || resets_.size() >= kMaxResets) return false;
-    resets_.push_back({.source_cid = kVsockHostCid,
-                       .destination_cid = gone->second->connection.guest_cid(),
-                       .source_port = gone->first.host_port,
-                       .destination_port = gone->first.guest_port,
-                       .type = kVsockTypeStream,
-                       .operation = VsockOperation::kReset});
-    const StreamPointer stream = gone->second;
+    if (streams_.count() < options_.max_connections) return true;
+    const VsockStreamPointer stream = streams_.find_gone();
+    if (!stream || resets_.size() >= kMaxResets) return false;
+    resets_.push_back(reset_for(stream->connection));
     stream->connection.abandon();
-    settle(stream);
+    streams_.settle(stream);
     return true;
   }
 
@@ -268,8 +199,8 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
 
   void take_packet(const VsockHeader& header) {
     // In a clone with a new CID, what the guest sent before it learned of it bears the old one.
-    const bool from_guest = header.source_cid == guest_cid_ ||
-                            (gate_ != Gate::kOpen && header.source_cid == saved_cid_);
+    const bool from_guest =
+        header.source_cid == guest_cid_ || (!gate_.is_open() && header.source_cid == saved_cid_);
     const bool has_payload = header.operation == VsockOperation::kData;
     const bool whole = !has_payload || header.length <= chain_.readable_size - sizeof header;
     if (!from_guest || header.destination_cid != kVsockHostCid || header.type != kVsockTypeStream ||
@@ -277,12 +208,11 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
       return refuse(header);
     }
     const VsockKey key{.guest_port = header.source_port, .host_port = header.destination_port};
-    const auto found = streams_.find(key);
-    if (found == streams_.end()) {
+    const VsockStreamPointer stream = streams_.find(key);
+    if (!stream) {
       if (header.operation != VsockOperation::kRequest) return refuse(header);
       return guest_connects(key, header);
     }
-    const StreamPointer stream = found->second;
     VsockConnection& connection = stream->connection;
     const std::size_t size = has_payload ? header.length : 0;
     if (size > payload_.size()) {
@@ -293,19 +223,18 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
       connection.take_credit(header);
       connection.receive(header, payload);
     }
-    settle(stream);
+    streams_.settle(stream);
   }
 
   void refuse(const VsockHeader& packet) {
     // A reset is never answered by a reset.
     if (packet.operation == VsockOperation::kReset) return;
-    if (gate_ == Gate::kOpen) {
+    if (gate_.is_open()) {
       resets_.push_back(reset_for(packet));
-    } else if (packet.operation == VsockOperation::kRequest &&
-               saved_resets_.size() < kMaxSavedResets) {
+    } else if (packet.operation == VsockOperation::kRequest) {
       // Other packets need no answer behind the gate: the guest's driver resets all connections
       // that it knows. One that it only asks for isn't among them.
-      saved_resets_.push_back(reset_for(packet));
+      gate_.hold(reset_for(packet));
     }
   }
 
@@ -313,8 +242,8 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
     if (!make_room()) return refuse(request);
     auto socket = host_stream(key);
     if (!socket) return refuse(request);
-    add_stream(key, VsockConnection::Origin::kGuest, request.source_cid, std::move(*socket),
-               &request);
+    streams_.add(key, VsockConnection::Origin::kGuest, request.source_cid, std::move(*socket),
+                 &request);
   }
 
   // The device's socket to whoever serves this port.
@@ -345,7 +274,7 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
     const QueueLease lease(host_);
     if (!lease || !pass_gate(lease)) return;
     Queue& queue = lease.queue(kReceiveQueue);
-    for (int packets = 0; !resets_.empty() || !ready_.empty(); ++packets) {
+    for (int packets = 0; !resets_.empty() || streams_.any_queued(); ++packets) {
       if (packets == kTurn) return lease.again(kReceiveQueue);
       auto popped = queue.pop(chain_);
       if (!popped) return lease.fail(popped.error());
@@ -374,101 +303,21 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
       return sizeof header;
     }
     // In turn, one packet each.
-    const StreamPointer stream = ready_.front();
-    ready_.pop_front();
-    stream->queued = false;
+    const VsockStreamPointer stream = streams_.take_queued();
     const std::uint32_t written = stream->connection.fill(chain_);
-    settle(stream);
+    streams_.settle(stream);
     return written;
   }
 
-  // Delivers the reset event of a restored device, and finds out when the driver has taken it: the
-  // driver then gives the event's buffer back, and only then moves the index.
   bool pass_gate(const QueueLease& lease) {
-    if (gate_ == Gate::kOpen) return true;
-    Queue& events = lease.queue(kEventQueue);
-    if (gate_ == Gate::kEventPending) {
-      auto popped = events.pop(chain_);
-      if (!popped) {
-        lease.fail(popped.error());
-        return false;
-      }
-      if (!*popped) return false;
-      const std::uint32_t event = kVsockEventTransportReset;
-      if (!chain_.write(std::as_bytes(std::span<const std::uint32_t, 1>(&event, 1)))) {
-        lease.fail(Error("an event buffer without room for an event"));
-        return false;
-      }
-      gate_index_ = events.available_index();
-      events.push(chain_, sizeof event);
-      gate_ = Gate::kEventDelivered;
+    if (gate_.is_open()) return true;
+    const auto passed = gate_.pass(lease.queue(kEventQueue), chain_);
+    if (!passed) {
+      lease.fail(passed.error());
       return false;
     }
-    if (events.available_index() == gate_index_) return false;
-    gate_ = Gate::kOpen;
-    resets_.insert(resets_.end(), saved_resets_.begin(), saved_resets_.end());
-    saved_resets_.clear();
-    return true;
-  }
-
-  // --- Streams. ---
-
-  // After anything happened to a stream: lets go of it, queues it, waits for what it wants.
-  void settle(const StreamPointer& stream) {
-    VsockConnection& connection = stream->connection;
-    if (connection.finished()) {
-      // Only if it is still this one: its ports may be in use again.
-      const auto found = streams_.find(connection.key());
-      if (found != streams_.end() && found->second == stream) streams_.erase(found);
-      if (connection.wants_writable()) {
-        draining_.insert(stream);
-      } else {
-        draining_.erase(stream);
-        close(*stream);
-        return;
-      }
-    }
-    if (connection.host_gone()) close(*stream);
-    if (connection.has_packet() && !stream->queued) {
-      stream->queued = true;
-      ready_.push_back(stream);
-    }
-    if (connection.wants_readable()) {
-      wait(stream, SocketWaiter::wait_read, &Stream::waits_readable,
-           [](VsockConnection& c) { c.readable(); });
-    }
-    if (connection.wants_writable()) {
-      wait(stream, SocketWaiter::wait_write, &Stream::waits_writable,
-           [](VsockConnection& c) { c.writable(); });
-    }
-    if (connection.wants_hangup()) {
-      wait(stream, SocketWaiter::wait_error, &Stream::waits_hangup,
-           [](VsockConnection& c) { c.hung_up(); });
-    }
-  }
-
-  static void close(Stream& stream) {
-    boost::system::error_code ignored;
-    if (stream.socket.is_open()) stream.socket.close(ignored);
-  }
-
-  void wait(const StreamPointer& stream, SocketWaiter::wait_type what, bool Stream::* waits,
-            void (*tell)(VsockConnection&)) {
-    if ((*stream).*waits) return;
-    (*stream).*waits = true;
-    stream->socket.async_wait(
-        what, [weak_self = weak_from_this(), weak_stream = std::weak_ptr(stream), waits,
-               tell](const boost::system::error_code& error) {
-          const auto self = weak_self.lock();
-          const auto waited = weak_stream.lock();
-          if (!self || !waited) return;
-          const std::lock_guard lock(self->mutex_);
-          (*waited).*waits = false;
-          if (error) return;
-          tell(waited->connection);
-          self->settle(waited);
-          self->give_packets();
-        });
+    if (*passed) std::ranges::copy(gate_.take_held(), std::back_inserter(resets_));
+    return *passed;
   }
 
   asio::io_context& io_;
@@ -478,17 +327,12 @@ class VsockDevice::Impl : public std::enable_shared_from_this<Impl> {
   mutable std::mutex mutex_;
   std::uint64_t guest_cid_;
   std::uint64_t saved_cid_ = 0;
-  std::uint32_t next_host_port_ = kFirstHostPort;
-  Gate gate_ = Gate::kOpen;
-  std::uint16_t gate_index_ = 0;
-  std::vector<VsockHeader> saved_resets_;  // for when the gate opens
+  VsockGate gate_;
   bool transmit_stalled_ = false;
 
   std::map<std::uint32_t, std::pair<Acceptor, GuestPorts>> acceptors_;
-  std::map<VsockKey, StreamPointer> streams_;
-  std::set<StreamPointer> draining_;  // unknown to the guest, with bytes for the host
-  std::deque<StreamPointer> ready_;   // may have a packet for the guest
-  std::deque<VsockHeader> resets_;    // for packets of no stream
+  VsockStreams streams_;
+  std::deque<VsockHeader> resets_;  // for packets of no stream
   Chain chain_;
   std::vector<std::byte> payload_;
   // Last, so that it is gone before the rest.
