@@ -1,20 +1,13 @@
-#include <fcntl.h>
-#include <gmock/gmock.h>
-#include <poll.h>
-#include <signal.h>
+// What `clonevm restore` does for clones that do what they should, and what it refuses.
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <cstring>
 
 #include "libclonesafe/base/mapping.h"
-#include "tests/unit/supervisor/fixture.h"
+#include "tests/unit/supervisor/restore_fixture.h"
 
-// The supervisor with clones that are no machines: functions that say what a machine would say, or
-// do what one should never do. They run in processes of their own as machines do.
 namespace clonesafe::supervisor {
 namespace {
 
@@ -23,70 +16,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
 using testing::StartsWith;
-
-constexpr std::array<std::byte, 16> kVmGenerationId = {std::byte{0xab}, std::byte{0xcd}};
-
-void say_running(const CloneRequest& request, CloneEvents& events) {
-  events.loaded(kVmGenerationId, 0x1234 + request.index, request.requested_us + 100);
-  events.running(request.requested_us + 150);
-  events.first_exit(request.requested_us + 200);
-}
-
-void say_safe(const CloneRequest& request, CloneEvents& events) {
-  say_running(request, events);
-  events.safe("safe", {{"kernel_rng", "ok", 12, ""}, {"hostname", "skipped", 0, "not set"}},
-              request.requested_us + 1150);
-}
-
-void wait_for_stop(const CloneRequest& request) {
-  pollfd fd{.fd = request.stop_fd, .events = POLLIN, .revents = 0};
-  while (::poll(&fd, 1, -1) < 0) {
-  }
-}
-
-[[noreturn]] void hang() {
-  for (;;) ::pause();
-}
-
-// One clone waits for another: a pipe whose ends both have.
-class Gate {
- public:
-  Gate() {
-    if (::pipe(ends_) != 0) std::abort();
-  }
-  void open() const {
-    if (::write(ends_[1], "x", 1) != 1) std::abort();
-  }
-  void pass() const {
-    char c;
-    if (::read(ends_[0], &c, 1) != 1) std::abort();
-  }
-  int reader() const { return ends_[0]; }
-  int writer() const { return ends_[1]; }
-
- private:
-  int ends_[2];
-};
-
-class Restore : public SupervisorTest {
- protected:
-  void SetUp() override { write_snapshot(); }
-  void TearDown() override {
-    // Whatever happened, the supervisor has reaped all that it started.
-    EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
-    EXPECT_EQ(errno, ECHILD);
-  }
-  RestoreOptions options(std::uint32_t count) {
-    return {.snapshot = dir(), .count = count, .run_dir = run_dir(), .wait = Wait::safe};
-  }
-  int restore(const RestoreOptions& options, const RunClone& run_clone) {
-    return restore_command(options, run_clone, out_.file(), err_.file());
-  }
-  std::string clone_json(int index) {
-    const auto bytes = snapshot::read_file(run_dir() / std::to_string(index) / "clone.json");
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-};
 
 TEST_F(Restore, PrintsALineForEachCloneInOrderOfTheirNumbers) {
   const std::array<Gate, 4> gates;  // the last clone is safe first
@@ -153,165 +82,6 @@ TEST_F(Restore, GivesEachCloneItsFolderItsMemoryAndItsMetadata) {
   EXPECT_EQ(status.at("safe_us"), 1000);
 }
 
-TEST_F(Restore, ReportsACloneThatCrashesAndKeepsTheOthers) {
-  const Gate crashed;
-  const int code = restore(options(3), [&](const CloneRequest& request, CloneEvents& events) {
-    if (request.index == 2) {
-      crashed.open();
-      std::abort();
-    }
-    crashed.pass();
-    crashed.open();
-    say_safe(request, events);
-    return std::string("powered off");
-  });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.lines(), ElementsAre("clonevm: clone 2: killed by signal 6 (Aborted)"));
-  ASSERT_THAT(out_.lines(), SizeIs(3));
-  EXPECT_THAT(out_.lines()[1], HasSubstr("clone 2: failed vm_generation_id=null"));
-  EXPECT_THAT(out_.lines()[2], HasSubstr("safe_us=1000"));
-}
-
-TEST_F(Restore, ReportsWhyACloneFailed) {
-  const int code =
-      restore(options(3), [](const CloneRequest& request, CloneEvents&) -> Result<std::string> {
-        if (request.index == 1) return fail("KVM_CREATE_VM: No space left on device");
-        if (request.index == 2) throw std::runtime_error("thrown");
-        ::_exit(3);
-      });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.lines(),
-              testing::UnorderedElementsAre(
-                  "clonevm: clone 1: KVM_CREATE_VM: No space left on device",
-                  "clonevm: clone 2: exception: thrown", "clonevm: clone 3: exited with status 3"));
-}
-
-TEST_F(Restore, ReportsACloneThatCrashesAfterItWasSafe) {
-  const int code = restore(
-      options(1), [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
-        say_safe(request, events);
-        events.ended(true, "powered off");
-        ::raise(SIGKILL);  // SIGSEGV would be a sanitizer's
-        hang();
-      });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.text(), HasSubstr("clone 1: killed by signal 9"));
-}
-
-TEST_F(Restore, StopsAllWhenOneIsNotSafeInTime) {
-  auto impatient = options(3);
-  impatient.timeout = 1500ms;
-  const int code = restore(impatient, [](const CloneRequest& request, CloneEvents& events) {
-    if (request.index == 2)
-      say_safe(request, events);
-    else
-      say_running(request, events);
-    wait_for_stop(request);
-    return std::string("stopped");
-  });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.lines(),
-              ElementsAre("clonevm: not safe within 1500 ms: clone 1, 3; all are stopped"));
-  ASSERT_THAT(out_.lines(), SizeIs(3));
-  EXPECT_THAT(out_.lines()[0], HasSubstr("first_exit_us=200 safe_us=null"));
-  EXPECT_THAT(out_.lines()[1], HasSubstr("safe_us=1000"));
-}
-
-TEST_F(Restore, KillsACloneThatDoesNotStop) {
-  auto impatient = options(2);
-  impatient.timeout = 50ms;
-  impatient.stop_grace = 1500ms;
-  const int code = restore(
-      impatient, [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
-        say_running(request, events);
-        if (request.index == 2) hang();
-        wait_for_stop(request);
-        return std::string("stopped");
-      });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.lines(),
-              ElementsAre("clonevm: not safe within 50 ms: clone 1, 2; all are stopped",
-                          "clonevm: clone 2: did not stop, and was killed"));
-}
-
-TEST_F(Restore, EndsWithZeroWhenStoppedAfterAllWereSafe) {
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-    std::filesystem::remove_all(run_dir());
-    const Gate first_safe;
-    const int code = restore(options(2), [&](const CloneRequest& request, CloneEvents& events) {
-      if (request.index == 2) {
-        first_safe.pass();
-        say_safe(request, events);
-        ::kill(::getppid(), signal);
-      } else {
-        say_safe(request, events);
-        first_safe.open();
-      }
-      wait_for_stop(request);
-      return std::string("stopped");
-    });
-    EXPECT_EQ(code, 0) << err_.text();
-    EXPECT_THAT(boost::json::parse(clone_json(1)).at("reason").as_string(), "stopped");
-  }
-}
-
-TEST_F(Restore, EndsWithOneWhenStoppedBeforeAllWereSafe) {
-  const int code = restore(options(2), [](const CloneRequest& request, CloneEvents& events) {
-    say_running(request, events);
-    if (request.index == 2) ::kill(::getppid(), SIGINT);
-    wait_for_stop(request);
-    return std::string("stopped");
-  });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.text(), HasSubstr("stopped by signal 2 before all were safe"));
-}
-
-TEST_F(Restore, KillsAtOnceOnASecondSignal) {
-  auto patient = options(1);
-  patient.stop_grace = 1h;
-  const int code =
-      restore(patient, [](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
-        say_safe(request, events);
-        ::kill(::getppid(), SIGTERM);
-        wait_for_stop(request);  // the first has been seen
-        ::kill(::getppid(), SIGINT);
-        hang();
-      });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.text(), HasSubstr("did not stop, and was killed"));
-}
-
-TEST_F(Restore, LeavesTheTerminalsInterruptToTheParent) {
-  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
-    ::raise(SIGINT);
-    ::raise(SIGPIPE);
-    say_safe(request, events);
-    return std::string("powered off");
-  });
-  EXPECT_EQ(code, 0) << err_.text();
-}
-
-TEST_F(Restore, LeavesNoCloneWhenItIsKilled) {
-  const Gate alive;  // each clone holds its writer
-  const pid_t supervisor = ::fork();
-  if (supervisor == 0) {
-    ::close(alive.reader());
-    restore(options(3), [&](const CloneRequest&, CloneEvents&) -> Result<std::string> {
-      alive.open();
-      hang();
-    });
-    ::_exit(0);
-  }
-  ::close(alive.writer());
-  for (int i = 0; i < 3; ++i) alive.pass();
-  ::kill(supervisor, SIGKILL);
-  ASSERT_EQ(::waitpid(supervisor, nullptr, 0), supervisor);
-  char c;
-  // The end of the file comes when the last clone is gone.
-  EXPECT_EQ(::read(alive.reader(), &c, 1), 0);
-  ::close(alive.reader());
-}
-
 TEST_F(Restore, DoesNotCallADegradedCloneSafe) {
   const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
     say_running(request, events);
@@ -323,35 +93,6 @@ TEST_F(Restore, DoesNotCallADegradedCloneSafe) {
   EXPECT_THAT(err_.text(),
               HasSubstr("clone 1: degraded: kernel_rng failed (RNDRESEEDCRNG: EPERM)"));
   EXPECT_THAT(out_.text(), HasSubstr("safe_us=null repairs=machine_id:ok:5,kernel_rng:failed:7"));
-}
-
-TEST_F(Restore, ReportsACloneThatEndsBeforeItIsSafe) {
-  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
-    say_running(request, events);
-    return std::string("powered off");
-  });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.text(), HasSubstr("clone 1: ended before it was safe: powered off"));
-}
-
-TEST_F(Restore, SaysThatASafeCloneResetItself) {
-  const int code = restore(options(1), [](const CloneRequest& request, CloneEvents& events) {
-    say_safe(request, events);
-    return std::string("reset (triple fault, vcpu 1: rip 0x1)");
-  });
-  EXPECT_EQ(code, 0);
-  EXPECT_THAT(err_.lines(), ElementsAre("clonevm: clone 1: reset (triple fault, vcpu 1: rip 0x1)"));
-}
-
-TEST_F(Restore, EndsACloneWhoseLinesMakeNoSense) {
-  const int code =
-      restore(options(1), [](const CloneRequest&, CloneEvents& events) -> Result<std::string> {
-        events.safe("perfect", {});
-        hang();
-      });
-  EXPECT_EQ(code, 1);
-  EXPECT_THAT(err_.text(),
-              HasSubstr("its process sent what can't be understood: event safe: state perfect"));
 }
 
 TEST_F(Restore, KeepsAGuestsWordsFromTheTerminal) {
