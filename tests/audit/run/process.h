@@ -2,34 +2,32 @@
 #ifndef CLONESAFE_TESTS_AUDIT_RUN_PROCESS_H_
 #define CLONESAFE_TESTS_AUDIT_RUN_PROCESS_H_
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "libclonesafe/base/error.h"
+#include "tests/support/child_process.h"
 
 namespace clonesafe::audit {
 
-// A program that was started and that ends, at the latest, with its owner.
+// A program whose output goes to files, and that ends, at the latest, with its owner.
 class Process {
  public:
-  // stdin is /dev/null; stdout and stderr go to the two files, which are made anew. The program is
-  // killed if we die.
+  // stdout and stderr go to the two files, which are made anew.
   static Result<Process> start(const std::vector<std::string>& command,
                                const std::filesystem::path& output,
                                const std::filesystem::path& errors);
 
-  Process(Process&& other) noexcept;
+  Process(Process&&) noexcept = default;
   Process& operator=(Process&& other) noexcept;
   ~Process();
 
-  bool running();
+  bool running() { return child_.running(); }
   // Waits for the end: the exit code, 128 + n for signal n. An error when the limit passes; the
   // program then goes on.
-  Result<int> wait(std::chrono::milliseconds limit);
+  Result<int> wait(std::chrono::milliseconds limit) { return child_.wait(limit); }
   // SIGTERM, and SIGKILL if that didn't end it soon.
   void stop();
 
@@ -38,11 +36,10 @@ class Process {
   std::string last_words();
 
  private:
-  Process() = default;
+  Process(support::ChildProcess child, std::filesystem::path errors)
+      : child_(std::move(child)), errors_(std::move(errors)) {}
 
-  pid_t pid_ = 0;
-  int code_ = 0;  // once pid_ is 0
-  std::string name_;
+  support::ChildProcess child_;
   std::filesystem::path errors_;
 };
 
@@ -51,29 +48,17 @@ std::string read_text(const std::filesystem::path& path);
 // Polls `ready` until it is true; fails when the limit passes or `process` ends first.
 template <class Ready>
 Status wait_until(Ready ready, Process& process, std::chrono::milliseconds limit,
-                  const std::string& what);
-
-}  // namespace clonesafe::audit
-
-#include <thread>
-
-namespace clonesafe::audit {
-
-template <class Ready>
-Status wait_until(Ready ready, Process& process, std::chrono::milliseconds limit,
                   const std::string& what) {
-  const auto until = std::chrono::steady_clock::now() + limit;
-  for (;;) {
-    if (ready()) return {};
-    if (!process.running()) {
-      if (ready()) return {};
-      return fail("no " + what + ": " + process.last_words());
-    }
-    if (std::chrono::steady_clock::now() >= until) {
-      return fail("no " + what + " in " + std::to_string(limit.count() / 1000) + " s");
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  bool is_ready = false;
+  const bool settled = support::eventually(limit, [&] {
+    // In this order: what it did before it ended counts.
+    const bool ended = !process.running();
+    is_ready = ready();
+    return is_ready || ended;
+  });
+  if (is_ready) return {};
+  if (settled) return fail("no " + what + ": " + process.last_words());
+  return fail("no " + what + " in " + std::to_string(limit.count() / 1000) + " s");
 }
 
 }  // namespace clonesafe::audit

@@ -2,25 +2,17 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 namespace clonesafe::lab {
 namespace {
-
-std::vector<char*> pointers(const std::vector<std::string>& strings) {
-  std::vector<char*> result;
-  for (const std::string& string : strings) result.push_back(const_cast<char*>(string.c_str()));
-  result.push_back(nullptr);
-  return result;
-}
 
 // Reads what is there, waiting at most until `deadline`. False at the end of the stream or the
 // time.
@@ -36,34 +28,21 @@ bool read_some(int fd, std::string& buffer, std::chrono::steady_clock::time_poin
   return true;
 }
 
-Result<std::pair<pid_t, UniqueFd>> spawn(const std::vector<std::string>& arguments,
-                                         const std::vector<std::string>& environment,
-                                         bool with_stderr,
-                                         const std::function<void()>& in_child = {}) {
+// With the end of a pipe that reads its standard output.
+Result<std::pair<support::ChildProcess, UniqueFd>> spawn(
+    const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
+    bool with_stderr, const std::function<void()>& in_child = {}) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("pipe");
   UniqueFd output(ends[0]);
-  UniqueFd input(ends[1]);
-  std::vector<std::string> variables = environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) variables.emplace_back(*entry);
-  auto argv = pointers(arguments);
-  auto envp = pointers(variables);
-  const pid_t parent = getpid();
-  const pid_t pid = fork();
-  if (pid < 0) return fail_errno("fork");
-  if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127);
-    const int null = open("/dev/null", O_RDONLY);
-    dup2(null, STDIN_FILENO);
-    dup2(input.get(), STDOUT_FILENO);
-    if (with_stderr) dup2(input.get(), STDERR_FILENO);
-    if (in_child) in_child();
-    execvpe(argv[0], argv.data(), envp.data());
-    perror(argv[0]);
-    _exit(127);
-  }
-  return std::pair<pid_t, UniqueFd>(pid, std::move(output));
+  const UniqueFd input(ends[1]);
+  auto child = support::ChildProcess::start({.command = arguments,
+                                             .environment = environment,
+                                             .output = input.get(),
+                                             .errors = with_stderr ? input.get() : 2,
+                                             .in_child = in_child});
+  if (!child) return fail(std::move(child).error());
+  return std::pair(std::move(*child), std::move(output));
 }
 
 }  // namespace
@@ -71,19 +50,8 @@ Result<std::pair<pid_t, UniqueFd>> spawn(const std::vector<std::string>& argumen
 Result<Process> Process::start(const std::vector<std::string>& arguments,
                                const std::vector<std::string>& environment) {
   auto spawned = spawn(arguments, environment, false);
-  if (!spawned) return fail(std::move(spawned).error(), arguments.front());
-  return Process(spawned->first, std::move(spawned->second));
-}
-
-Process::Process(Process&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)),
-      output_(std::move(other.output_)),
-      buffer_(std::move(other.buffer_)) {}
-
-Process::~Process() {
-  if (pid_ <= 0) return;
-  kill(pid_, SIGKILL);
-  waitpid(pid_, nullptr, 0);
+  if (!spawned) return fail(std::move(spawned).error());
+  return Process(std::move(spawned->first), std::move(spawned->second));
 }
 
 Result<std::string> Process::read_line(Seconds timeout) {
@@ -101,33 +69,22 @@ Result<std::string> Process::read_line(Seconds timeout) {
   }
 }
 
-Result<int> Process::wait(Seconds timeout) {
-  int status = 0;
-  const bool ended = eventually(timeout, [&] { return waitpid(pid_, &status, WNOHANG) == pid_; });
-  if (!ended) return fail("process " + std::to_string(pid_) + " is still running");
-  pid_ = -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-void Process::signal(int number) const {
-  if (pid_ > 0) kill(pid_, number);
-}
-
 Result<Outcome> run(const std::vector<std::string>& arguments, Seconds timeout,
                     const std::function<void()>& in_child) {
   auto spawned = spawn(arguments, {}, true, in_child);
-  if (!spawned) return fail(std::move(spawned).error(), arguments.front());
-  const auto& [pid, output] = *spawned;
+  if (!spawned) return fail(std::move(spawned).error());
+  auto& [child, output] = *spawned;
   Outcome outcome;
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (read_some(output.get(), outcome.output, deadline)) {
   }
-  const bool late = std::chrono::steady_clock::now() > deadline;
-  if (late) kill(pid, SIGKILL);
-  int status = 0;
-  waitpid(pid, &status, 0);
-  if (late) return fail(arguments.front() + " did not end in time; its output: " + outcome.output);
-  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+      deadline - std::chrono::steady_clock::now());
+  // Its output may end before it does.
+  const auto status = child.wait(std::max(left, std::chrono::milliseconds(0)));
+  if (!status)
+    return fail(arguments.front() + " did not end in time; its output: " + outcome.output);
+  outcome.status = *status;
   return outcome;
 }
 
@@ -146,7 +103,9 @@ std::vector<pid_t> children() {
     // "pid (name) state parent ...", and the name may hold anything.
     const auto end = line.rfind(')');
     if (end == std::string::npos || line.size() < end + 4) continue;
-    if (std::atoi(line.c_str() + end + 4) == getpid()) found.push_back(pid);  // NOLINT
+    pid_t parent = 0;
+    std::from_chars(line.data() + end + 4, line.data() + line.size(), parent);
+    if (parent == getpid()) found.push_back(pid);
   }
   std::ranges::sort(found);
   return found;

@@ -10,10 +10,12 @@
 
 #include "libclonesafe/base/error.h"
 #include "libclonesafe/base/unique_fd.h"
+#include "tests/support/child_process.h"
 
 namespace clonesafe::lab {
 
 using Seconds = std::chrono::seconds;
+using support::eventually;
 
 // A program that a test started: its standard output is read line by line, its standard error goes
 // where the test's goes. Killed (SIGKILL) and reaped at the latest when the object goes.
@@ -21,20 +23,19 @@ class Process {
  public:
   static Result<Process> start(const std::vector<std::string>& arguments,
                                const std::vector<std::string>& environment = {});
-  Process(Process&& other) noexcept;
-  Process& operator=(Process&&) = delete;
-  ~Process();
 
   // The next line of standard output, without its newline.
   Result<std::string> read_line(Seconds timeout);
   // Waits for the end; the exit status, or 128 + signal.
-  Result<int> wait(Seconds timeout);
-  void signal(int number) const;
-  pid_t pid() const { return pid_; }
+  Result<int> wait(Seconds timeout) { return child_.wait(timeout); }
+  void signal(int number) const { child_.signal(number); }
+  pid_t pid() const { return child_.pid(); }
 
  private:
-  Process(pid_t pid, UniqueFd output) : pid_(pid), output_(std::move(output)) {}
-  pid_t pid_ = -1;
+  Process(support::ChildProcess child, UniqueFd output)
+      : child_(std::move(child)), output_(std::move(output)) {}
+
+  support::ChildProcess child_;
   UniqueFd output_;
   std::string buffer_;
 };
@@ -52,23 +53,6 @@ Result<Outcome> run(const std::vector<std::string>& arguments, Seconds timeout,
 std::vector<pid_t> children();
 void adopt_orphans();
 
-// Waits until `condition` holds, looking every few milliseconds; false if it does not within
-// `timeout`.
-template <typename Condition>
-bool eventually(Seconds timeout, Condition condition);
-
 }  // namespace clonesafe::lab
-
-#include <thread>
-
-template <typename Condition>
-bool clonesafe::lab::eventually(Seconds timeout, Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return true;
-}
 
 #endif  // CLONESAFE_TESTS_LAB_NESTED_PROCESS_H_
