@@ -2,6 +2,7 @@
 # Installs what is missing, builds, and runs every test.
 #
 #   scripts/test.sh                    everything: lint, unit tests (also under sanitizers), fuzz targets for a short time, VM lanes
+#                                      (without clang-tidy, which takes most of an hour: scripts/lint.sh --tidy)
 #   scripts/test.sh CTEST-ARGUMENTS    only `ctest` on the release build with these, say `-L unit` or `-R virtio`
 #
 # CLONESAFE_FUZZ_SECONDS (default 10) is the time for each fuzz target. CLONESAFE_SANITIZERS (default none) names more presets

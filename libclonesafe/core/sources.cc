@@ -92,8 +92,8 @@ void Sources::initialize() {
 #endif
   if (path != nullptr && *path != '\0') {
     // A path that doesn't fit names no page; the default page must not stand in for it.
-    if (std::strlen(path) < sizeof(page_path_)) {
-      std::strcpy(page_path_, path);
+    if (const std::size_t length = std::strlen(path); length < sizeof(page_path_)) {
+      std::memcpy(page_path_, path, length + 1);
     } else {
       page_path_[0] = '\0';
     }

@@ -11,7 +11,7 @@
 namespace clonesafe::core {
 
 #ifdef CLONESAFE_TESTING
-SeamsForTesting seams_for_testing;
+constinit SeamsForTesting seams_for_testing;
 #endif
 
 namespace {
