@@ -66,7 +66,7 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
 
   void stop() {
     error_code ignored;
-    acceptor_.close(ignored);
+    (void)acceptor_.close(ignored);
   }
 
  private:
@@ -108,7 +108,7 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
       patience.expires_after(kPatience);
       patience.async_wait([client](const error_code& error) {
         error_code ignored;
-        if (!error) client->close(ignored);
+        if (!error) (void)client->close(ignored);
       });
     };
     std::string pending;

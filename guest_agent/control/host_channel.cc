@@ -95,7 +95,7 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
   void stop() {
     stopped_ = true;
     boost::system::error_code ignored;
-    socket_.close(ignored);
+    (void)socket_.close(ignored);
     pause_.cancel();
   }
 
@@ -117,7 +117,7 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
  private:
   void close() {
     boost::system::error_code ignored;
-    socket_.close(ignored);
+    (void)socket_.close(ignored);
   }
 
   asio::awaitable<void> run() {

@@ -201,7 +201,7 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
   void close(const std::string& why) {
     if (connection_) {
       ErrorCode ignored;
-      connection_->socket.close(ignored);
+      (void)connection_->socket.close(ignored);
       const bool greeted = connection_->greeted;
       connection_.reset();
       if (greeted && callbacks_.on_lost) callbacks_.on_lost();

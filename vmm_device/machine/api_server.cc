@@ -114,7 +114,7 @@ class ApiServer::Impl : public std::enable_shared_from_this<ApiServer::Impl> {
   }
   void close() {
     boost::system::error_code ignored;
-    acceptor_.close(ignored);
+    (void)acceptor_.close(ignored);
     if (bound_) ::unlink(path_.c_str());
     bound_ = false;
   }

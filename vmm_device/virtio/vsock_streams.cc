@@ -7,7 +7,7 @@ namespace {
 
 void close(VsockStream& stream) {
   boost::system::error_code ignored;
-  if (stream.socket.is_open()) stream.socket.close(ignored);
+  if (stream.socket.is_open()) (void)stream.socket.close(ignored);
 }
 
 bool known_to_guest(const VsockStream& stream) {
