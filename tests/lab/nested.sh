@@ -35,8 +35,8 @@ code=0
 run "$@" | tee "$scratch/output" || code=$?
 [ "$code" != 0 ] || exit 0
 
-# On the emulated host a restored guest now and then ends by a triple fault; the cause is not known (docs/testing.md). Only
-# that, only there, and once: a test in which a guest ended so is run again.
+# The emulated host now and then breaks a restored guest, QEMU's as well as ours: it ends by a triple fault (docs/testing.md).
+# Only that, only there, and once: a test in which a guest ended so is run again.
 [ "$("$here/on-kvm-host.sh" --where)" = nested ] || exit "$code"
 faulted="$("$here/nested/faulted-tests.sh" <"$scratch/output")" || exit "$code"
 echo "nested.sh: a guest ended by a triple fault on the emulated host; a second run of: $faulted"
