@@ -22,7 +22,7 @@ audit() {
   return "$code"
 }
 
-# An emulated processor now and then breaks a guest that is right. Only then, and only there, a run is done once more; what is
+# On the emulated host a guest now and then ends by a triple fault (docs/testing.md). Only then, and only there, a run is done once more; what is
 # left of the first one is kept.
 broken_by_emulation() {
   [ "$where" = nested ] && grep -q "triple fault" "$1"/parent-vm/stderr "$1"/clones-vm/*/clone.json 2>/dev/null
@@ -35,7 +35,7 @@ for mask in "$@"; do
     audit "$run" "$mode" "$mask"
     code=$?
     if [ "$code" != 0 ] && broken_by_emulation "$run"; then
-      echo "demo: a guest of the run $(basename "$run") ended by a triple fault of the emulated processor: once more" >&2
+      echo "demo: a guest of the run $(basename "$run") ended by a triple fault on the emulated host: once more" >&2
       mv "$run" "$run-broken"
       audit "$run" "$mode" "$mask"
       code=$?
