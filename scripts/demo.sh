@@ -6,7 +6,7 @@
 # and the clones drew. Exit code 0 only if the run without clonesafe repeated values and the run with it repeated none.
 # DIR (default: build/demo) gets report.json, report.html and each run's logs.
 # --cpu masked hides RDRAND and RDSEED from the guest, because a generator that only they make differ proves nothing. Default:
-# both with and without, but only masked on an emulated host, where each run takes a minute.
+# both with and without, but only masked on an emulated host, where runs are slow.
 set -euo pipefail
 
 top="$(readlink -f "$(dirname "$(readlink -f "$0")")/..")"
@@ -95,7 +95,7 @@ say "running on $where KVM: kernel $kernel, $clones clones, processor ${cpu/both
 rm -rf "$scratch/out"
 code=0
 "$lab/on-kvm-host.sh" --timeout 1000 --out "$scratch/out" \
-  --copy "$build/bin/clonevm" --copy "$build/bin/clonesafe-audit" --copy "$lab/demo-on-host.sh" \
+  --copy "$build/bin/clonevm" --copy "$build/bin/clonesafe-audit" --copy "$lab/audit-on-host.sh" --copy "$lab/demo-on-host.sh" \
   --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.cpio" \
   -- ./demo-on-host.sh "$kernel" "$clones" "$where" "${masks[@]}" || code=$?
 if [ -d "$scratch/out" ]; then

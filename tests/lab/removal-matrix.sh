@@ -33,8 +33,8 @@ rm -rf "$out"
 mkdir -p "$out"
 "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$out/guest.cpio"
 "$here/on-kvm-host.sh" --timeout 500 --out "$out" \
-  --copy "$build/bin/clonevm" --copy "$build/bin/clonesafe-audit" --copy "$here/removal-on-host.sh" \
+  --copy "$build/bin/clonevm" --copy "$build/bin/clonesafe-audit" --copy "$here/audit-on-host.sh" --copy "$here/removal-on-host.sh" \
   --copy "$cache/kernels/$kernel/vmlinuz" --copy "$out/guest.cpio" \
-  -- ./removal-on-host.sh "$kernel" "$clones"
+  -- ./removal-on-host.sh "$kernel" "$clones" "$("$here/on-kvm-host.sh" --where)"
 rm -f "$out/guest.cpio"
 "$here/removal_matrix.py" "$out"

@@ -97,7 +97,7 @@ TEST_F(WriteSnapshot, LeavesNothingBehindWhenAFileCannotGrow) {
 TEST_F(WriteSnapshot, LeavesNothingBehindOnAFullDisk) {
   const pid_t child = ::fork();
   if (child == 0) {
-    // A file system of 12 pages: the memory's data fits, the state file doesn't, or the reverse.
+    // Too small for both files.
     if (::unshare(CLONE_NEWNS) != 0) ::_exit(77);
     if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(77);
     if (::mount("tmpfs", temporary_.path().c_str(), "tmpfs", 0, "size=16k") != 0) ::_exit(77);
