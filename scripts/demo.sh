@@ -66,6 +66,7 @@ say() {
 
 build="$top/build/release"
 say "building"
+mkdir -p "$top/build"
 {
   [ -f "$build/build.ninja" ] || (cd "$top" && cmake --preset release)
   cmake --build "$build" --target clonevm clonesafed clonesafectl clonesafe-audit clonesafe-audit-guest probe_cxx probe_library
