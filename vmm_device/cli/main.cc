@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "clonesafe/version.h"
+#include "vmm_device/cli/fork_command.h"
 #include "vmm_device/cli/options.h"
 #include "vmm_device/cli/run_clone.h"
 #include "vmm_device/cli/run_command.h"
@@ -106,14 +107,13 @@ void add_parents(CLI::App& command, std::vector<std::filesystem::path>& parents)
       ->allow_extra_args(false);
 }
 
-CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
-  CLI::App* command = app.add_subcommand("restore", "Restore a snapshot to clones and run them");
-  command->add_option("snapshot", restore.snapshot, "Directory of the snapshot")->required();
-  command->add_option("--count", restore.count, "Number of clones (1)");
-  command->add_option("--run-dir", restore.run_dir,
-                      "Where each clone has a folder with its sockets and logs");
+// What restore and fork have in common: how the clones are run.
+void add_clones(CLI::App& command, supervisor::RestoreOptions& restore) {
+  command.add_option("--count", restore.count, "Number of clones (1)");
+  command.add_option("--run-dir", restore.run_dir,
+                     "Where each clone has a folder with its sockets and logs");
   command
-      ->add_option_function<std::string>(
+      .add_option_function<std::string>(
           "--wait",
           [&restore](const std::string& text) {
             restore.wait = text == "safe" ? supervisor::Wait::safe : supervisor::Wait::running;
@@ -121,20 +121,37 @@ CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
           "What every clone must reach: safe or running")
       ->check(CLI::IsMember({"safe", "running"}));
   command
-      ->add_option_function<double>(
+      .add_option_function<double>(
           "--timeout",
           [&restore](double seconds) {
             restore.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
           },
           "Seconds that they have for it (60)")
       ->check(CLI::Range(0.001, 1e6));
-  command->add_flag("--move", restore.move, "The source is gone: keep its identity, use it up");
+  command.add_flag("--track-dirty", restore.track_dirty,
+                   "Allow incremental snapshots of the clones");
+  command.add_option("--metadata", restore.metadata, "File for the restore page");
+  command.add_flag("--json", restore.json, "Print one JSON object a clone");
+  refuse(command, "--hold-network");
+}
+
+CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
+  CLI::App* command = app.add_subcommand("restore", "Restore a snapshot to clones and run them");
+  command->add_option("snapshot", restore.snapshot, "Directory of the snapshot")->required();
   add_parents(*command, restore.parents);
-  command->add_flag("--track-dirty", restore.track_dirty,
-                    "Allow incremental snapshots of the clones");
-  command->add_option("--metadata", restore.metadata, "File for the restore page");
-  command->add_flag("--json", restore.json, "Print one JSON object a clone");
-  refuse(*command, "--hold-network");
+  command->add_flag("--move", restore.move, "The source is gone: keep its identity, use it up");
+  add_clones(*command, restore);
+  return command;
+}
+
+CLI::App* add_fork(CLI::App& app, ForkOptions& fork) {
+  CLI::App* command = app.add_subcommand("fork", "Run clones of a running machine, which goes on");
+  command->add_option("--api", fork.api, "The machine's control socket")->required();
+  command
+      ->add_option("--prepare", fork.prepare,
+                   "agent: the guest's agent prepares it first; none (none)")
+      ->check(CLI::IsMember({"agent", "none"}));
+  add_clones(*command, fork.restore);
   return command;
 }
 
@@ -180,11 +197,13 @@ int main(int argc, char** argv) {
   RunOptions run;
   SnapshotOptions snapshot;
   supervisor::RestoreOptions restore;
+  ForkOptions fork;
   Inspected inspected;
   std::filesystem::path api;
   const CLI::App* run_verb = add_run(app, run);
   const CLI::App* snapshot_verb = add_snapshot(app, snapshot);
   const CLI::App* restore_verb = add_restore(app, restore);
+  const CLI::App* fork_verb = add_fork(app, fork);
   const CLI::App* inspect_verb =
       add_inspect(app, "inspect", "Print what a snapshot holds", inspected);
   const CLI::App* verify_verb =
@@ -215,6 +234,7 @@ int main(int argc, char** argv) {
   if (*run_verb) return run_command(run);
   if (*snapshot_verb) return snapshot_command(snapshot);
   if (*restore_verb) return supervisor::restore_command(restore, run_clone);
+  if (*fork_verb) return fork_command(fork);
   if (*inspect_verb) return supervisor::inspect_command(inspected.snapshot, inspected.json);
   if (*verify_verb)
     return supervisor::verify_command(inspected.snapshot, inspected.json, stdout, stderr,

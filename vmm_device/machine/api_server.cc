@@ -1,5 +1,6 @@
 #include "vmm_device/machine/api_server.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,9 @@
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/json.hpp>
+#include <cerrno>
+#include <cstring>
+#include <span>
 #include <string>
 
 namespace clonesafe {
@@ -41,6 +45,69 @@ Result<Protocol::endpoint> endpoint_of(const std::filesystem::path& path) {
   return Protocol::endpoint(path.native());
 }
 
+// Room for the control message of this many descriptors.
+constexpr std::size_t kMaxFiles = 4;
+union FilesMessage {
+  cmsghdr header;  // for its alignment
+  char bytes[CMSG_SPACE(kMaxFiles * sizeof(int))];
+};
+
+ssize_t send_with_files(int socket, char byte, const ApiServer::Files& files) {
+  FilesMessage control{};
+  iovec data{.iov_base = &byte, .iov_len = 1};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = CMSG_SPACE(files.size() * sizeof(int));
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(files.size() * sizeof(int));
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const int fd = files[i].get();
+    std::memcpy(CMSG_DATA(header) + i * sizeof fd, &fd, sizeof fd);
+  }
+  return ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+// One read; descriptors that come with it are kept.
+ssize_t receive_with_files(int socket, std::span<char> to, ApiServer::Files& files) {
+  FilesMessage control{};
+  iovec data{.iov_base = to.data(), .iov_len = to.size()};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof control.bytes;
+  const ssize_t got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  if (got < 0) return got;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    for (std::size_t at = 0; CMSG_LEN(at + sizeof(int)) <= header->cmsg_len; at += sizeof(int)) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
+      files.emplace_back(fd);
+    }
+  }
+  return got;
+}
+
+// A line, and the descriptors on the way. The error code is the system's; EOF is eof.
+boost::system::error_code read_line(int socket, std::string& line, ApiServer::Files& files) {
+  char chunk[4096];
+  while (line.find('\n') == std::string::npos) {
+    if (line.size() > kLineMax) return asio::error::not_found;
+    const ssize_t got = receive_with_files(socket, chunk, files);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return {errno, boost::system::system_category()};
+    if (got == 0) return asio::error::eof;
+    line.append(chunk, static_cast<std::size_t>(got));
+  }
+  return {};
+}
+
 class Client : public std::enable_shared_from_this<Client> {
  public:
   Client(Protocol::socket socket, const ApiServer::Handler& handler)
@@ -67,15 +134,41 @@ class Client : public std::enable_shared_from_this<Client> {
       answer(failure(request.error().message()), {}, false);
       return;
     }
-    handler_(*request,
-             [self = shared_from_this()](const json::object& reply, ApiServer::Sent sent) {
-               self->answer(reply, std::move(sent), true);
-             });
+    handler_(*request, ApiServer::Reply([self = shared_from_this()](const json::object& reply,
+                                                                    ApiServer::Sent sent,
+                                                                    ApiServer::Files files) {
+      self->files_ = std::move(files);
+      self->answer(reply, std::move(sent), true);
+    }));
   }
   // A client whose line could not be understood is hung up on: what follows it is anyone's guess.
   void answer(const json::object& reply, ApiServer::Sent sent, bool go_on) {
     output_ = json::serialize(reply) + "\n";
-    asio::async_write(socket_, asio::buffer(output_),
+    if (!files_.empty()) {
+      send_files(std::move(sent), go_on);
+      return;
+    }
+    write(0, std::move(sent), go_on);
+  }
+  // They go with the first byte; the rest of the line follows as any other.
+  void send_files(ApiServer::Sent sent, bool go_on) {
+    const ssize_t put = send_with_files(socket_.native_handle(), output_[0], files_);
+    if (put < 0 && errno == EAGAIN) {
+      socket_.async_wait(Protocol::socket::wait_write,
+                         [self = shared_from_this(), sent = std::move(sent),
+                          go_on](boost::system::error_code error) mutable {
+                           if (!error) return self->send_files(std::move(sent), go_on);
+                           self->files_.clear();
+                           if (sent) sent();
+                         });
+      return;
+    }
+    files_.clear();
+    if (put == 1) return write(1, std::move(sent), go_on);
+    if (sent) sent();
+  }
+  void write(std::size_t from, ApiServer::Sent sent, bool go_on) {
+    asio::async_write(socket_, asio::buffer(output_.data() + from, output_.size() - from),
                       [self = shared_from_this(), sent = std::move(sent), go_on](
                           boost::system::error_code error, std::size_t) {
                         if (sent) sent();
@@ -87,6 +180,7 @@ class Client : public std::enable_shared_from_this<Client> {
   ApiServer::Handler handler_;
   std::string input_;
   std::string output_;
+  ApiServer::Files files_;
 };
 
 }  // namespace
@@ -150,7 +244,8 @@ ApiServer::~ApiServer() {
   impl_->close();
 }
 
-Result<json::object> call_api(const std::filesystem::path& path, const json::object& request) {
+Result<json::object> call_api(const std::filesystem::path& path, const json::object& request,
+                              ApiServer::Files* files) {
   auto endpoint = endpoint_of(path);
   if (!endpoint) return fail(endpoint.error());
   asio::io_context io;
@@ -160,12 +255,14 @@ Result<json::object> call_api(const std::filesystem::path& path, const json::obj
   if (error) return fail("control socket " + path.string() + ": " + error.message());
   asio::write(socket, asio::buffer(json::serialize(request) + "\n"), error);
   std::string input;
-  if (!error) asio::read_until(socket, asio::dynamic_buffer(input, kLineMax), '\n', error);
+  ApiServer::Files received;
+  if (!error) error = read_line(socket.native_handle(), input, received);
   if (error == asio::error::eof)
     return fail("control socket " + path.string() + ": the machine ended before it answered");
   if (error) return fail("control socket " + path.string() + ": " + error.message());
   auto reply = parse_line(std::string_view(input).substr(0, input.find('\n')));
   if (!reply) return fail(reply.error(), "control socket " + path.string());
+  if (files != nullptr) *files = std::move(received);
   const json::value* ok = reply->if_contains("ok");
   if (ok != nullptr && ok->is_bool() && ok->get_bool()) return reply;
   const json::value* why = reply->if_contains("error");

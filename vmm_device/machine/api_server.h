@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "libclonesafe/base/error.h"
+#include "libclonesafe/base/unique_fd.h"
 
 namespace boost::asio {
 class io_context;
@@ -21,7 +23,20 @@ class ApiServer {
   // Called once for each request; another request of the same client waits until then. `sent`, if
   // not empty, is called when the reply has been handed over, or can't be.
   using Sent = std::function<void()>;
-  using Reply = std::function<void(const boost::json::object& reply, Sent sent)>;
+  using Files = std::vector<UniqueFd>;
+  // A reply's `files` go with its first byte (SCM_RIGHTS).
+  class Reply {
+   public:
+    using Send = std::function<void(const boost::json::object& reply, Sent sent, Files files)>;
+    Reply() = default;
+    explicit Reply(Send send) : send_(std::move(send)) {}
+    void operator()(const boost::json::object& reply, Sent sent, Files files = {}) const {
+      send_(reply, std::move(sent), std::move(files));
+    }
+
+   private:
+    Send send_;
+  };
   using Handler = std::function<void(const boost::json::object& request, Reply reply)>;
 
   // Makes the socket, for the owner only. Refuses a path that exists.
@@ -37,9 +52,11 @@ class ApiServer {
   std::shared_ptr<Impl> impl_;
 };
 
-// The client's end: one call, one answer. Refuses an answer that says that the call failed.
+// The client's end: one call, one answer. `files`, if given, gets the descriptors that come with
+// it. Refuses an answer that says that the call failed.
 Result<boost::json::object> call_api(const std::filesystem::path& path,
-                                     const boost::json::object& request);
+                                     const boost::json::object& request,
+                                     ApiServer::Files* files = nullptr);
 
 }  // namespace clonesafe
 

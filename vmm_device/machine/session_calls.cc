@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "vmm_device/machine/session_impl.h"
+#include "vmm_device/snapshot/image.h"
 
 namespace clonesafe {
 namespace json = boost::json;
@@ -76,6 +77,8 @@ Result<std::string> text_member(const json::object& request, std::string_view na
 struct Session::Impl::SnapshotCall {
   std::filesystem::path out;
   std::filesystem::path base;  // of an incremental one; empty: a whole one
+  bool is_fork = false;        // into memory, not to `out`
+  ApiServer::Files files;      // of a fork
   Then then = Then::kResume;
   std::string announced;  // the id of a prepare that the agent was asked for; empty: none
   json::array steps;      // what the agent did to prepare
@@ -98,8 +101,10 @@ void Session::Impl::handle_call(const json::object& request, ApiServer::Reply re
     reply(done(), [this] { finish(SessionEnd{.kind = SessionEnd::Kind::kStopped}); });
   } else if (*call == "snapshot") {
     snapshot(request, std::move(reply));
+  } else if (*call == "fork") {
+    fork(request, std::move(reply));
   } else {
-    reply(failure("unknown call; known: status, pause, resume, stop, snapshot"), {});
+    reply(failure("unknown call; known: status, pause, resume, stop, snapshot, fork"), {});
   }
 }
 
@@ -152,25 +157,13 @@ void Session::Impl::resume(const ApiServer::Reply& reply) {
 void Session::Impl::snapshot(const json::object& request, ApiServer::Reply reply) {
   auto call = std::make_shared<SnapshotCall>();
   auto out = text_member(request, "out", "");
-  auto prepare = text_member(request, "prepare", "none", {"agent", "none"});
   auto then = text_member(request, "then", "resume", {"resume", "stop"});
   auto diff = text_member(request, "diff", "");
-  for (const auto* member : {&out, &prepare, &then, &diff}) {
+  for (const auto* member : {&out, &then, &diff}) {
     if (!*member) {
       reply(failure(member->error().message()), {});
       return;
     }
-  }
-  std::chrono::milliseconds deadline = kPrepareDeadline;
-  if (const json::value* value = request.if_contains("deadline_ms")) {
-    boost::system::error_code error;
-    const auto given = value->is_number() ? value->to_number<std::int64_t>(error) : -1;
-    if (error || given < 1 || given > kPrepareDeadlineMax.count()) {
-      reply(failure("\"deadline_ms\" must be 1 to " + std::to_string(kPrepareDeadlineMax.count())),
-            {});
-      return;
-    }
-    deadline = std::chrono::milliseconds(given);
   }
   call->out = *out;
   if (!call->out.is_absolute()) {
@@ -193,6 +186,36 @@ void Session::Impl::snapshot(const json::object& request, ApiServer::Reply reply
   call->then = *then == "stop" ? Then::kStop : Then::kResume;
   call->reply = std::move(reply);
 
+  prepare_and_take(std::move(call), request);
+}
+
+void Session::Impl::fork(const json::object& request, ApiServer::Reply reply) {
+  auto call = std::make_shared<SnapshotCall>();
+  call->is_fork = true;
+  call->reply = std::move(reply);
+  prepare_and_take(std::move(call), request);
+}
+
+// Has the guest's agent prepare it, if that is asked for, then takes the snapshot.
+void Session::Impl::prepare_and_take(std::shared_ptr<SnapshotCall> call,
+                                     const json::object& request) {
+  const auto prepare = text_member(request, "prepare", "none", {"agent", "none"});
+  if (!prepare) {
+    call->reply(failure(prepare.error().message()), {});
+    return;
+  }
+  std::chrono::milliseconds deadline = kPrepareDeadline;
+  if (const json::value* value = request.if_contains("deadline_ms")) {
+    boost::system::error_code error;
+    const auto given = value->is_number() ? value->to_number<std::int64_t>(error) : -1;
+    if (error || given < 1 || given > kPrepareDeadlineMax.count()) {
+      call->reply(
+          failure("\"deadline_ms\" must be 1 to " + std::to_string(kPrepareDeadlineMax.count())),
+          {});
+      return;
+    }
+    deadline = std::chrono::milliseconds(given);
+  }
   if (*prepare == "none") {
     take_snapshot(*call);
     return;
@@ -241,7 +264,7 @@ void Session::Impl::take_snapshot(SnapshotCall& call) {
     call.reply(failure("the machine has ended"), {});
     return;
   }
-  auto written = write_snapshot(call);
+  auto written = call.is_fork ? write_image(call) : write_snapshot(call);
   if (written && call.then == Then::kStop) {
     call.reply(*written, [this] { finish(SessionEnd{.kind = SessionEnd::Kind::kStopped}); });
     return;
@@ -258,7 +281,7 @@ void Session::Impl::take_snapshot(SnapshotCall& call) {
   }
   // From the order to stop until the vCPUs were let go again: what the guest loses at most.
   if (ran) (*written)["pause_us"] = microseconds_since(paused_at);
-  call.reply(*written, {});
+  call.reply(*written, {}, std::move(call.files));
 }
 
 // That the changes since the snapshot in `dir` are known, so that one can lie over it.
@@ -306,6 +329,26 @@ Result<json::object> Session::Impl::write_snapshot(const SnapshotCall& call) {
   result["written"] = written->data_size + written->state_size;
   result["us"] = microseconds_since(start);
   if (!call.announced.empty()) result["prepared"] = call.steps;
+  return result;
+}
+
+Result<json::object> Session::Impl::write_image(SnapshotCall& call) {
+  const auto start = std::chrono::steady_clock::now();
+  auto sections = machine_->save();
+  if (!sections) return fail(sections.error());
+  auto image = snapshot::capture({.memory = machine_->memory(),
+                                  .sections = std::move(*sections),
+                                  .agent_connected = agent_connected_,
+                                  .parent = parent_});
+  if (!image) return fail(image.error());
+  json::object result = done();
+  result["digest"] = hex(image->digest);
+  result["memory"] = image->memory_size;
+  result["data"] = image->data_size;
+  result["us"] = microseconds_since(start);
+  if (!call.announced.empty()) result["prepared"] = call.steps;
+  call.files.push_back(std::move(image->state));
+  call.files.push_back(std::move(image->memory));
   return result;
 }
 

@@ -54,6 +54,9 @@ class Session::Impl {
   void take_snapshot(SnapshotCall& call);
   Status check_base(const std::filesystem::path& dir) const;
   Result<boost::json::object> write_snapshot(const SnapshotCall& call);
+  void fork(const boost::json::object& request, ApiServer::Reply reply);
+  Result<boost::json::object> write_image(SnapshotCall& call);
+  void prepare_and_take(std::shared_ptr<SnapshotCall> call, const boost::json::object& request);
   Status go_on(bool was_taken, const std::string& announced);
 
   SessionOptions options_;

@@ -29,6 +29,9 @@ inline constexpr std::size_t kMaxChain = 1024;
 // Header flags. A reader ignores the low half's bits that it doesn't know, and refuses the high
 // half's.
 inline constexpr std::uint32_t kFlagAgentConnected = 1u << 0;
+// Critical: an image of a running machine, in memory. Its memory has no digests, and no file is
+// such an image.
+inline constexpr std::uint32_t kFlagImage = 1u << 16;
 inline constexpr std::uint32_t kCriticalFlags = 0xffff0000;
 
 // The place of magic, the two version numbers, header_length and header_digest is the same in every

@@ -25,7 +25,8 @@ std::string hex(std::uint32_t value) {
 }
 
 // The magic first, then the checksum of the header, then what it says.
-Result<Header> parse_header(std::span<const std::byte> state, const std::string& name) {
+Result<Header> parse_header(std::span<const std::byte> state, const std::string& name,
+                            Origin origin) {
   const std::string where = name + ", header: ";
   format::Header raw;
   if (state.size() < sizeof raw.magic)
@@ -50,7 +51,11 @@ Result<Header> parse_header(std::span<const std::byte> state, const std::string&
   if (raw.architecture != format::kArchitectureX86_64)
     return fail(where + "architecture " + std::to_string(raw.architecture) +
                 ", this version runs x86-64 (1)");
-  if ((raw.flags & format::kCriticalFlags) != 0)
+  const bool is_image = (raw.flags & format::kFlagImage) != 0;
+  if (is_image != (origin == Origin::image))
+    return fail(where + (is_image ? "an image of a running machine, not a snapshot"
+                                  : "a snapshot, not an image of a running machine"));
+  if ((raw.flags & format::kCriticalFlags & ~format::kFlagImage) != 0)
     return fail(where + "flags " + hex(raw.flags) + " that this version doesn't know");
   if (raw.mac_algorithm != 0)
     return fail(where + "is signed with MAC algorithm " + std::to_string(raw.mac_algorithm) +
@@ -181,13 +186,33 @@ Result<PageSet> parse_layer(const SectionView& section, const Header& header,
   return PageSet(pages, section.bytes);
 }
 
+Result<std::span<const std::byte>> parse_chunk_digests(const Snapshot& snapshot,
+                                                       const std::string& name) {
+  const Header& header = snapshot.header();
+  auto table = snapshot.section(Tag::chunk_digests);
+  if (!table) return fail(name + ": no chunk digests");
+  if (table->version != format::kChunkDigestsVersion)
+    return fail(name + ", chunk digests: version " + std::to_string(table->version) +
+                ", expected 1");
+  // No overflow: the map is right, so the size is that of real regions; the division rounds up.
+  const std::uint64_t chunks = (header.memory_size - 1) / format::kChunkSize + 1;
+  if (table->bytes.size() % sizeof(Digest) != 0 || table->bytes.size() / sizeof(Digest) != chunks)
+    return fail(name + ", chunk digests: " + std::to_string(table->bytes.size()) +
+                " bytes, expected 32 for each of " + std::to_string(chunks) + " chunks");
+  auto table_digest = sha256(table->bytes);
+  if (!table_digest) return fail(std::move(table_digest).error(), name);
+  if (*table_digest != header.chunk_table_digest)
+    return fail(name + ", chunk digests: checksum mismatch");
+  return table->bytes;
+}
+
 }  // namespace
 
-Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name) {
+Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name, Origin origin) {
   Snapshot snapshot;
   snapshot.state_ = std::make_shared<const std::vector<std::byte>>(std::move(state));
   const std::span<const std::byte> bytes(*snapshot.state_);
-  auto header = parse_header(bytes, name);
+  auto header = parse_header(bytes, name, origin);
   if (!header) return fail(std::move(header).error());
   snapshot.header_ = *header;
 
@@ -206,21 +231,12 @@ Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& na
   if (!regions) return fail(std::move(regions).error());
   snapshot.memory_map_ = std::move(*regions);
 
-  auto table = snapshot.section(Tag::chunk_digests);
-  if (!table) return fail(name + ": no chunk digests");
-  if (table->version != format::kChunkDigestsVersion)
-    return fail(name + ", chunk digests: version " + std::to_string(table->version) +
-                ", expected 1");
-  // No overflow: the map is right, so the size is that of real regions; the division rounds up.
-  const std::uint64_t chunks = (header->memory_size - 1) / format::kChunkSize + 1;
-  if (table->bytes.size() % sizeof(Digest) != 0 || table->bytes.size() / sizeof(Digest) != chunks)
-    return fail(name + ", chunk digests: " + std::to_string(table->bytes.size()) +
-                " bytes, expected 32 for each of " + std::to_string(chunks) + " chunks");
-  auto table_digest = sha256(table->bytes);
-  if (!table_digest) return fail(std::move(table_digest).error(), name);
-  if (*table_digest != header->chunk_table_digest)
-    return fail(name + ", chunk digests: checksum mismatch");
-  snapshot.chunk_digests_ = table->bytes;
+  // An image's memory has never been in a file: there is nothing to check it against.
+  if (origin == Origin::file) {
+    auto digests = parse_chunk_digests(snapshot, name);
+    if (!digests) return fail(std::move(digests).error());
+    snapshot.chunk_digests_ = *digests;
+  }
 
   if (snapshot.count(Tag::layer) != 0) {
     auto layer = parse_layer(*snapshot.section(Tag::layer), *header, name);

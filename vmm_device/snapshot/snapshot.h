@@ -109,6 +109,10 @@ struct SectionView {
 
 class Chain;
 
+// Where a state comes from: only one that a process handed over has its memory beside it without
+// digests.
+enum class Origin { file, image };
+
 // A snapshot whose state file has been checked whole and parsed. Memory is not checked yet.
 class Snapshot {
  public:
@@ -147,7 +151,8 @@ class Snapshot {
   friend Result<Chain> verify_chain(const std::filesystem::path& dir,
                                     std::span<const std::filesystem::path> parents,
                                     const Progress& progress);
-  friend Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name);
+  friend Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name,
+                                      Origin origin);
   // What is in memory.img, checked, is laid over what `memory` has.
   Status lay_over(int memory, const Progress& progress) const;
 
@@ -170,7 +175,8 @@ Result<Snapshot> open(const std::filesystem::path& dir);
 Result<Snapshot> open_parent(const std::filesystem::path& dir);
 
 // The part of open() that works on bytes; `name` stands first in each error. Never reads a file.
-Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name);
+Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name,
+                             Origin origin = Origin::file);
 
 // Checks every byte of every file, and that the directory holds nothing else.
 Result<Snapshot> verify(const std::filesystem::path& dir, const Progress& progress = {});

@@ -85,7 +85,18 @@ void allow_many_files() {
   ::setrlimit(RLIMIT_NOFILE, &limit);  // where it is too low, a fork's error says so
 }
 
-Result<int> restore(const RestoreOptions& options, const RunClone& run_clone, Terminal& terminal) {
+Result<Taken> import_snapshot(const RestoreOptions& options, Terminal& terminal) {
+  auto chain = snapshot::open_chain(options.snapshot, options.parents);
+  if (!chain) return fail(std::move(chain).error());
+  auto memory = chain->import_memory([&](std::uint64_t done, std::uint64_t total) {
+    terminal.progress("checking and importing memory", done, total);
+  });
+  if (!memory) return fail(std::move(memory).error());
+  return Taken{.snapshot = chain->top(), .memory = std::move(*memory)};
+}
+
+Result<int> restore(const RestoreOptions& options, const std::function<Result<Taken>()>& take,
+                    const RunClone& run_clone, Terminal& terminal) {
   if (auto status = check(options); !status) return fail(std::move(status).error());
   std::vector<std::byte> metadata;
   if (options.metadata) {
@@ -98,13 +109,9 @@ Result<int> restore(const RestoreOptions& options, const RunClone& run_clone, Te
   if (!signals) return fail(std::move(signals).error());
 
   // Once for all clones, and before anything is made that a damaged snapshot would leave behind.
-  auto chain = snapshot::open_chain(options.snapshot, options.parents);
-  if (!chain) return fail(std::move(chain).error());
-  const snapshot::Snapshot& snapshot = chain->top();
-  auto memory = chain->import_memory([&](std::uint64_t done, std::uint64_t total) {
-    terminal.progress("checking and importing memory", done, total);
-  });
-  if (!memory) return fail(std::move(memory).error());
+  auto taken = take();
+  if (!taken) return fail(std::move(taken).error());
+  const snapshot::Snapshot& snapshot = taken->snapshot;
   auto run_dir = RunDir::create(options.run_dir, options.count);
   if (!run_dir) return fail(std::move(run_dir).error());
   if (!options.run_dir) terminal.note("clones are in " + run_dir->path().string());
@@ -121,7 +128,7 @@ Result<int> restore(const RestoreOptions& options, const RunClone& run_clone, Te
   CloneSet clones(options, wait, *run_dir, terminal);
   for (std::uint32_t i = 0; i < options.count; ++i) {
     const CloneRequest request{.snapshot = &snapshot,
-                               .memory_fd = memory->get(),
+                               .memory_fd = taken->memory.get(),
                                .move = options.move,
                                .track_dirty = options.track_dirty,
                                .hold_network = options.hold_network,
@@ -132,17 +139,30 @@ Result<int> restore(const RestoreOptions& options, const RunClone& run_clone, Te
   return clones.watch(signals->fd());
 }
 
+int command(const char* name, const RestoreOptions& options,
+            const std::function<Result<Taken>()>& take, const RunClone& run_clone,
+            Terminal& terminal) {
+  // A buffer that is not empty would be in every clone too.
+  std::fflush(nullptr);
+  auto code = restore(options, take, run_clone, terminal);
+  if (code) return *code;
+  terminal.error(std::string(name) + ": " + code.error().message());
+  return 1;
+}
+
 }  // namespace
 
 int restore_command(const RestoreOptions& options, const RunClone& run_clone, std::FILE* out,
                     std::FILE* err) {
-  // A buffer that is not empty would be in every clone too.
-  std::fflush(nullptr);
   Terminal terminal(out, err);
-  auto code = restore(options, run_clone, terminal);
-  if (code) return *code;
-  terminal.error("restore: " + code.error().message());
-  return 1;
+  return command(
+      "restore", options, [&] { return import_snapshot(options, terminal); }, run_clone, terminal);
+}
+
+int fork_command(const RestoreOptions& options, const std::function<Result<Taken>()>& take,
+                 const RunClone& run_clone, std::FILE* out, std::FILE* err) {
+  Terminal terminal(out, err);
+  return command("fork", options, take, run_clone, terminal);
 }
 
 }  // namespace clonesafe::supervisor

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -46,6 +47,17 @@ struct RestoreOptions {
 // Call it from a program with one thread.
 int restore_command(const RestoreOptions& options, const RunClone& run_clone,
                     std::FILE* out = stdout, std::FILE* err = stderr);
+
+// What `clonevm fork` gets from the running machine: `memory` is sealed.
+struct Taken {
+  snapshot::Snapshot snapshot;
+  UniqueFd memory;
+};
+
+// `clonevm fork`: the same with what `take` gives instead of a directory; `snapshot`, `parents` and
+// `move` of the options are not for it.
+int fork_command(const RestoreOptions& options, const std::function<Result<Taken>()>& take,
+                 const RunClone& run_clone, std::FILE* out = stdout, std::FILE* err = stderr);
 
 // `clonevm inspect DIR` and `clonevm verify DIR`.
 int inspect_command(const std::filesystem::path& snapshot, bool json, std::FILE* out = stdout,

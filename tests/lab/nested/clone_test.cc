@@ -192,6 +192,31 @@ TEST_F(CloneTest, IncrementalSnapshotsMakeTheMemoryOfAWholeOne) {
   EXPECT_NE(kernel_random(again->guest(1)), kernel_random(clone->guest(1)));
 }
 
+TEST_F(CloneTest, ForksOfARunningGuestAreNewAndTheSourceGoesOn) {
+  auto vm = boot({.arguments = kMasked, .cmdline = kNoProbes, .cpus = 2});
+  ASSERT_TRUE(vm);
+  const std::string source = identity(vm->guest());
+  const std::string epoch = agent_status(vm->guest(), "reseed_epoch");
+  vm->guest().get("head -c 3000000 /dev/urandom > /run/data");
+  const std::string data = vm->guest().get("sha256sum /run/data");
+  auto forked = Restored::fork(scratch_ / "source/api", scratch_ / "clones", 2,
+                               {"--timeout", "110", "--wait", "safe"});
+  ASSERT_TRUE(forked);
+  expect_repaired(*forked);
+  const std::set<std::string> identities = {source, identity(forked->guest(1)),
+                                            identity(forked->guest(2))};
+  EXPECT_EQ(identities.size(), 3u);
+  EXPECT_NE(kernel_random(forked->guest(1)), kernel_random(forked->guest(2)));
+  for (const int clone : {1, 2}) EXPECT_EQ(forked->guest(clone).get("sha256sum /run/data"), data);
+
+  EXPECT_TRUE(eventually(Seconds(20), [&] {
+    return agent_status(vm->guest(), "reseed_epoch") != epoch &&
+           agent_status(vm->guest(), "state") == "safe";
+  }));
+  EXPECT_EQ(identity(vm->guest()), source);
+  EXPECT_NE(kernel_random(vm->guest()), kernel_random(forked->guest(1)));
+}
+
 // The notification comes before there is a driver to take it: the words are there all the same.
 TEST_F(CloneTest, SnapshotBeforeAnyDriverIsBoundRestores) {
   auto vm = BootedVm::boot_until(scratch_ / "source", {.cmdline = "ignore_loglevel " + kNoProbes},

@@ -214,11 +214,19 @@ std::unique_ptr<Restored> Restored::start(const std::filesystem::path& snapshot,
                                           const std::filesystem::path& run_dir, int count,
                                           const std::vector<std::string>& options,
                                           const Preloads& preloads) {
-  std::vector<std::string> arguments = {
-      Lab::get().clonevm,    "restore",   snapshot.string(), "--count",
-      std::to_string(count), "--run-dir", run_dir.string(),  "--json"};
+  return start_command({Lab::get().clonevm, "restore", snapshot.string()}, run_dir, count, options,
+                       preload(preloads));
+}
+
+std::unique_ptr<Restored> Restored::start_command(std::vector<std::string> arguments,
+                                                  const std::filesystem::path& run_dir, int count,
+                                                  const std::vector<std::string>& options,
+                                                  const std::vector<std::string>& environment) {
+  for (const std::string& argument : std::vector<std::string>{
+           "--count", std::to_string(count), "--run-dir", run_dir.string(), "--json"})
+    arguments.push_back(argument);
   arguments.insert(arguments.end(), options.begin(), options.end());
-  auto process = Process::start(arguments, preload(preloads));
+  auto process = Process::start(arguments, environment);
   if (!process) {
     ADD_FAILURE() << process.error().message();
     return nullptr;
@@ -255,6 +263,15 @@ std::unique_ptr<Restored> Restored::restore(const std::filesystem::path& snapsho
       start(snapshot, run_dir, count, options, {.entropy_log = entropy_log, .realtime_ns = {}});
   if (restored && !restored->await_reports(count)) return nullptr;
   return restored;
+}
+
+std::unique_ptr<Restored> Restored::fork(const std::filesystem::path& api,
+                                         const std::filesystem::path& run_dir, int count,
+                                         const std::vector<std::string>& options) {
+  auto forked = start_command({Lab::get().clonevm, "fork", "--api", api.string()}, run_dir, count,
+                              options, {});
+  if (forked && !forked->await_reports(count)) return nullptr;
+  return forked;
 }
 
 Guest Restored::guest(int clone) const {

@@ -109,12 +109,21 @@ class Restored {
   // False, and a failure of the test, if not every clone comes to report.
   bool await_reports(int count);
 
+  // `clonevm fork` of the machine behind the control socket.
+  static std::unique_ptr<Restored> fork(const std::filesystem::path& api,
+                                        const std::filesystem::path& run_dir, int count,
+                                        const std::vector<std::string>& options = {});
+
   // One object for each clone, in order of the clone's number.
   const std::vector<boost::json::object>& reports() const { return reports_; }
   Guest guest(int clone) const;  // from 1
   Process& process() { return process_; }
 
  private:
+  static std::unique_ptr<Restored> start_command(std::vector<std::string> arguments,
+                                                 const std::filesystem::path& run_dir, int count,
+                                                 const std::vector<std::string>& options,
+                                                 const std::vector<std::string>& environment);
   Restored(std::filesystem::path run_dir, Process process)
       : run_dir_(std::move(run_dir)), process_(std::move(process)) {}
   std::filesystem::path run_dir_;

@@ -201,5 +201,16 @@ TEST_F(RegisteredPage, BootForgetsTheRegistration) {
   EXPECT_FALSE(machine_.devices.registration());
 }
 
+// An incremental snapshot must have the page that the host wrote.
+TEST_F(RegisteredPage, IsCountedAsWritten) {
+  ASSERT_TRUE(register_it());
+  PageSet written(machine_.memory.total_size() / PageSet::kPageSize);
+  machine_.memory = GuestMemory(machine_.memory.regions(), &written);
+  ASSERT_TRUE(clone());
+  const std::uint64_t start = machine_.memory.regions()[0].start.value();
+  EXPECT_EQ(written.count(), 1u);
+  EXPECT_TRUE(written.contains((MachineForTesting::kPage.value() - start) / PageSet::kPageSize));
+}
+
 }  // namespace
 }  // namespace clonesafe

@@ -1,7 +1,9 @@
 #include "vmm_device/machine/api_server.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -21,6 +23,16 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 using testing::HasSubstr;
 
+// Two memfds, of 1 and 2 bytes.
+ApiServer::Files two_files() {
+  ApiServer::Files files;
+  for (const off_t size : {1, 2}) {
+    files.emplace_back(::memfd_create("test", MFD_CLOEXEC));
+    EXPECT_EQ(::ftruncate(files.back().get(), size), 0);
+  }
+  return files;
+}
+
 class ApiServerTest : public testing::Test {
  protected:
   ApiServerTest() {
@@ -32,7 +44,9 @@ class ApiServerTest : public testing::Test {
                                       const bool ok = request.contains("call");
                                       json::object answer{{"ok", ok}};
                                       if (!ok) answer["error"] = "no call";
-                                      reply(answer, {});
+                                      ApiServer::Files files;
+                                      if (request.contains("files")) files = two_files();
+                                      reply(answer, {}, std::move(files));
                                     });
     EXPECT_TRUE(server) << server.error().message();
     server_ = std::move(*server);
@@ -72,6 +86,21 @@ class ApiServerTest : public testing::Test {
 TEST_F(ApiServerTest, AnswersEachCall) {
   EXPECT_TRUE(call_api(path_, {{"call", "x"}}));
   EXPECT_TRUE(call_api(path_, {{"call", "x"}}));
+}
+
+TEST_F(ApiServerTest, HandsDescriptorsOver) {
+  ApiServer::Files files;
+  const auto reply = call_api(path_, {{"call", "x"}, {"files", true}}, &files);
+  ASSERT_TRUE(reply) << reply.error().message();
+  ASSERT_EQ(files.size(), 2u);
+  for (int i = 0; i < 2; ++i) {
+    struct stat status{};
+    ASSERT_EQ(::fstat(files[static_cast<std::size_t>(i)].get(), &status), 0);
+    EXPECT_EQ(status.st_size, i + 1);
+    EXPECT_EQ(::fcntl(files[static_cast<std::size_t>(i)].get(), F_GETFD), FD_CLOEXEC);
+  }
+  EXPECT_TRUE(call_api(path_, {{"call", "x"}}, &files));
+  EXPECT_TRUE(files.empty());
 }
 
 TEST_F(ApiServerTest, ARefusalIsTheClientsError) {

@@ -192,8 +192,8 @@ TEST_F(ForgedState, OfALaterMinorVersionIsRead) {
 TEST_F(ForgedState, HasItsHeaderFieldsChecked) {
   header_.architecture = 2;
   EXPECT_THAT(refusal(), HasSubstr("architecture 2"));
-  header_.flags = 0x10000;
-  EXPECT_THAT(refusal(), HasSubstr("flags 0x10000"));
+  header_.flags = 0x20000;
+  EXPECT_THAT(refusal(), HasSubstr("flags 0x20000"));
   header_.flags = 0x8000;
   EXPECT_EQ(refusal(), "accepted");
   header_.mac_algorithm = 1;

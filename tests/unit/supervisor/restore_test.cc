@@ -7,6 +7,7 @@
 
 #include "libclonesafe/base/mapping.h"
 #include "tests/unit/supervisor/restore_fixture.h"
+#include "vmm_device/snapshot/image.h"
 
 namespace clonesafe::supervisor {
 namespace {
@@ -30,6 +31,37 @@ TEST_F(Restore, PrintsALineForEachCloneInOrderOfTheirNumbers) {
   EXPECT_THAT(out_.lines(), ElementsAre(StartsWith("clone 1: "), StartsWith("clone 2: "),
                                         StartsWith("clone 3: ")));
   EXPECT_EQ(err_.text(), "");
+}
+
+TEST_F(Restore, ForkRunsClonesOfWhatItTakes) {
+  auto image = snapshot::capture(guest_.request());
+  ASSERT_TRUE(image);
+  const auto take = [&]() -> Result<Taken> {
+    auto snapshot = snapshot::read_image(image->state.get(), image->memory.get());
+    if (!snapshot) return fail(snapshot.error());
+    return Taken{.snapshot = std::move(*snapshot), .memory = std::move(image->memory)};
+  };
+  auto two = options(2);
+  two.snapshot.clear();
+  const int code = fork_command(
+      two, take,
+      [&](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
+        if (request.snapshot->digest() != image->digest || request.move) return fail("not it");
+        say_safe(request, events);
+        return std::string("powered off");
+      },
+      out_.file(), err_.file());
+  EXPECT_EQ(code, 0) << err_.text();
+  EXPECT_THAT(out_.lines(), ElementsAre(StartsWith("clone 1: "), StartsWith("clone 2: ")));
+}
+
+TEST_F(Restore, ForkThatGetsNothingLeavesNothing) {
+  const int code = fork_command(
+      options(2), []() -> Result<Taken> { return fail("the machine is busy"); },
+      [](const CloneRequest&, CloneEvents&) { return std::string(); }, out_.file(), err_.file());
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(err_.lines(), ElementsAre("clonevm: fork: the machine is busy"));
+  EXPECT_FALSE(std::filesystem::exists(run_dir()));
 }
 
 TEST_F(Restore, JsonHasTheMembersThatTheManualNames) {

@@ -1,0 +1,31 @@
+#include "vmm_device/cli/fork_command.h"
+
+#include <boost/json.hpp>
+
+#include "vmm_device/cli/run_clone.h"
+#include "vmm_device/machine/api_server.h"
+#include "vmm_device/snapshot/image.h"
+
+namespace clonesafe::cli {
+namespace {
+
+Result<supervisor::Taken> take(const ForkOptions& options) {
+  ApiServer::Files files;
+  const auto reply =
+      call_api(options.api, {{"call", "fork"}, {"prepare", options.prepare}}, &files);
+  if (!reply) return fail(reply.error());
+  if (files.size() != 2)
+    return fail("control socket " + options.api.string() + ": " + std::to_string(files.size()) +
+                " descriptors came with the answer, expected 2");
+  auto snapshot = snapshot::read_image(files[0].get(), files[1].get());
+  if (!snapshot) return fail(snapshot.error());
+  return supervisor::Taken{.snapshot = std::move(*snapshot), .memory = std::move(files[1])};
+}
+
+}  // namespace
+
+int fork_command(const ForkOptions& options) {
+  return supervisor::fork_command(options.restore, [&] { return take(options); }, run_clone);
+}
+
+}  // namespace clonesafe::cli
