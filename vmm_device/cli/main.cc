@@ -97,7 +97,12 @@ CLI::App* add_snapshot(CLI::App& app, SnapshotOptions& snapshot) {
   command->add_flag("--json", snapshot.json, "Print the result as JSON");
   command->add_option("--diff", snapshot.diff,
                       "Write only what changed since this, the machine's last snapshot");
+  command->add_option("--key", snapshot.key, "File of the secret that authenticates it");
   return command;
+}
+
+void add_key(CLI::App& command, std::optional<std::filesystem::path>& key) {
+  command.add_option("--key", key, "File of the secret whose MAC the snapshot must have");
 }
 
 void add_parents(CLI::App& command, std::vector<std::filesystem::path>& parents) {
@@ -139,6 +144,7 @@ CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
   CLI::App* command = app.add_subcommand("restore", "Restore a snapshot to clones and run them");
   command->add_option("snapshot", restore.snapshot, "Directory of the snapshot")->required();
   add_parents(*command, restore.parents);
+  add_key(*command, restore.key);
   command->add_flag("--move", restore.move, "The source is gone: keep its identity, use it up");
   add_clones(*command, restore);
   return command;
@@ -158,6 +164,7 @@ CLI::App* add_fork(CLI::App& app, ForkOptions& fork) {
 struct Inspected {
   std::filesystem::path snapshot;
   std::vector<std::filesystem::path> parents;
+  std::optional<std::filesystem::path> key;
   bool json = false;
 };
 CLI::App* add_inspect(CLI::App& app, const char* name, const char* help, Inspected& options) {
@@ -172,6 +179,7 @@ CLI::App* add_merge(CLI::App& app, supervisor::MergeOptions& merge) {
       app.add_subcommand("merge", "Make a whole snapshot of an incremental one and its parents");
   command->add_option("snapshot", merge.snapshot, "Directory of the incremental one")->required();
   command->add_option("parents", merge.parents, "Directories of parents that are not beside it");
+  add_key(*command, merge.key);
   command->add_option("--out", merge.out, "Directory to make")->required();
   command->add_flag("--json", merge.json, "Print the result as JSON");
   return command;
@@ -209,7 +217,7 @@ int main(int argc, char** argv) {
   const CLI::App* verify_verb =
       add_inspect(app, "verify", "Check every byte of a snapshot", inspected);
   add_parents(*app.get_subcommand("verify"), inspected.parents);
-  refuse(*app.get_subcommand("verify"), "--key");
+  add_key(*app.get_subcommand("verify"), inspected.key);
   supervisor::MergeOptions merge;
   const CLI::App* merge_verb = add_merge(app, merge);
   const CLI::App* calls[] = {
@@ -238,7 +246,7 @@ int main(int argc, char** argv) {
   if (*inspect_verb) return supervisor::inspect_command(inspected.snapshot, inspected.json);
   if (*verify_verb)
     return supervisor::verify_command(inspected.snapshot, inspected.json, stdout, stderr,
-                                      inspected.parents);
+                                      inspected.parents, inspected.key);
   if (*merge_verb) return supervisor::merge_command(merge);
   for (const CLI::App* call : calls) {
     if (*call) return simple_call_command(api, call->get_name());

@@ -19,10 +19,12 @@ int snapshot_command(const SnapshotOptions& options) {
                        {"out", out.lexically_normal().string()},
                        {"prepare", options.prepare},
                        {"then", options.stop ? "stop" : "resume"}};
-  if (!options.diff.empty()) {
-    const auto base = std::filesystem::absolute(options.diff, error);
-    if (error) return report(Error(options.diff.string() + ": " + error.message()));
-    request["diff"] = base.lexically_normal().string();
+  for (const auto& [member, path] :
+       {std::pair("diff", options.diff), std::pair("key", options.key)}) {
+    if (path.empty()) continue;
+    const auto absolute = std::filesystem::absolute(path, error);
+    if (error) return report(Error(path.string() + ": " + error.message()));
+    request[member] = absolute.lexically_normal().string();
   }
   const auto reply = call_api(options.api, request);
   if (!reply) return report(reply.error());

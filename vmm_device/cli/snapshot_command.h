@@ -11,6 +11,7 @@ struct SnapshotOptions {
   std::filesystem::path api;
   std::filesystem::path out;
   std::filesystem::path diff;  // the last snapshot, for an incremental one; empty: a whole one
+  std::filesystem::path key;   // file; empty: no MAC
   std::string prepare = "none";
   bool stop = false;    // end the machine after it
   bool resume = false;  // let it go on, which it also does if neither is asked for

@@ -76,6 +76,7 @@ Result<std::string> text_member(const json::object& request, std::string_view na
 
 struct Session::Impl::SnapshotCall {
   std::filesystem::path out;
+  std::optional<snapshot::Key> key;
   std::filesystem::path base;  // of an incremental one; empty: a whole one
   bool is_fork = false;        // into memory, not to `out`
   ApiServer::Files files;      // of a fork
@@ -159,7 +160,8 @@ void Session::Impl::snapshot(const json::object& request, ApiServer::Reply reply
   auto out = text_member(request, "out", "");
   auto then = text_member(request, "then", "resume", {"resume", "stop"});
   auto diff = text_member(request, "diff", "");
-  for (const auto* member : {&out, &then, &diff}) {
+  auto key = text_member(request, "key", "");
+  for (const auto* member : {&out, &then, &diff, &key}) {
     if (!*member) {
       reply(failure(member->error().message()), {});
       return;
@@ -175,6 +177,16 @@ void Session::Impl::snapshot(const json::object& request, ApiServer::Reply reply
   if (::lstat(call->out.c_str(), &status) == 0) {
     reply(failure(call->out.string() + ": exists already"), {});
     return;
+  }
+  if (request.contains("key")) {
+    auto read = std::filesystem::path(*key).is_absolute()
+                    ? snapshot::Key::read(*key)
+                    : Result<snapshot::Key>(fail("\"key\" must be an absolute path"));
+    if (!read) {
+      reply(failure(read.error().message()), {});
+      return;
+    }
+    call->key = std::move(*read);
   }
   call->base = *diff;
   if (request.contains("diff")) {
@@ -313,7 +325,8 @@ Result<json::object> Session::Impl::write_snapshot(const SnapshotCall& call) {
                                             .sections = std::move(*sections),
                                             .agent_connected = agent_connected_,
                                             .parent = incremental ? *base_ : parent_,
-                                            .changed = incremental ? dirty : nullptr});
+                                            .changed = incremental ? dirty : nullptr,
+                                            .key = call.key ? &*call.key : nullptr});
   if (!written) return fail(written.error());
   if (dirty != nullptr) {
     machine_->forget_dirty();

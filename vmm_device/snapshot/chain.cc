@@ -65,9 +65,11 @@ bool same_map(const Snapshot& one, const Snapshot& other) {
 }  // namespace
 
 Result<Chain> open_chain(const std::filesystem::path& dir,
-                         std::span<const std::filesystem::path> parents) {
-  auto top = open(dir);
+                         std::span<const std::filesystem::path> parents, const Key* key) {
+  auto top = open(dir, key);
   if (!top) return fail(std::move(top).error());
+  if (key == nullptr && top->header().has_mac)
+    return fail(dir.string() + ": has a MAC, which can't be checked without its key (--key)");
   Chain chain;
   chain.snapshots_.push_back(std::move(*top));
   while (chain.snapshots_.back().layer() != nullptr) {
@@ -117,9 +119,9 @@ Status Chain::verify_memory(const Progress& progress) const {
 }
 
 Result<Chain> verify_chain(const std::filesystem::path& dir,
-                           std::span<const std::filesystem::path> parents,
-                           const Progress& progress) {
-  auto chain = open_chain(dir, parents);
+                           std::span<const std::filesystem::path> parents, const Progress& progress,
+                           const Key* key) {
+  auto chain = open_chain(dir, parents, key);
   if (!chain) return chain;
   for (const Snapshot& snapshot : chain->snapshots())
     if (auto status = snapshot.refuse_other_entries(); !status)
@@ -129,7 +131,7 @@ Result<Chain> verify_chain(const std::filesystem::path& dir,
 }
 
 Result<Written> merge(const Chain& chain, const std::filesystem::path& out,
-                      const Progress& progress) {
+                      const Progress& progress, const Key* key) {
   const Snapshot& top = chain.top();
   if (top.layer() == nullptr)
     return fail(top.directory().string() + ": not incremental, there is nothing to merge");
@@ -153,7 +155,8 @@ Result<Written> merge(const Chain& chain, const std::filesystem::path& out,
   return write(out, {.memory = GuestMemory(std::move(regions)),
                      .sections = std::move(sections),
                      .agent_connected = top.agent_connected(),
-                     .parent = chain.snapshots().front().header().parent});
+                     .parent = chain.snapshots().front().header().parent,
+                     .key = key});
 }
 
 }  // namespace clonesafe::snapshot

@@ -23,24 +23,28 @@ class Chain {
 
  private:
   friend Result<Chain> open_chain(const std::filesystem::path& dir,
-                                  std::span<const std::filesystem::path> parents);
+                                  std::span<const std::filesystem::path> parents, const Key* key);
   Status each(int memory, const Progress& progress) const;
   std::vector<Snapshot> snapshots_;
 };
 
 // Opens `dir`. Parents that it needs are looked for by their digest, in `parents` and then among
 // the directories beside `dir`: a snapshot names no path.
+//
+// With a key, `dir` must have its MAC; parents are authentic because it names them by digest.
+// Without one, `dir` must have no MAC: what can't be checked is refused.
 Result<Chain> open_chain(const std::filesystem::path& dir,
-                         std::span<const std::filesystem::path> parents = {});
+                         std::span<const std::filesystem::path> parents = {},
+                         const Key* key = nullptr);
 
 // Checks every byte of every file of the chain, and that its directories hold nothing else.
 Result<Chain> verify_chain(const std::filesystem::path& dir,
                            std::span<const std::filesystem::path> parents = {},
-                           const Progress& progress = {});
+                           const Progress& progress = {}, const Key* key = nullptr);
 
 // Writes the whole snapshot that the chain's top is, to `out`. The chain stays.
 Result<Written> merge(const Chain& chain, const std::filesystem::path& out,
-                      const Progress& progress = {});
+                      const Progress& progress = {}, const Key* key = nullptr);
 
 }  // namespace clonesafe::snapshot
 

@@ -8,6 +8,7 @@
 
 #include "vmm_device/core/state_codec.h"
 #include "vmm_device/snapshot/digest.h"
+#include "vmm_device/snapshot/mac.h"
 
 namespace clonesafe::snapshot {
 
@@ -152,6 +153,13 @@ Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const M
   if (::getrandom(header.id, sizeof header.id, 0) != sizeof header.id)
     return fail_errno("getrandom");
   std::ranges::copy(request.parent, header.parent);
+  if (request.key != nullptr) {
+    header.minor = std::max(header.minor, format::kMinorMac);
+    header.mac_algorithm = format::kMacHmacSha256;
+    auto mac = header_mac(*request.key, header);
+    if (!mac) return fail(std::move(mac).error());
+    std::ranges::copy(*mac, header.mac);
+  }
   const auto raw = std::as_bytes(std::span(&header, 1));
   auto digest = sha256(raw.first(offsetof(format::Header, header_digest)));
   if (!digest) return fail(std::move(digest).error());

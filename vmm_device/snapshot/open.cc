@@ -18,7 +18,7 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
 
-Result<Snapshot> read_state(int file, const std::string& name) {
+Result<Snapshot> read_state(int file, const std::string& name, const Key* key) {
   auto size = file_size(file, name);
   if (!size) return fail(std::move(size).error());
   // Before the read: a file of any length must not become memory of that length.
@@ -27,12 +27,12 @@ Result<Snapshot> read_state(int file, const std::string& name) {
   std::vector<std::byte> state(static_cast<std::size_t>(*size));
   if (auto status = read_exactly(file, state, 0, name); !status)
     return fail(std::move(status).error());
-  return parse_state(std::move(state), name);
+  return parse_state(std::move(state), name, Origin::file, key);
 }
 
 }  // namespace
 
-Result<Snapshot> open(const std::filesystem::path& dir) {
+Result<Snapshot> open(const std::filesystem::path& dir, const Key* key) {
   const std::string name = (dir / kStateFile).string();
   auto directory = open_directory(dir);
   if (!directory) return fail(std::move(directory).error());
@@ -43,7 +43,7 @@ Result<Snapshot> open(const std::filesystem::path& dir) {
       return fail(dir.string() + ": was used up by a move (restore --move), it can't be restored");
     return fail(std::move(file).error());
   }
-  auto snapshot = read_state(file->get(), name);
+  auto snapshot = read_state(file->get(), name, key);
   if (snapshot) snapshot->directory_ = dir;
   return snapshot;
 }
@@ -57,7 +57,7 @@ Result<Snapshot> open_parent(const std::filesystem::path& dir) {
   const std::string name = (dir / present).string();
   auto file = open_file(directory->get(), present, name);
   if (!file) return fail(std::move(file).error());
-  auto snapshot = read_state(file->get(), name);
+  auto snapshot = read_state(file->get(), name, nullptr);
   if (!snapshot) return snapshot;
   snapshot->directory_ = dir;
   snapshot->state_file_ = present;

@@ -5,6 +5,7 @@
 #include "vmm_device/core/state_codec.h"
 #include "vmm_device/snapshot/digest.h"
 #include "vmm_device/snapshot/format.h"
+#include "vmm_device/snapshot/mac.h"
 #include "vmm_device/snapshot/snapshot.h"
 
 namespace clonesafe::snapshot {
@@ -24,9 +25,20 @@ std::string hex(std::uint32_t value) {
   return text;
 }
 
+// With a key, nothing that does not have its MAC is looked at further.
+Status check_mac(const format::Header& header, const std::string& name, const Key* key) {
+  if (key == nullptr) return {};
+  if (header.mac_algorithm == format::kMacNone)
+    return fail(name + ", header: no MAC, and a key was given");
+  auto mac = header_mac(*key, header);
+  if (!mac) return fail(std::move(mac).error());
+  if (!same_mac(*mac, header)) return fail(name + ", header: the MAC is not this key's");
+  return {};
+}
+
 // The magic first, then the checksum of the header, then what it says.
 Result<Header> parse_header(std::span<const std::byte> state, const std::string& name,
-                            Origin origin) {
+                            Origin origin, const Key* key) {
   const std::string where = name + ", header: ";
   format::Header raw;
   if (state.size() < sizeof raw.magic)
@@ -57,9 +69,10 @@ Result<Header> parse_header(std::span<const std::byte> state, const std::string&
                                   : "a snapshot, not an image of a running machine"));
   if ((raw.flags & format::kCriticalFlags & ~format::kFlagImage) != 0)
     return fail(where + "flags " + hex(raw.flags) + " that this version doesn't know");
-  if (raw.mac_algorithm != 0)
+  if (raw.mac_algorithm > format::kMacHmacSha256)
     return fail(where + "is signed with MAC algorithm " + std::to_string(raw.mac_algorithm) +
                 ", which this version can't check");
+  if (auto status = check_mac(raw, name, key); !status) return fail(std::move(status).error());
   if (raw.page_shift != format::kPageShift)
     return fail(where + "page shift " + std::to_string(raw.page_shift) + ", expected 12");
   if (raw.chunk_size != format::kChunkSize)
@@ -69,7 +82,9 @@ Result<Header> parse_header(std::span<const std::byte> state, const std::string&
                 " bytes is not in whole pages");
   // A later minor version may have put something there that this one may ignore.
   if (raw.minor <= format::kMinor &&
-      (raw.reserved0 != 0 || !all_zero(raw.mac) || !all_zero(raw.reserved1)))
+      (raw.reserved0 != 0 ||
+       !all_zero(std::span(raw.mac).subspan(raw.mac_algorithm == format::kMacNone ? 0 : 32)) ||
+       !all_zero(raw.reserved1)))
     return fail(where + "reserved bytes are not zero");
   if (raw.payload_length > format::kMaxPayload)
     return fail(where + "payload of " + std::to_string(raw.payload_length) +
@@ -92,6 +107,7 @@ Result<Header> parse_header(std::span<const std::byte> state, const std::string&
                 .chunk_table_digest = to_array(raw.chunk_table_digest),
                 .id = to_array(raw.id),
                 .parent = to_array(raw.parent),
+                .has_mac = raw.mac_algorithm != format::kMacNone,
                 .digest = *digest};
 }
 
@@ -208,11 +224,12 @@ Result<std::span<const std::byte>> parse_chunk_digests(const Snapshot& snapshot,
 
 }  // namespace
 
-Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name, Origin origin) {
+Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name, Origin origin,
+                             const Key* key) {
   Snapshot snapshot;
   snapshot.state_ = std::make_shared<const std::vector<std::byte>>(std::move(state));
   const std::span<const std::byte> bytes(*snapshot.state_);
-  auto header = parse_header(bytes, name, origin);
+  auto header = parse_header(bytes, name, origin, key);
   if (!header) return fail(std::move(header).error());
   snapshot.header_ = *header;
 

@@ -6,7 +6,7 @@
 // and checked whole before any of it is parsed, memory is checked chunk by chunk as it is copied
 // into a sealed memfd, and nothing reads the files after that. Checksums find damage, not forgery:
 // whoever can write the directory can make a valid snapshot of his own, so what is parsed is
-// checked again by its parser.
+// checked again by its parser. A MAC with the operator's key tells forgeries.
 //
 // Thread-safety: a Snapshot is immutable after open(); its const members may be called from any
 // thread. It may be used on both sides of a fork.
@@ -27,6 +27,7 @@
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/core/guest_memory.h"
 #include "vmm_device/core/page_set.h"
+#include "vmm_device/snapshot/key.h"
 #include "vmm_device/snapshot/sections.h"
 
 namespace clonesafe::snapshot {
@@ -60,6 +61,7 @@ struct WriteRequest {
   // The pages that changed since `parent`: only they are written. Null: all are.
   const PageSet* changed = nullptr;
   Progress progress = {};
+  const Key* key = nullptr;  // authenticates the snapshot, if given
 };
 
 struct Written {
@@ -97,6 +99,7 @@ struct Header {
   Digest chunk_table_digest = {};
   SnapshotId id = {};
   Digest parent = {};
+  bool has_mac = false;
   Digest digest = {};  // of the header, and through it of everything
 };
 
@@ -145,14 +148,14 @@ class Snapshot {
 
  private:
   friend class Chain;
-  friend Result<Snapshot> open(const std::filesystem::path& dir);
+  friend Result<Snapshot> open(const std::filesystem::path& dir, const Key* key);
   friend Result<Snapshot> open_parent(const std::filesystem::path& dir);
   friend Result<Snapshot> verify(const std::filesystem::path& dir, const Progress& progress);
   friend Result<Chain> verify_chain(const std::filesystem::path& dir,
                                     std::span<const std::filesystem::path> parents,
-                                    const Progress& progress);
+                                    const Progress& progress, const Key* key);
   friend Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name,
-                                      Origin origin);
+                                      Origin origin, const Key* key);
   // What is in memory.img, checked, is laid over what `memory` has.
   Status lay_over(int memory, const Progress& progress) const;
 
@@ -168,15 +171,16 @@ class Snapshot {
   std::optional<PageSet> layer_;
 };
 
-// Opens `dir` and checks its state file: header, payload, sections.
-Result<Snapshot> open(const std::filesystem::path& dir);
+// Opens `dir` and checks its state file: header, payload, sections. With a key, the header must
+// have that key's MAC, which is checked before anything else is parsed; without, none is checked.
+Result<Snapshot> open(const std::filesystem::path& dir, const Key* key = nullptr);
 
 // The same for one that others lie over: it may have been used up by a move.
 Result<Snapshot> open_parent(const std::filesystem::path& dir);
 
 // The part of open() that works on bytes; `name` stands first in each error. Never reads a file.
 Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name,
-                             Origin origin = Origin::file);
+                             Origin origin = Origin::file, const Key* key = nullptr);
 
 // Checks every byte of every file, and that the directory holds nothing else.
 Result<Snapshot> verify(const std::filesystem::path& dir, const Progress& progress = {});

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include "vmm_device/snapshot/chain.h"
+#include "vmm_device/supervisor/key_option.h"
 #include "vmm_device/supervisor/supervisor.h"
 #include "vmm_device/supervisor/terminal.h"
 #include "vmm_device/supervisor/text.h"
@@ -61,6 +62,7 @@ std::string as_json(const Snapshot& snapshot) {
       {"memory_on_disk_bytes", on_disk ? json::value(*on_disk) : json::value(nullptr)},
       {"layer_pages",
        snapshot.layer() != nullptr ? json::value(snapshot.layer()->count()) : json::value(nullptr)},
+      {"mac", header.has_mac ? json::value("HMAC-SHA256") : json::value(nullptr)},
       {"agent_connected", snapshot.agent_connected()},
       {"vcpus", snapshot.count(snapshot::Tag::vcpu)},
       {"regions", std::move(regions)},
@@ -90,6 +92,7 @@ void print_table(const Snapshot& snapshot, Terminal& terminal) {
     row(terminal, "incremental",
         std::to_string(snapshot.layer()->count()) + " of " +
             std::to_string(snapshot.layer()->pages()) + " pages");
+  row(terminal, "mac", header.has_mac ? "HMAC-SHA256, not checked here" : "none");
   row(terminal, "vcpus", std::to_string(snapshot.count(snapshot::Tag::vcpu)));
   row(terminal, "agent", snapshot.agent_connected() ? "was connected" : "none");
   for (const auto& region : snapshot.memory_map())
@@ -102,6 +105,18 @@ void print_table(const Snapshot& snapshot, Terminal& terminal) {
             std::to_string(section.bytes.size()) + " bytes" +
             (section.critical ? "" : ", not critical"));
   }
+}
+
+Result<snapshot::Chain> verify(const std::filesystem::path& directory,
+                               std::span<const std::filesystem::path> parents,
+                               const std::optional<std::filesystem::path>& key_file,
+                               Terminal& terminal) {
+  auto key = read_key(key_file);
+  if (!key) return fail(std::move(key).error());
+  const auto progress = [&](std::uint64_t done, std::uint64_t total) {
+    terminal.progress("verifying memory", done, total);
+  };
+  return snapshot::verify_chain(directory, parents, progress, key->get());
 }
 
 }  // namespace
@@ -122,12 +137,10 @@ int inspect_command(const std::filesystem::path& directory, bool as_json_line, s
 }
 
 int verify_command(const std::filesystem::path& directory, bool as_json_line, std::FILE* out,
-                   std::FILE* err, std::span<const std::filesystem::path> parents) {
+                   std::FILE* err, std::span<const std::filesystem::path> parents,
+                   const std::optional<std::filesystem::path>& key) {
   Terminal terminal(out, err);
-  const auto chain =
-      snapshot::verify_chain(directory, parents, [&](std::uint64_t done, std::uint64_t total) {
-        terminal.progress("verifying memory", done, total);
-      });
+  const auto chain = verify(directory, parents, key, terminal);
   if (!chain) {
     if (as_json_line)
       terminal.result(json::serialize(json::object{

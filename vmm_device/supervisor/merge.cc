@@ -2,6 +2,7 @@
 #include <boost/json.hpp>
 
 #include "vmm_device/snapshot/chain.h"
+#include "vmm_device/supervisor/key_option.h"
 #include "vmm_device/supervisor/supervisor.h"
 #include "vmm_device/supervisor/terminal.h"
 #include "vmm_device/supervisor/text.h"
@@ -14,12 +15,15 @@ namespace {
 
 Result<snapshot::Written> merge(const MergeOptions& options, Terminal& terminal,
                                 std::size_t& layers) {
-  auto chain = snapshot::open_chain(options.snapshot, options.parents);
+  auto key = read_key(options.key);
+  if (!key) return fail(std::move(key).error());
+  auto chain = snapshot::open_chain(options.snapshot, options.parents, key->get());
   if (!chain) return fail(std::move(chain).error());
   layers = chain->snapshots().size();
-  return snapshot::merge(*chain, options.out, [&](std::uint64_t done, std::uint64_t total) {
+  const auto progress = [&](std::uint64_t done, std::uint64_t total) {
     terminal.progress("checking and merging memory", done, total);
-  });
+  };
+  return snapshot::merge(*chain, options.out, progress, key->get());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/snapshot/chain.h"
 #include "vmm_device/supervisor/clone_set.h"
+#include "vmm_device/supervisor/key_option.h"
 #include "vmm_device/supervisor/run_dir.h"
 #include "vmm_device/supervisor/supervisor.h"
 #include "vmm_device/supervisor/terminal.h"
@@ -86,7 +87,9 @@ void allow_many_files() {
 }
 
 Result<Taken> import_snapshot(const RestoreOptions& options, Terminal& terminal) {
-  auto chain = snapshot::open_chain(options.snapshot, options.parents);
+  auto key = read_key(options.key);
+  if (!key) return fail(std::move(key).error());
+  auto chain = snapshot::open_chain(options.snapshot, options.parents, key->get());
   if (!chain) return fail(std::move(chain).error());
   auto memory = chain->import_memory([&](std::uint64_t done, std::uint64_t total) {
     terminal.progress("checking and importing memory", done, total);

@@ -28,6 +28,7 @@ struct RestoreOptions {
   std::filesystem::path snapshot;
   // Where parents of an incremental snapshot are that are not beside it.
   std::vector<std::filesystem::path> parents;
+  std::optional<std::filesystem::path> key;  // file; the snapshot must have its MAC
   std::uint32_t count = 1;
   // Must not exist, or be empty; a folder per clone is made in it. Not given: a new one in
   // $XDG_RUNTIME_DIR or /tmp, named on stderr.
@@ -63,12 +64,14 @@ int fork_command(const RestoreOptions& options, const std::function<Result<Taken
 int inspect_command(const std::filesystem::path& snapshot, bool json, std::FILE* out = stdout,
                     std::FILE* err = stderr);
 int verify_command(const std::filesystem::path& snapshot, bool json, std::FILE* out = stdout,
-                   std::FILE* err = stderr, std::span<const std::filesystem::path> parents = {});
+                   std::FILE* err = stderr, std::span<const std::filesystem::path> parents = {},
+                   const std::optional<std::filesystem::path>& key = {});
 
 struct MergeOptions {
   std::filesystem::path snapshot;
   std::vector<std::filesystem::path> parents;  // those that are not beside it
   std::filesystem::path out;
+  std::optional<std::filesystem::path> key;  // of the snapshot, and then of what is written
   bool json = false;
 };
 

@@ -196,8 +196,8 @@ TEST_F(ForgedState, HasItsHeaderFieldsChecked) {
   EXPECT_THAT(refusal(), HasSubstr("flags 0x20000"));
   header_.flags = 0x8000;
   EXPECT_EQ(refusal(), "accepted");
-  header_.mac_algorithm = 1;
-  EXPECT_THAT(refusal(), HasSubstr("MAC algorithm 1"));
+  header_.mac_algorithm = 2;
+  EXPECT_THAT(refusal(), HasSubstr("MAC algorithm 2"));
   header_.page_shift = 13;
   EXPECT_THAT(refusal(), HasSubstr("page shift 13"));
   header_.chunk_size = 0;
