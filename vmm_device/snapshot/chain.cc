@@ -131,7 +131,8 @@ Result<Chain> verify_chain(const std::filesystem::path& dir,
 }
 
 Result<Written> merge(const Chain& chain, const std::filesystem::path& out,
-                      const Progress& progress, const Key* key) {
+                      const Progress& progress, const Key* key,
+                      const std::function<Status(const char* step)>& stop_for_testing) {
   const Snapshot& top = chain.top();
   if (top.layer() == nullptr)
     return fail(top.directory().string() + ": not incremental, there is nothing to merge");
@@ -156,7 +157,8 @@ Result<Written> merge(const Chain& chain, const std::filesystem::path& out,
                      .sections = std::move(sections),
                      .agent_connected = top.agent_connected(),
                      .parent = chain.snapshots().front().header().parent,
-                     .key = key});
+                     .key = key,
+                     .stop_for_testing = stop_for_testing});
 }
 
 }  // namespace clonesafe::snapshot

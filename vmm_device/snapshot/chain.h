@@ -44,7 +44,8 @@ Result<Chain> verify_chain(const std::filesystem::path& dir,
 
 // Writes the whole snapshot that the chain's top is, to `out`. The chain stays.
 Result<Written> merge(const Chain& chain, const std::filesystem::path& out,
-                      const Progress& progress = {}, const Key* key = nullptr);
+                      const Progress& progress = {}, const Key* key = nullptr,
+                      const std::function<Status(const char* step)>& stop_for_testing = {});
 
 }  // namespace clonesafe::snapshot
 

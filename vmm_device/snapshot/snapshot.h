@@ -62,6 +62,8 @@ struct WriteRequest {
   const PageSet* changed = nullptr;
   Progress progress = {};
   const Key* key = nullptr;  // authenticates the snapshot, if given
+  // Called at each step; its error is the step's.
+  std::function<Status(const char* step)> stop_for_testing = {};
 };
 
 struct Written {
