@@ -93,22 +93,25 @@ TEST_F(RngTest, FillsTheGuestsBufferAndInterrupts) {
   EXPECT_EQ(machine_.registers.read(kRegisterInterruptStatus), 0u);
 }
 
-// What an incremental snapshot must have: the buffer and the used ring, and after a new count of
-// dirty pages no less.
+// What an incremental snapshot must have: the buffers and the used ring, whose second element here
+// is in another page than its index; and after a new count of dirty pages no less.
 TEST_F(RngTest, TellsWhichPagesItWrote) {
   PageSet written(kSize / PageSet::kPageSize);
   machine_.memory = GuestMemory(machine_.memory.regions(), &written);
+  queue_ = FakeQueue(kRing + 0x7f0, 64);
   start();
-  queue_.add(machine_.memory, {{.address = kBuffer + 0xff0, .length = 32, .writable = true}});
+  for (const std::uint64_t buffer : {kBuffer + 0xff0, kBuffer + 0x5000})
+    queue_.add(machine_.memory, {{.address = buffer, .length = 32, .writable = true}});
   written.clear();
   notify();
-  ASSERT_TRUE(queue_.take_used(machine_.memory));
+  ASSERT_TRUE(queue_.take_used(machine_.memory) && queue_.take_used(machine_.memory));
   const auto page = [](std::uint64_t address) {
     return (address - FakeMemory::kStart) / PageSet::kPageSize;
   };
-  EXPECT_EQ(written.count(), 3u);
-  EXPECT_TRUE(written.contains(page(kBuffer)) && written.contains(page(kBuffer) + 1));
-  EXPECT_TRUE(written.contains(page(queue_.used())));
+  EXPECT_EQ(written.count(), 5u);
+  for (const std::uint64_t address :
+       {kBuffer, kBuffer + 0x1000, kBuffer + 0x5000, queue_.used(), queue_.used() + 0x1000})
+    EXPECT_TRUE(written.contains(page(address))) << std::hex << address;
 }
 
 TEST_F(RngTest, DoesNotInterruptADriverThatAskedForNone) {
