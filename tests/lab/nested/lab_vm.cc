@@ -19,12 +19,14 @@ constexpr Seconds kBootTime{120};
 constexpr Seconds kRestoreTime{120};
 constexpr int kCommandPort = 5001;
 
-std::string required(const char* name) {
+std::string variable(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread, at the start
-  if (value == nullptr || *value == '\0') {
+  return value == nullptr ? "" : value;
+}
+
+const std::string& required(const std::string& value, const char* name) {
+  if (value.empty())
     ADD_FAILURE() << "the environment lacks " << name << " (tests/lab/nested.sh sets it)";
-    return "";
-  }
   return value;
 }
 
@@ -71,11 +73,11 @@ std::vector<std::string> preload(const Restored::Preloads& preloads) {
   std::string libraries;
   std::vector<std::string> environment;
   if (!preloads.entropy_log.empty()) {
-    libraries = Lab::get().entropy_log_library;
+    libraries = required(Lab::get().entropy_log_library, "CLONESAFE_LAB_ENTROPY_LOG");
     environment.push_back("CLONESAFE_ENTROPY_LOG=" + preloads.entropy_log.string());
   }
   if (!preloads.realtime_ns.empty()) {
-    libraries += ":" + Lab::get().fixed_realtime_library;
+    libraries += ":" + required(Lab::get().fixed_realtime_library, "CLONESAFE_LAB_FIXED_REALTIME");
     environment.push_back("CLONESAFE_FIXED_REALTIME_NS=" + preloads.realtime_ns);
   }
   if (!libraries.empty()) environment.push_back("LD_PRELOAD=" + libraries);
@@ -85,9 +87,12 @@ std::vector<std::string> preload(const Restored::Preloads& preloads) {
 }  // namespace
 
 const Lab& Lab::get() {
-  static const Lab lab{required("CLONESAFE_LAB_CLONEVM"), required("CLONESAFE_LAB_KERNEL"),
-                       required("CLONESAFE_LAB_INITRD"), required("CLONESAFE_LAB_ENTROPY_LOG"),
-                       required("CLONESAFE_LAB_FIXED_REALTIME")};
+  static const Lab lab{
+      .clonevm = required(variable("CLONESAFE_LAB_CLONEVM"), "CLONESAFE_LAB_CLONEVM"),
+      .kernel = required(variable("CLONESAFE_LAB_KERNEL"), "CLONESAFE_LAB_KERNEL"),
+      .initrd = variable("CLONESAFE_LAB_INITRD"),
+      .entropy_log_library = variable("CLONESAFE_LAB_ENTROPY_LOG"),
+      .fixed_realtime_library = variable("CLONESAFE_LAB_FIXED_REALTIME")};
   return lab;
 }
 
@@ -178,7 +183,7 @@ std::unique_ptr<BootedVm> BootedVm::boot_until(const std::filesystem::path& fold
   std::vector<std::string> arguments = {
       lab.clonevm, "run",
       "--kernel",  lab.kernel,
-      "--initrd",  lab.initrd,
+      "--initrd",  required(lab.initrd, "CLONESAFE_LAB_INITRD"),
       "--cmdline", "console=ttyS0 panic=-1 quiet " + options.cmdline,
       "--mem",     "256M",
       "--cpus",    std::to_string(options.cpus),

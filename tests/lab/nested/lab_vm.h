@@ -16,8 +16,8 @@
 
 namespace clonesafe::lab {
 
-// What the environment says: CLONESAFE_LAB_CLONEVM, _KERNEL, _INITRD, _ENTROPY_LOG and
-// _FIXED_REALTIME (preload libraries).
+// What the environment says: CLONESAFE_LAB_CLONEVM, _KERNEL, and where a test needs them _INITRD,
+// _ENTROPY_LOG and _FIXED_REALTIME (preload libraries).
 struct Lab {
   std::string clonevm;
   std::string kernel;
