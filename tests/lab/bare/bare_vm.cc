@@ -26,7 +26,8 @@ std::string bytes_of(const std::string& generation) {
 }  // namespace
 
 std::unique_ptr<BareVm> BareVm::start(const fs::path& folder,
-                                      const std::vector<std::string>& arguments) {
+                                      const std::vector<std::string>& arguments,
+                                      const std::vector<std::string>& environment) {
   fs::create_directories(folder);
   std::vector<std::string> command = {Lab::get().clonevm,
                                       "run",
@@ -39,7 +40,7 @@ std::unique_ptr<BareVm> BareVm::start(const fs::path& folder,
                                       "--api",
                                       (folder / "api").string()};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  auto process = Process::start(command);
+  auto process = Process::start(command, environment);
   if (!process) {
     ADD_FAILURE() << process.error().message();
     return nullptr;

@@ -17,9 +17,11 @@ namespace clonesafe::lab {
 // `clonevm run` of the bare guest.
 class BareVm {
  public:
-  // Starts it and waits until it has sent its word. `arguments`: more of `clonevm run`.
+  // Starts it and waits until it has sent its word. `arguments`: more of `clonevm run`;
+  // `environment`: "NAME=value".
   static std::unique_ptr<BareVm> start(const std::filesystem::path& folder,
-                                       const std::vector<std::string>& arguments = {});
+                                       const std::vector<std::string>& arguments = {},
+                                       const std::vector<std::string>& environment = {});
   std::filesystem::path api() const { return folder_ / "api"; }
   std::filesystem::path sent() const { return folder_ / "serial"; }
 

@@ -72,6 +72,19 @@ TEST_F(BareTest, CloneOfACloneOfACloneIsNewEachTime) {
   EXPECT_EQ(seen.size(), 7u);
 }
 
+TEST_F(BareTest, ForkedClonesAreNewAndTheirSourceGoesOnAsItWas) {
+  auto vm = BareVm::start(path("source"));
+  ASSERT_TRUE(vm);
+  const std::string before = status_of(vm->api(), "generation");
+  std::set<std::string> seen = {before};
+  auto forked = Restored::fork(vm->api(), path("clones"), 3, {"--wait", "running"});
+  ASSERT_TRUE(forked);
+  expect_new_generations(*forked, path("clones"), seen);
+  const auto sent = fs::file_size(vm->sent());
+  ASSERT_TRUE(eventually(Seconds(60), [&] { return fs::file_size(vm->sent()) > sent + 8; }));
+  expect_sends_only(vm->sent(), before);
+}
+
 TEST_F(BareTest, CloneOfAnIncrementalSnapshotIsNew) {
   auto vm = BareVm::start(path("source"), {"--track-dirty"});
   ASSERT_TRUE(vm);
