@@ -30,9 +30,10 @@ class Wakes::Impl : public std::enable_shared_from_this<Wakes::Impl> {
   void start() {
     for (const auto& source : sources_.all()) {
       must_poll_ = must_poll_ || source->must_be_polled();
-      if (source->wake_fd() < 0) continue;
+      const int wake_fd = source->wake_fd();
+      if (wake_fd < 0) continue;
       // Asio closes what it waits on; the source keeps its own.
-      const int fd = ::dup(source->wake_fd());
+      const int fd = ::dup(wake_fd);
       if (fd < 0) {
         log_warning("source " + std::string(source->name()) +
                     " can't be waited for: " + Error::from_errno("dup").message());
@@ -64,7 +65,8 @@ class Wakes::Impl : public std::enable_shared_from_this<Wakes::Impl> {
 
   void stop() {
     stopped_ = true;
-    timer_.cancel();
+    error_code ignored;  // a destructor calls this
+    timer_.cancel(ignored);
     waits_.clear();
   }
 

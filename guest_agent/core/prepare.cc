@@ -45,6 +45,7 @@ void Agent::look_whether_frozen(std::uint64_t serial) {
 }
 
 void Agent::answer_prepare(const Status& outcome) {
+  if (!preparation_) return;
   preparation_->answered = true;
   const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::steady_clock::now() - preparation_->started);

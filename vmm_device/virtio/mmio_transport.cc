@@ -90,7 +90,7 @@ void MmioTransport::activate() {
       if (!state.config.ready) return need_reset(Error(which + " was not set up"));
       auto queue = Queue::create(memory_, state.config, state.next_available, state.next_used);
       if (!queue) return need_reset(std::move(queue).error().within(which));
-      queues_[index] = std::move(*queue);
+      queues_[index] = *queue;
     }
     live_ = true;
     kind = restored_ ? Activation::kRestored : Activation::kDriver;

@@ -101,7 +101,8 @@ Result<bool> Queue::pop(Chain& chain) {
                 std::to_string(size_));
   }
   const std::uint16_t head =
-      shared_word(available_, kRingEntries + 2 * std::size_t{next_available_} % (2u * size_))
+      shared_word(available_,
+                  kRingEntries + 2 * std::size_t{next_available_} % (2 * std::size_t{size_}))
           .load(std::memory_order_relaxed);
 
   chain.head = head;

@@ -13,7 +13,7 @@ namespace clonesafe::virtio {
 namespace {
 
 // As much as Linux puts in one packet of its own, and as many parts of a chain as are worth it.
-constexpr std::size_t kMaxData = 64 * 1024;
+constexpr std::size_t kMaxData = std::size_t{64} * 1024;
 constexpr std::size_t kMaxParts = 64;
 
 bool would_block(int error) {
