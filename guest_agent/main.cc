@@ -114,6 +114,7 @@ Status run(const Config& config) {
 }  // namespace
 }  // namespace clonesafe::agent
 
+// NOLINTNEXTLINE(bugprone-exception-escape): terminate() names what was thrown
 int main(int argc, char** argv) {
   CLI::App app("clonesafed: makes this machine its own again after it was cloned");
   std::string config_path;

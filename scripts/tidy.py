@@ -2,7 +2,7 @@
 """clang-tidy-19 over the sources that a build compiles, two at a time.
 
 A source that was clean is not checked again until something that it is made of changes: itself, a header, its
-compiler flags, or .clang-tidy. What was clean is remembered in ~/.cache/clonesafe/tidy.
+compiler flags, or a .clang-tidy. What was clean is remembered in ~/.cache/clonesafe/tidy.
 """
 import argparse
 import concurrent.futures
@@ -46,8 +46,12 @@ class Source:
     def depends_on(self, names):
         return any(str(file.relative_to(ROOT)) in names for file in self.files if file.is_relative_to(ROOT))
 
+    def folder_settings(self):
+        folders = [folder for folder in self.path.parents if folder.is_relative_to(ROOT) and folder != ROOT]
+        return "".join(file.read_text() for folder in folders if (file := folder / ".clang-tidy").exists())
+
     def stamp(self, settings):
-        digest = hashlib.sha256(settings.encode())
+        digest = hashlib.sha256((settings + self.folder_settings()).encode())
         digest.update(self.flags.encode())
         for file in sorted(self.files):
             digest.update(digest_of(file).encode())

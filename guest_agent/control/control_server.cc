@@ -49,10 +49,10 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
     }
     if (path.size() >= sizeof(sockaddr_un::sun_path)) return fail(path + " is too long a name");
     const Local::endpoint endpoint(path);
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
-    if (error) return fail("control socket " + path + ": " + error.message());
+    if (acceptor_.open(endpoint.protocol(), error) || acceptor_.bind(endpoint, error) ||
+        acceptor_.listen(asio::socket_base::max_listen_connections, error)) {
+      return fail("control socket " + path + ": " + error.message());
+    }
     if (::chmod(path.c_str(), 0666) != 0) return fail_errno("chmod of " + path);
     return {};
   }

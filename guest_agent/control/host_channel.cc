@@ -94,9 +94,9 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
 
   void stop() {
     stopped_ = true;
-    boost::system::error_code ignored;
+    boost::system::error_code ignored;  // a destructor calls this
     (void)socket_.close(ignored);
-    pause_.cancel();
+    pause_.cancel(ignored);
   }
 
   void send(std::string line) {
@@ -150,8 +150,9 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
   asio::awaitable<std::string> session() {
     boost::system::error_code error;
     close();
-    socket_.open(Stream(endpoint_.protocol().family(), 0), error);
-    if (error) co_return "socket: " + error.message();
+    if (socket_.open(Stream(endpoint_.protocol().family(), 0), error)) {
+      co_return "socket: " + error.message();
+    }
     // Another port each time: the host may still remember the last connection.
     if (address_.socket.empty()) bind_privileged(socket_, attempts_++);
     std::tie(error) = co_await socket_.async_connect(endpoint_, kAwait);

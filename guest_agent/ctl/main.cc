@@ -107,6 +107,7 @@ int wait(const Options& options) {
 }  // namespace
 }  // namespace clonesafe::ctl
 
+// NOLINTNEXTLINE(bugprone-exception-escape): terminate() names what was thrown
 int main(int argc, char** argv) {
   using namespace clonesafe::ctl;
   Options options;

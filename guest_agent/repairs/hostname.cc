@@ -33,7 +33,7 @@ Result<std::string> make_hostname(std::string_view pattern, std::string_view bas
   const std::string frame = with(std::string(pattern), "{generation}", eight);
   // From the longest base that may fit to none.
   for (std::size_t size = std::min(base.size(), kLongest) + 1; size-- > 0;) {
-    const std::string name = with(frame, "{base}", base.substr(0, size));
+    std::string name = with(frame, "{base}", base.substr(0, size));
     if (name.size() > kLongest) continue;
     if (!is_hostname(name)) break;
     return name;

@@ -66,7 +66,8 @@ Result<RestorePageSource::Opened> RestorePageSource::open(const std::string& mem
   if (auto words = read_restore_page(page->bytes()); !words) return fail(std::move(words.error()));
   const std::uint64_t seed_address =
       reinterpret_cast<const clonesafe_restore_page*>(page->data())->seed_page_address;
-  Opened opened = {.source = std::make_unique<RestorePageSource>(std::move(*page), false)};
+  Opened opened;
+  opened.source = std::make_unique<RestorePageSource>(std::move(*page), false);
 
   if (seed_address == 0) {
     opened.note = "this VMM gives no seed";

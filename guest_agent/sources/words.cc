@@ -61,7 +61,7 @@ Result<Restore> decide(const Words& words) {
   }
 
   Evidence evidence;
-  const bool counter = words.vmclock && words.vmclock->generation_counter;
+  const auto counter = words.vmclock ? words.vmclock->generation_counter : std::nullopt;
   if (words.vmclock) evidence.marker = words.vmclock->disruption_marker;
   if (words.resumed) evidence.resumed = *words.resumed;
   if (words.vm_generation_id) {
@@ -70,7 +70,7 @@ Result<Restore> decide(const Words& words) {
     restore.separates_siblings = true;
   }
   if (counter) {
-    evidence.word = *words.vmclock->generation_counter;
+    evidence.word = *counter;
     if (!words.vm_generation_id) restore.decided_by = "vmclock";
   }
   if (!words.vm_generation_id && !counter) {

@@ -78,6 +78,7 @@ int run_verb(RunArguments& run) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): terminate() names what was thrown
 int main(int argc, char** argv) {
   CLI::App app("Finds what a machine's clones repeat.", "clonesafe-audit");
   app.set_version_flag("--version", std::string("clonesafe-audit ") + CLONESAFE_VERSION);

@@ -22,7 +22,7 @@ using ErrorCode = boost::system::error_code;
 // The log is not the guest's to fill.
 constexpr unsigned kMaxErrorsLogged = 8;
 // What waits for an agent that doesn't read; more than a few lines is an agent that hangs.
-constexpr std::size_t kMaxOutgoing = 256 * 1024;
+constexpr std::size_t kMaxOutgoing = std::size_t{256} * 1024;
 
 // One connection. Reads only when everything was written, so that an agent that asks and doesn't
 // listen has nothing pile up here.
@@ -53,8 +53,9 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
     close("another agent connected");
     auto connection = std::make_shared<Connection>(io_);
     ErrorCode error;
-    connection->socket.assign(asio::local::stream_protocol(), stream.get(), error);
-    if (error) return log(Error("assign: " + error.message()));
+    if (connection->socket.assign(asio::local::stream_protocol(), stream.get(), error)) {
+      return log(Error("assign: " + error.message()));
+    }
     static_cast<void>(stream.release());
     connection_ = connection;
     go_on(connection);
@@ -100,10 +101,11 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
   void go_on(const ConnectionPointer& connection) {
     while (connection == connection_ && connection->writing.empty()) {
       if (!connection->outgoing.empty()) return write(connection);
-      auto line = connection->reader.next();
-      if (!line) return broken(line.error());
-      if (!*line) return read(connection);
-      if (auto handled = handle(*connection, **line); !handled) return broken(handled.error());
+      const auto next = connection->reader.next();
+      if (!next) return broken(next.error());
+      const auto& line = *next;
+      if (!line) return read(connection);
+      if (auto handled = handle(*connection, *line); !handled) return broken(handled.error());
     }
   }
 
@@ -233,6 +235,7 @@ AgentChannel::AgentChannel(asio::io_context& device_thread, std::string host,
                            AgentCallbacks callbacks)
     : impl_(std::make_shared<Impl>(device_thread, std::move(host), std::move(callbacks))) {}
 
+// NOLINTNEXTLINE(bugprone-exception-escape): only for want of memory, which ends the machine
 AgentChannel::~AgentChannel() {
   asio::post(impl_->io(), [impl = impl_] { impl->stop(); });
 }

@@ -167,7 +167,7 @@ Result<GuestMessage> read_message(const json::value& value) {
   {
     Members members("message", value);
     type = members.text("type", kMaxName);
-    if (members.error()) return fail(*members.error());
+    if (const auto& error = members.error()) return fail(*error);
   }
   Members members("message " + type, value);
   GuestMessage message;
@@ -193,7 +193,7 @@ Result<GuestMessage> read_message(const json::value& value) {
   } else {
     return fail("message of an unknown type \"" + type + "\"");
   }
-  if (members.error()) return fail(*members.error());
+  if (const auto& error = members.error()) return fail(*error);
   return message;
 }
 

@@ -6,10 +6,10 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <sstream>
 
+#include "libclonesafe/base/error.h"
 #include "tests/audit/guest/collector.h"
 #include "tests/audit/guest/workload.h"
 
@@ -32,7 +32,9 @@ int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
 
   std::ifstream file(argv[1]);
-  if (!file) return complain(std::string("cannot read ") + argv[1] + ": " + std::strerror(errno));
+  if (!file) {
+    return complain(clonesafe::Error::from_errno(std::string("cannot read ") + argv[1]).message());
+  }
   std::stringstream text;
   text << file.rdbuf();
   auto probes = parse_probe_list(text.str());

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -36,7 +35,7 @@ class ProbeLog {
     const int fd = ::open(path, O_RDWR | O_CLOEXEC);
     struct stat status{};
     if (fd < 0 || ::fstat(fd, &status) != 0) {
-      std::fprintf(stderr, "probe: cannot open %s: %s\n", path, std::strerror(errno));
+      std::fprintf(stderr, "probe: cannot open %s: %m\n", path);
       return nullptr;
     }
     const auto size = static_cast<std::size_t>(status.st_size);

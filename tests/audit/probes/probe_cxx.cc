@@ -35,6 +35,7 @@ std::size_t read_proc_uuid(std::span<std::byte> value) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): terminate() names what was thrown
 int main(int argc, char** argv) {
   const std::string_view source = argc == 3 ? argv[1] : "";
   if (source == "boost_uuid") {

@@ -138,7 +138,7 @@ std::vector<Line> lines_of(const Report& report, Detail detail) {
 TableStyle terminal_style() {
   if (::isatty(STDOUT_FILENO) != 1) return {};
   // https://no-color.org: any value but an empty one.
-  const char* no_color = std::getenv("NO_COLOR");
+  const char* no_color = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe): nothing sets it
   TableStyle style{.colour = no_color == nullptr || *no_color == '\0'};
   winsize size{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) style.width = size.ws_col;

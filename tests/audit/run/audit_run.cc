@@ -99,7 +99,7 @@ std::string kernel_command_line(const VmmOptions& options) {
   return line;
 }
 
-Result<AuditResult> run_audit(AuditOptions options) {
+Result<AuditResult> run_audit(const AuditOptions& options) {
   const fs::path folder = options.machine.folder;
   std::error_code error;
   if (fs::exists(folder / "result.json")) return fail(folder.string() + " holds a result already");

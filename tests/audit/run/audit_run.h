@@ -36,7 +36,7 @@ std::string_view mode_name(Mode mode);
 Result<Mode> parse_mode(std::string_view name);
 
 // Leaves everything in options.machine.folder: consoles, the machines' collections, result.json.
-Result<AuditResult> run_audit(AuditOptions options);
+Result<AuditResult> run_audit(const AuditOptions& options);
 
 // result.json of an audit's folder.
 std::string to_json(const AuditResult& result);

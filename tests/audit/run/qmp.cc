@@ -6,7 +6,6 @@
 
 #include <boost/json.hpp>
 #include <chrono>
-#include <cstring>
 #include <thread>
 
 namespace clonesafe::audit {
@@ -20,12 +19,12 @@ constexpr int kAnswerLimitMs = 60'000;
 Result<Qmp> Qmp::connect(const std::filesystem::path& socket) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
-  if (socket.string().size() >= sizeof name.sun_path)
-    return fail("the path " + socket.string() + " is too long");
-  std::strcpy(name.sun_path, socket.c_str());
+  const std::string path = socket.string();
+  if (path.size() >= sizeof name.sun_path) return fail("the path " + path + " is too long");
+  path.copy(name.sun_path, sizeof name.sun_path - 1);
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&name), sizeof name) != 0) {
-    return fail_errno("connecting to " + socket.string());
+    return fail_errno("connecting to " + path);
   }
   Qmp qmp(std::move(fd));
   if (auto greeting = qmp.read_line(); !greeting) return fail(greeting.error());

@@ -6,10 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
 #include <fstream>
 
+#include "libclonesafe/base/error.h"
 #include "tests/lab/nested/refusal.h"
 #include "tests/lab/nested/snapshot_edit.h"
 #include "vmm_device/kvm/vcpu_state.h"
@@ -26,7 +26,7 @@ const std::vector<std::string> kLogsOfAClone = {"run", "run/1", "run/1/clone.jso
 class OnKvmBadInput : public RefusalTest {
  protected:
   static void SetUpTestSuite() {
-    ASSERT_EQ(access("/dev/kvm", R_OK | W_OK), 0) << "/dev/kvm: " << std::strerror(errno);
+    ASSERT_EQ(access("/dev/kvm", R_OK | W_OK), 0) << Error::from_errno("/dev/kvm").message();
     shared_ = new Shared;
     shared_->vm = BootedVm::boot(shared_->scratch / "source", {.cmdline = kNoAgent});
     ASSERT_TRUE(shared_->vm);

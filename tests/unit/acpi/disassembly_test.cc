@@ -121,6 +121,7 @@ TEST_P(Disassembly, HasNoWarningsCompilesBackAndIsTheGoldenText) {
   }
 
   const fs::path golden = fs::path(CLONESAFE_ACPI_GOLDEN) / (std::string(GetParam().name) + ".dsl");
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
   if (::getenv("CLONESAFE_UPDATE_GOLDEN") != nullptr) std::ofstream(golden) << all.str();
   EXPECT_EQ(all.str(), text_of(golden)) << golden;
 }

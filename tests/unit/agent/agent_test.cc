@@ -113,7 +113,7 @@ TEST_F(AgentTest, RestoreWithSameCounterAndAnotherIdIsRepaired) {
 TEST_F(AgentTest, RestoreOfARestoreWithinOneSecondIsRepaired) {
   start();
   for (std::uint8_t serial = 2; serial < 6; ++serial) {
-    pages_.write(RestoreKind::kClone, 10U * serial, serial);
+    pages_.write(RestoreKind::kClone, std::uint64_t{10} * serial, serial);
     agent_->check("test");
     EXPECT_EQ(slot().generation, 10U * serial);
   }

@@ -20,8 +20,8 @@ TEST(Cut, FindsEveryLogWhateverItsAlignment) {
 }
 
 TEST(Cut, TheMagicInAProgramsTextIsNoLog) {
-  const std::string memory = std::string(kProbeLogMagic, 32) + "usage: ..." + make_log("a", {1}) +
-                             std::string(kProbeLogMagic, 32);
+  const std::string magic(std::begin(kProbeLogMagic), std::end(kProbeLogMagic));
+  const std::string memory = magic + "usage: ..." + make_log("a", {1}) + magic;
   const auto cuts = find_cuts(bytes_of(memory));
   ASSERT_TRUE(cuts) << cuts.error().message();
   EXPECT_EQ(cuts->size(), 1U);
