@@ -113,7 +113,7 @@ TEST_F(ApiTest, ReseedsAfterAMebibyte) {
   restart();
   draw();
   const auto all = run_clones(2, [](int clone) {
-    set_kernel_stream(static_cast<std::uint64_t>(70 + clone));
+    set_kernel_stream(70 + static_cast<std::uint64_t>(clone));
     std::vector<Value> values = {draw()};
     std::vector<std::uint8_t> bulk(1 << 20);
     EXPECT_EQ(cs_random(bulk.data(), bulk.size()), 0);

@@ -151,7 +151,7 @@ TEST_F(CloneTest, KernelEpochBringsASecondReseed) {
   const auto all = run_clones(3, [](int clone) {
     write_page_as_vmm({.generation = 2, .reseed_epoch = 2, .diversifier = 5});
     std::vector<Value> values = {draw()};
-    set_kernel_stream(static_cast<std::uint64_t>(40 + clone));
+    set_kernel_stream(40 + static_cast<std::uint64_t>(clone));
     if (clone != 3) {
       write_page_as_agent(
           {.generation = 2, .reseed_epoch = 2, .kernel_rng_epoch = 2, .diversifier = 5});
@@ -165,7 +165,7 @@ TEST_F(CloneTest, KernelEpochBringsASecondReseed) {
   const auto twin = run_clones(2, [](int clone) {
     write_page_as_vmm({.generation = 2, .reseed_epoch = 2, .diversifier = 5});
     draw();
-    set_kernel_stream(static_cast<std::uint64_t>(40 + clone));
+    set_kernel_stream(40 + static_cast<std::uint64_t>(clone));
     return draw_many(1);
   });
   EXPECT_EQ(twin[0], twin[1]);
@@ -202,7 +202,7 @@ TEST_F(CloneTest, WithoutATimelyWordTheKernelSeparatesAsSoonAsItDiffers) {
     restart();
     draw();
     const auto values = flatten(run_clones(kClones, [](int clone) {
-      set_kernel_stream(static_cast<std::uint64_t>(60 + clone));
+      set_kernel_stream(60 + static_cast<std::uint64_t>(clone));
       return draw_many(1);
     }));
     EXPECT_EQ(count_repeated(values), 0u);

@@ -68,7 +68,7 @@ TEST_F(SourcesTest, UnreadablePageIsReported) {
   // Root reads everything, so a child without its rights looks.
   const pid_t child = ::fork();
   if (child == 0) {
-    const passwd* nobody = ::getpwnam("nobody");
+    const passwd* nobody = ::getpwnam("nobody");  // NOLINT(concurrency-mt-unsafe): one thread
     if (::geteuid() == 0 &&
         (nobody == nullptr || ::setresuid(nobody->pw_uid, nobody->pw_uid, nobody->pw_uid) != 0)) {
       ::_exit(4);

@@ -73,7 +73,7 @@ class FakeQueue {
       std::uint16_t flags = part.extra_flags;
       if (part.writable) flags |= kDescriptorWrite;
       if (index + 1 < parts.size() || part.next) flags |= kDescriptorNext;
-      put(memory, descriptors() + 16 * next_descriptor_,
+      put(memory, descriptors() + std::uint64_t{16} * next_descriptor_,
           Descriptor{part.address, part.length, flags, part.next.value_or(following)});
       next_descriptor_ = following;
     }
@@ -81,7 +81,7 @@ class FakeQueue {
     return head;
   }
   void publish(const GuestMemory& memory, std::uint16_t head) {
-    put(memory, available() + 4 + 2 * (available_index_ % size_), head);
+    put(memory, available() + 4 + std::uint64_t{2} * (available_index_ % size_), head);
     ++available_index_;
     put(memory, available() + 2, available_index_);
   }
@@ -91,7 +91,9 @@ class FakeQueue {
       return std::nullopt;
     }
     auto element =
-        memory.read<UsedElement>(GuestAddress(used() + 4 + 8 * (used_index_ % size_))).value();
+        memory
+            .read<UsedElement>(GuestAddress(used() + 4 + std::uint64_t{8} * (used_index_ % size_)))
+            .value();
     ++used_index_;
     return element;
   }

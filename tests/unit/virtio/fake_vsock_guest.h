@@ -90,7 +90,7 @@ class FakeVsockGuest {
     const auto used = events_.take_used(memory);
     if (!used) return std::nullopt;
     event_taken_ = static_cast<std::uint16_t>(used->id);
-    return memory.read<std::uint32_t>(GuestAddress(kEvents + 4 * used->id)).value();
+    return memory.read<std::uint32_t>(GuestAddress(kEvents + std::uint64_t{4} * used->id)).value();
   }
   void give_event_back(const GuestMemory& memory) { add_event_buffer(memory, event_taken_); }
 
@@ -103,14 +103,14 @@ class FakeVsockGuest {
  private:
   // Each buffer's descriptor has the buffer's number: rings of the same size as buffers.
   void add_receive_buffer(const GuestMemory& memory, std::uint16_t index) {
-    FakeQueue::put(memory, receive_.descriptors() + 16 * index,
+    FakeQueue::put(memory, receive_.descriptors() + std::uint64_t{16} * index,
                    Descriptor{kReceive + std::uint64_t{kReceiveSize} * index, kReceiveSize,
                               kDescriptorWrite, 0});
     receive_.publish(memory, index);
   }
   void add_event_buffer(const GuestMemory& memory, std::uint16_t index) {
-    FakeQueue::put(memory, events_.descriptors() + 16 * index,
-                   Descriptor{kEvents + 4u * index, 4, kDescriptorWrite, 0});
+    FakeQueue::put(memory, events_.descriptors() + std::uint64_t{16} * index,
+                   Descriptor{kEvents + std::uint64_t{4} * index, 4, kDescriptorWrite, 0});
     events_.publish(memory, index);
   }
 
