@@ -193,6 +193,7 @@ CLI::App* add_call(CLI::App& app, const char* name, const char* help, std::files
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): terminate() names what was thrown
 int main(int argc, char** argv) {
   // A file size limit, and a reader of our output that left, are errors like any other.
   ::signal(SIGXFSZ, SIG_IGN);

@@ -63,6 +63,9 @@ class Machine {
   Status boot(std::span<const std::byte> kernel, std::span<const std::byte> initrd,
               const std::string& command_line);
 
+  // Nobody is given a machine that lacks a part.
+  // NOLINTBEGIN(bugprone-unchecked-optional-access)
+
   // Starts the vCPUs' threads, parked; then resume() lets them run.
   Status start() { return threads_->start(); }
   Status resume();
@@ -92,6 +95,7 @@ class Machine {
   GenerationDevices& generation() { return *generation_; }
   virtio::VsockDevice* vsock() { return vsock_.get(); }
   const MachineConfig& config() const { return config_; }
+  // NOLINTEND(bugprone-unchecked-optional-access)
 
  private:
   explicit Machine(const MachineConfig& config) : config_(config) {}

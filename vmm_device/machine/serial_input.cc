@@ -15,8 +15,7 @@ SerialInput::SerialInput(asio::io_context& io, int fd, Serial& serial)
   UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
   if (!copy) return;
   boost::system::error_code error;
-  input_.assign(copy.get(), error);
-  if (error) return;  // a regular file, for one
+  if (input_.assign(copy.get(), error)) return;  // a regular file, for one
   [[maybe_unused]] const int owned_by_input = copy.release();
   read();
 }

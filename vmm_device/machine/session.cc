@@ -177,8 +177,7 @@ void Session::Impl::watch_stop() {
   if (!copy) return;
   stop_.emplace(io_);
   boost::system::error_code error;
-  stop_->assign(copy.get(), error);
-  if (error) return;
+  if (stop_->assign(copy.get(), error)) return;
   [[maybe_unused]] const int owned_by_stop = copy.release();
   stop_->async_wait(asio::posix::stream_descriptor::wait_read,
                     [this](boost::system::error_code waited) {

@@ -4,7 +4,6 @@
 #include <signal.h>
 
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -125,7 +124,7 @@ void VcpuThreads::finish_access(kvm::Vcpu& vcpu, VcpuExit& last) {
     const int error = vcpu.run();
     if (error == EINTR || error == EAGAIN) return;
     if (error != 0) {
-      end({.detail = "KVM_RUN on " + vcpu.name() + ": " + std::strerror(error)});
+      end({.detail = Error::from_errno("KVM_RUN on " + vcpu.name(), error).message()});
       return;
     }
     // The next part of the same access.
@@ -139,7 +138,6 @@ void VcpuThreads::loop(kvm::Vcpu& vcpu) {
   for (;;) {
     if (want_.load(std::memory_order_acquire) != Want::kRun) {
       if (access_pending) finish_access(vcpu, last);
-      access_pending = false;
       if (!park(vcpu)) return;
     }
     // Here, not after a park: a thread that starts late finds that it may run at once.
@@ -149,7 +147,7 @@ void VcpuThreads::loop(kvm::Vcpu& vcpu) {
     access_pending = false;
     if (error == EINTR || error == EAGAIN) continue;
     if (error != 0) {
-      end({.detail = "KVM_RUN on " + vcpu.name() + ": " + std::strerror(error)});
+      end({.detail = Error::from_errno("KVM_RUN on " + vcpu.name(), error).message()});
       continue;
     }
     if (!exited_.load(std::memory_order_relaxed) && !exited_.exchange(true) && hooks_.first_exit)

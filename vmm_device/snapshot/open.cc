@@ -70,6 +70,7 @@ Status Snapshot::refuse_other_entries() const {
   if (!listing) return fail_errno(dir.string());
   for (;;) {
     errno = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody else reads this listing
     const dirent* entry = ::readdir(listing.get());
     if (entry == nullptr) {
       if (errno != 0) return fail_errno(dir.string() + ": readdir");

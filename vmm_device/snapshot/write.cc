@@ -89,13 +89,13 @@ Result<Written> write_checked(const std::filesystem::path& dir, const WriteReque
     return fail(std::move(status).error());
   if (auto status = directory->commit([&] { return reached(request, "renamed"); }); !status)
     return fail(std::move(status).error());
-  return Written{
-      .id = check->header().id,
-      .digest = check->digest(),
-      .memory_size = image->size(),
-      .data_size = memory->data_size,
-      .state_size = state->size(),
-      .pages = image->changed() ? image->changed()->count() : image->size() / format::kPageSize};
+  const auto& changed = image->changed();
+  return Written{.id = check->header().id,
+                 .digest = check->digest(),
+                 .memory_size = image->size(),
+                 .data_size = memory->data_size,
+                 .state_size = state->size(),
+                 .pages = changed ? changed->count() : image->size() / format::kPageSize};
 }
 
 }  // namespace

@@ -93,9 +93,11 @@ int CloneSet::poll_timeout_ms() const {
   std::uint64_t next = std::numeric_limits<std::uint64_t>::max();
   if (wait_until_us_ && phase_ == Phase::running) next = *wait_until_us_;
   if (kill_at_us_) next = std::min(next, *kill_at_us_);
-  for (const Clone& clone : clones_)
-    if (wait_ == Wait::running && clone.status.running() && !arrived(clone))
-      next = std::min(next, *clone.status.running_at() + kFirstExitPatienceUs);
+  for (const Clone& clone : clones_) {
+    const auto running_at = clone.status.running_at();
+    if (wait_ == Wait::running && running_at && !arrived(clone))
+      next = std::min(next, *running_at + kFirstExitPatienceUs);
+  }
   if (next == std::numeric_limits<std::uint64_t>::max()) return -1;
   const std::uint64_t now = monotonic_us();
   if (next <= now) return 0;
@@ -193,7 +195,7 @@ void CloneSet::on_time() {
       stop();
     }
   }
-  if (phase_ == Phase::asked_to_stop && monotonic_us() >= *kill_at_us_) kill_all();
+  if (phase_ == Phase::asked_to_stop && kill_at_us_ && monotonic_us() >= *kill_at_us_) kill_all();
 }
 
 void CloneSet::stop() {

@@ -27,6 +27,7 @@ class StopSignals {
     ::sigemptyset(&stop);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&stop, signal);
     StopSignals signals;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the process has one thread
     if (::sigprocmask(SIG_BLOCK, &stop, &signals.before_) != 0) return fail_errno("sigprocmask");
     signals.taken_ = true;
     signals.fd_ = UniqueFd(::signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -39,6 +40,7 @@ class StopSignals {
         taken_(std::exchange(other.taken_, false)) {}
   StopSignals& operator=(StopSignals&&) = delete;
   ~StopSignals() {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): as above
     if (taken_) ::sigprocmask(SIG_SETMASK, &before_, nullptr);
   }
   int fd() const { return fd_.get(); }

@@ -47,6 +47,7 @@ Result<RunDir> RunDir::create(const std::optional<std::filesystem::path>& path,
       return fail(run_dir.path_.string() + ": exists and is no empty directory");
     }
   } else {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing sets it
     const char* base = ::getenv("XDG_RUNTIME_DIR");
     std::string name = std::string(base != nullptr && *base == '/' ? base : "/tmp");
     name += "/clonevm-XXXXXX";

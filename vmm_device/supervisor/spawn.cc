@@ -35,6 +35,7 @@ Result<UniqueFd> take_signals() {
   sigset_t stop;
   ::sigemptyset(&stop);
   ::sigaddset(&stop, SIGTERM);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the process has one thread yet
   if (::sigprocmask(SIG_SETMASK, &stop, nullptr) != 0) return fail_errno("sigprocmask");
   UniqueFd stop_fd(::signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!stop_fd) return fail_errno("signalfd");

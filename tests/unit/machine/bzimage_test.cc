@@ -34,7 +34,7 @@ TEST(BzImage, TakesFourSetupSectorsWhereTheFieldIsZero) {
   patch<std::uint32_t>(file, 0x1f4, 0x100);
   const auto image = parse_bzimage(file);
   ASSERT_TRUE(image) << image.error().message();
-  EXPECT_EQ(image->protected_mode.data(), file.data() + 5 * 512);
+  EXPECT_EQ(image->protected_mode.data(), file.data() + std::size_t{5} * 512);
 }
 
 TEST(BzImage, ZeroesWhatLiesPastTheHeadersOwnEnd) {

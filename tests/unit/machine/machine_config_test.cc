@@ -38,7 +38,7 @@ TEST(MachineConfig, RefusesEveryTruncation) {
 }
 
 TEST(MachineConfig, RefusesWhatNoMachineCanBeMadeOf) {
-  const auto refusal = [](MachineConfig config) {
+  const auto refusal = [](const MachineConfig& config) {
     const auto decoded = decode_machine_config(encode(config));
     return decoded ? "accepted" : decoded.error().message();
   };

@@ -25,7 +25,7 @@ class Captured {
     std::fflush(file_);
     std::string all;
     char buffer[4096];
-    std::rewind(file_);
+    EXPECT_EQ(std::fseek(file_, 0, SEEK_SET), 0);
     for (std::size_t got; (got = std::fread(buffer, 1, sizeof buffer, file_)) > 0;)
       all.append(buffer, got);
     return all;
