@@ -1,6 +1,6 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|bad_input_test] [GOOGLETEST-ARGUMENT]...
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|bad_input_test] [GOOGLETEST-ARGUMENT]...
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"

@@ -1,10 +1,11 @@
 #include "vmm_device/kvm/kvm.h"
 
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -29,6 +30,8 @@ constexpr Request kGetSupportedCpuid{_IOWR(KVMIO, 0x05, TableHeader), "KVM_GET_S
 constexpr Request kSetCpuid{_IOW(KVMIO, 0x90, TableHeader), "KVM_SET_CPUID2"};
 constexpr Request kGetMsrs{_IOWR(KVMIO, 0x88, TableHeader), "KVM_GET_MSRS"};
 constexpr Request kSetMsrs{_IOW(KVMIO, 0x89, TableHeader), "KVM_SET_MSRS"};
+// KVM refuses 256 and more in one call.
+constexpr std::size_t kMsrsAtOnce = 128;
 struct Xsave {
   std::byte area[kXsaveSize];
 };
@@ -51,6 +54,14 @@ class Table {
  private:
   std::vector<std::byte> bytes_;
 };
+
+kvm_device_attr tsc_offset_attribute(std::uint64_t* offset) {
+  kvm_device_attr attribute{};
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+  attribute.addr = reinterpret_cast<std::uintptr_t>(offset);
+  return attribute;
+}
 
 std::string hex(std::uint64_t value) {
   char text[24];
@@ -76,10 +87,21 @@ Result<int> call(int fd, Request request, std::string_view object, unsigned long
   }
 }
 
+Status IrqLine::set_level(std::uint32_t level) const {
+  kvm_irq_level line{};
+  line.irq = gsi_;
+  line.level = level;
+  auto done =
+      call(vm_, CLONESAFE_KVM(KVM_IRQ_LINE), "interrupt line " + std::to_string(gsi_), &line);
+  if (!done) return fail(done.error());
+  return {};
+}
+
 void IrqLine::raise() {
-  const std::uint64_t one = 1;
-  // Fails only if 2^64 - 2 edges are pending: KVM consumes them in the kernel.
-  [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
+  const std::scoped_lock lock(mutex_);
+  // Fails only without interrupt controllers, which Vm::irq_line has found to be there.
+  [[maybe_unused]] const bool raised = set_level(1).has_value() && set_level(0).has_value();
+  assert(raised);
 }
 
 Vcpu::Vcpu(UniqueFd fd, Mapping run, std::uint32_t index)
@@ -104,12 +126,26 @@ Result<std::uint32_t> Vcpu::tsc_khz() const {
 }
 
 Status Vcpu::set_tsc_khz(std::uint32_t khz) const {
-  auto current = tsc_khz();
-  if (!current) return fail(current.error());
-  if (*current == khz) return {};
-  if (auto set = command(CLONESAFE_KVM(KVM_SET_TSC_KHZ), khz); !set)
-    return fail("the guest's TSC runs at " + std::to_string(khz) + " kHz, this host's at " +
-                std::to_string(*current) + ", and the processor can't scale it");
+  return command(CLONESAFE_KVM(KVM_SET_TSC_KHZ), khz);
+}
+
+bool Vcpu::has_tsc_offset() const {
+  kvm_device_attr attribute = tsc_offset_attribute(nullptr);
+  return call(fd_.get(), CLONESAFE_KVM(KVM_HAS_DEVICE_ATTR), name_, &attribute).has_value();
+}
+
+Result<std::uint64_t> Vcpu::tsc_offset() const {
+  std::uint64_t offset = 0;
+  kvm_device_attr attribute = tsc_offset_attribute(&offset);
+  auto done = call(fd_.get(), CLONESAFE_KVM(KVM_GET_DEVICE_ATTR), name_, &attribute);
+  if (!done) return fail(done.error(), "KVM_VCPU_TSC_OFFSET");
+  return offset;
+}
+
+Status Vcpu::set_tsc_offset(std::uint64_t offset) const {
+  kvm_device_attr attribute = tsc_offset_attribute(&offset);
+  auto done = call(fd_.get(), CLONESAFE_KVM(KVM_SET_DEVICE_ATTR), name_, &attribute);
+  if (!done) return fail(done.error(), "KVM_VCPU_TSC_OFFSET");
   return {};
 }
 
@@ -125,27 +161,31 @@ Result<std::vector<kvm_msr_entry>> Vcpu::get_msrs(std::span<const std::uint32_t>
   std::vector<kvm_msr_entry> values;
   // KVM stops at the first MSR it can't read and says how many it did: leave that one out, go on.
   for (std::size_t next = 0; next < indexes.size();) {
-    const auto left = indexes.subspan(next);
+    const auto left = indexes.subspan(next, std::min(kMsrsAtOnce, indexes.size() - next));
     Table<TableHeader, kvm_msr_entry> table(left.size());
     for (std::size_t i = 0; i < left.size(); ++i) table.entries()[i].index = left[i];
     auto done = call(fd_.get(), kGetMsrs, name_, table.header());
     if (!done) return fail(done.error());
     values.insert(values.end(), table.entries(), table.entries() + *done);
-    next += static_cast<std::size_t>(*done) + 1;
+    const auto count = static_cast<std::size_t>(*done);
+    next += count == left.size() ? count : count + 1;
   }
   return values;
 }
 
 Status Vcpu::set_msrs(std::span<const kvm_msr_entry> entries) const {
-  if (entries.empty()) return {};
-  Table<TableHeader, kvm_msr_entry> table(entries.size());
-  std::memcpy(table.entries(), entries.data(), entries.size_bytes());
-  auto done = call(fd_.get(), kSetMsrs, name_, table.header());
-  if (!done) return fail(done.error());
-  const auto count = static_cast<std::size_t>(*done);
-  if (count < entries.size())
-    return fail("KVM_SET_MSRS on " + name_ + ": KVM refuses MSR " + hex(entries[count].index) +
-                " = " + hex(entries[count].data));
+  for (std::size_t next = 0; next < entries.size();) {
+    const auto left = entries.subspan(next, std::min(kMsrsAtOnce, entries.size() - next));
+    Table<TableHeader, kvm_msr_entry> table(left.size());
+    std::memcpy(table.entries(), left.data(), left.size_bytes());
+    auto done = call(fd_.get(), kSetMsrs, name_, table.header());
+    if (!done) return fail(done.error());
+    const auto count = static_cast<std::size_t>(*done);
+    if (count < left.size())
+      return fail("KVM_SET_MSRS on " + name_ + ": KVM refuses MSR " + hex(left[count].index) +
+                  " = " + hex(left[count].data));
+    next += count;
+  }
   return {};
 }
 
@@ -218,16 +258,10 @@ Result<Vcpu> Vm::create_vcpu(std::uint32_t index) const {
   return Vcpu(std::move(owned), std::move(*run), index);
 }
 
-Result<IrqLine> Vm::irq_line(std::uint32_t gsi) const {
-  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!event) return fail_errno("eventfd for interrupt line " + std::to_string(gsi));
-  kvm_irqfd irqfd{};
-  irqfd.fd = static_cast<std::uint32_t>(event.get());
-  irqfd.gsi = gsi;
-  auto done =
-      call(fd_.get(), CLONESAFE_KVM(KVM_IRQFD), "interrupt line " + std::to_string(gsi), &irqfd);
-  if (!done) return fail(done.error());
-  return IrqLine(std::move(event));
+Result<std::unique_ptr<IrqLine>> Vm::irq_line(std::uint32_t gsi) const {
+  auto line = std::make_unique<IrqLine>(fd_.get(), gsi);
+  if (auto low = line->set_level(0); !low) return fail(low.error());
+  return line;
 }
 
 int Vm::extension(unsigned long capability) const {
@@ -257,7 +291,6 @@ Result<Kvm> Kvm::open(const char* path) {
   static constexpr Needed kNeeded[] = {
       {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
       {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
-      {KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
       {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
       {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
       {KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS"},

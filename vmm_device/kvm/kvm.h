@@ -10,6 +10,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,14 +43,23 @@ struct Request {
 Result<int> call(int fd, Request request, std::string_view object, void* argument);
 Result<int> call(int fd, Request request, std::string_view object, unsigned long argument);
 
-// A line of the in-kernel interrupt controllers, raised through an irqfd: one edge for each call.
+// A line of the in-kernel interrupt controllers: one edge for each call. When raise() returns, the
+// controllers have the edge, so it is in whatever is read of them afterwards. (An irqfd hands edges
+// of these lines to a kernel thread, which may deliver them after a snapshot has read the
+// controllers: they would be lost.) The Vm outlives it.
 class IrqLine : public InterruptLine {
  public:
-  explicit IrqLine(UniqueFd event) : event_(std::move(event)) {}
+  IrqLine(int vm, std::uint32_t gsi) : vm_(vm), gsi_(gsi) {}
   void raise() override;
+  // Puts the line low or high.
+  Status set_level(std::uint32_t level) const;
 
  private:
-  UniqueFd event_;
+  const int vm_;
+  const std::uint32_t gsi_;
+  // High and low of one edge belong together: KVM drops a second high, whose cause the guest's
+  // handler of the first may have been too early to see.
+  std::mutex mutex_;
 };
 
 class Vcpu {
@@ -74,10 +85,14 @@ class Vcpu {
     return {};
   }
   Status command(Request request, unsigned long argument) const;
-  // The guest's TSC frequency. Setting the host's own is always possible; another one needs a
-  // processor that can scale.
+  // The guest's TSC frequency: the host's until another one is set (guest_time.h says which can
+  // be).
   Result<std::uint32_t> tsc_khz() const;
   Status set_tsc_khz(std::uint32_t khz) const;
+  // What is added to the host's (scaled) TSC, modulo 2^64; on KVM since Linux 5.16.
+  bool has_tsc_offset() const;
+  Result<std::uint64_t> tsc_offset() const;
+  Status set_tsc_offset(std::uint64_t offset) const;
 
   Status set_cpuid(std::span<const kvm_cpuid_entry2> entries) const;
   // The values of those of `indexes` that can be read; the others are left out.
@@ -111,7 +126,7 @@ class Vm {
   // the tables declare a hardware-reduced platform, so Linux never looks for one.
   Status create_interrupt_controllers();
   Result<Vcpu> create_vcpu(std::uint32_t index) const;
-  Result<IrqLine> irq_line(std::uint32_t gsi) const;
+  Result<std::unique_ptr<IrqLine>> irq_line(std::uint32_t gsi) const;
 
   // KVM_CHECK_EXTENSION on this VM: 0 if absent.
   int extension(unsigned long capability) const;

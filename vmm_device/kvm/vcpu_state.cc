@@ -8,29 +8,13 @@ namespace clonesafe::kvm {
 namespace {
 
 constexpr std::uint32_t kMsrTsc = 0x10, kMsrTscDeadline = 0x6e0;
-constexpr std::uint32_t kMsrKvmFirst = 0x4b564d00, kMsrKvmLast = 0x4b564d07;
+constexpr std::uint32_t kMsrKvmFirst = 0x4b564d00, kMsrKvmLast = 0x4b564dff;
 // KVM lists the MSRs of Hyper-V's interface too; the guest is not offered it.
 constexpr std::uint32_t kMsrHyperVFirst = 0x40000000, kMsrHyperVLast = 0x400001ff;
 
 constexpr std::uint32_t kMaxCpuidEntries = 256;
 constexpr std::uint32_t kMaxMsrs = 4096;
 constexpr std::uint32_t kMaxXsave = 1 << 16;
-
-const kvm_msr_entry* find_msr(const std::vector<kvm_msr_entry>& msrs, std::uint32_t index) {
-  const auto found = std::ranges::find(msrs, index, &kvm_msr_entry::index);
-  return found == msrs.end() ? nullptr : &*found;
-}
-
-// A deadline of 0 is a timer that is off, or one that has just gone off and whose interrupt may be
-// in nobody's state: arm it at the TSC's own value. At worst the guest gets one interrupt too many,
-// which it expects of any timer; without it a vCPU could sleep for ever.
-void arm_expired_deadline(std::vector<kvm_msr_entry>& msrs) {
-  const kvm_msr_entry* tsc = find_msr(msrs, kMsrTsc);
-  if (tsc == nullptr) return;
-  for (kvm_msr_entry& entry : msrs) {
-    if (entry.index == kMsrTscDeadline && entry.data == 0) entry.data = tsc->data;
-  }
-}
 
 // KVM refuses some MSRs that it lists, whatever the value. That loses nothing if this vCPU already
 // has the value.
@@ -97,14 +81,29 @@ Result<VcpuState> save_vcpu(const Vcpu& vcpu, const CpuidTable& cpuid,
   auto msrs = vcpu.get_msrs(msr_indexes);
   if (!msrs) return fail(msrs.error());
   state.msrs = std::move(*msrs);
-  arm_expired_deadline(state.msrs);
   if (auto read = read_into(vcpu, CLONESAFE_KVM(KVM_GET_VCPU_EVENTS), state.events); !read)
     return fail(read.error());
   return state;
 }
 
-Status restore_vcpu(const Vcpu& vcpu, const VcpuState& state, std::size_t xsave_size) {
-  if (auto set = vcpu.set_tsc_khz(state.tsc_khz); !set) return set;
+std::optional<std::uint64_t> saved_tsc(const VcpuState& state) {
+  const auto found = std::ranges::find(state.msrs, kMsrTsc, &kvm_msr_entry::index);
+  if (found == state.msrs.end()) return std::nullopt;
+  return found->data;
+}
+
+void settle_time(VcpuState& state, std::optional<std::uint64_t> tsc) {
+  for (kvm_msr_entry& entry : state.msrs) {
+    if (entry.index == kMsrTsc && tsc) entry.data = *tsc;
+  }
+  const auto now = saved_tsc(state);
+  for (kvm_msr_entry& entry : state.msrs) {
+    if (entry.index == kMsrTscDeadline && entry.data == 0 && now) entry.data = *now;
+  }
+}
+
+Status restore_vcpu(const Vcpu& vcpu, const VcpuState& state, std::size_t xsave_size,
+                    bool tsc_is_set) {
   // System registers bring the APIC base, which the local APIC's registers depend on, and XCR0
   // decides what XSAVE takes. MP state last: with it the vCPU is whole.
   if (auto set = vcpu.set(CLONESAFE_KVM(KVM_SET_SREGS2), state.system_registers); !set) return set;
@@ -114,7 +113,10 @@ Status restore_vcpu(const Vcpu& vcpu, const VcpuState& state, std::size_t xsave_
   if (auto set = vcpu.set(CLONESAFE_KVM(KVM_SET_DEBUGREGS), state.debug_registers); !set)
     return set;
   if (auto set = vcpu.set(CLONESAFE_KVM(KVM_SET_LAPIC), state.local_apic); !set) return set;
-  if (auto set = set_msrs_or_equal(vcpu, state.msrs); !set) return set;
+  std::vector<kvm_msr_entry> msrs = state.msrs;
+  if (tsc_is_set)
+    std::erase_if(msrs, [](const kvm_msr_entry& entry) { return entry.index == kMsrTsc; });
+  if (auto set = set_msrs_or_equal(vcpu, msrs); !set) return set;
   if (auto set = vcpu.set(CLONESAFE_KVM(KVM_SET_VCPU_EVENTS), state.events); !set) return set;
   return vcpu.set(CLONESAFE_KVM(KVM_SET_MP_STATE), state.run_state);
 }

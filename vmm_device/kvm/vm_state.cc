@@ -1,7 +1,6 @@
 #include "vmm_device/kvm/vm_state.h"
 
 #include <cerrno>
-#include <limits>
 
 #include "vmm_device/core/state_codec.h"
 
@@ -41,27 +40,6 @@ Status restore_interrupt_controllers(const Vm& vm, std::span<const std::byte> by
     if (auto set = vm.set(CLONESAFE_KVM(KVM_SET_IRQCHIP), chip); !set) return set;
   }
   return {};
-}
-
-Result<std::vector<std::byte>> save_clock(const Vm& vm) {
-  auto clock = vm.get<kvm_clock_data>(CLONESAFE_KVM(KVM_GET_CLOCK));
-  if (!clock) return fail(clock.error());
-  StateEncoder state;
-  state.put(static_cast<std::uint64_t>(clock->clock));
-  return state.take();
-}
-
-Status restore_clock(const Vm& vm, std::span<const std::byte> bytes) {
-  StateDecoder state("clock", bytes);
-  auto nanoseconds = state.get<std::uint64_t>();
-  if (!nanoseconds) return fail(nanoseconds.error());
-  // KVM takes any number, and a guest that counts on in signed nanoseconds then hangs.
-  if (*nanoseconds > std::numeric_limits<std::int64_t>::max())
-    return state.corrupt("a clock that has run for " + std::to_string(*nanoseconds) + " ns");
-  if (auto done = state.finish(); !done) return done;
-  kvm_clock_data clock{};
-  clock.clock = *nanoseconds;
-  return vm.set(CLONESAFE_KVM(KVM_SET_CLOCK), clock);
 }
 
 Status announce_pause(const Vcpu& vcpu) {

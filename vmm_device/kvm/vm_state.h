@@ -11,17 +11,13 @@
 #include "libclonesafe/base/error.h"
 #include "vmm_device/kvm/kvm.h"
 
-// What KVM keeps for the whole machine: interrupt controllers and the guest's clock. All vCPUs are
+// What KVM keeps for the whole machine beside its time: interrupt controllers. All vCPUs are
 // parked.
 namespace clonesafe::kvm {
 
 Result<std::vector<std::byte>> save_interrupt_controllers(const Vm& vm);
 // After the vCPUs' local APICs: the IOAPIC delivers what was pending as soon as it is set.
 Status restore_interrupt_controllers(const Vm& vm, std::span<const std::byte> state);
-
-Result<std::vector<std::byte>> save_clock(const Vm& vm);
-// The guest's monotonic time goes on where it stood: it doesn't see how long the snapshot lay.
-Status restore_clock(const Vm& vm, std::span<const std::byte> state);
 
 // Tells the guest that it was stopped, so that its watchdogs don't count the pause. Before it runs
 // again. No error for a guest that doesn't use the KVM clock.

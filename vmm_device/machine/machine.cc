@@ -11,11 +11,10 @@ namespace {
 constexpr std::uint64_t kCom1Ports = 8;
 constexpr std::uint64_t kSleepPorts = 3;
 
-// Makes the line of `gsi` in place: devices keep references to their lines.
-Status make_line(const kvm::Vm& vm, std::uint32_t gsi, std::optional<kvm::IrqLine>& line) {
+Status make_line(const kvm::Vm& vm, std::uint32_t gsi, std::unique_ptr<kvm::IrqLine>& line) {
   auto made = vm.irq_line(gsi);
   if (!made) return fail(made.error());
-  line.emplace(std::move(*made));
+  line = std::move(*made);
   return {};
 }
 
@@ -119,7 +118,7 @@ Status Machine::create_virtio(const std::string& vsock_path,
   for (std::size_t slot = 0; slot < devices.size(); ++slot) {
     auto line = vm_->irq_line(layout::kVirtioFirstGsi + static_cast<std::uint32_t>(slot));
     if (!line) return fail(line.error());
-    virtio_lines_.push_back(std::make_unique<kvm::IrqLine>(std::move(*line)));
+    virtio_lines_.push_back(std::move(*line));
     virtio_.push_back(std::make_unique<virtio::MmioTransport>(devices[slot].name, ram_->memory(),
                                                               *virtio_lines_.back(), device_thread,
                                                               *devices[slot].device));

@@ -103,7 +103,10 @@ class Machine {
   Status create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpuid);
   Status create_devices(MachineHooks hooks, boost::asio::io_context& device_thread);
   Status create_virtio(const std::string& vsock_path, boost::asio::io_context& device_thread);
-  Status restore_vcpus(const std::vector<kvm::VcpuState>& states);
+  // Sets frequencies and clocks of the vCPUs; whether their TSCs are set too.
+  Result<bool> restore_time(const snapshot::Snapshot& snapshot,
+                            const std::vector<kvm::VcpuState>& states);
+  Status restore_vcpus(const std::vector<kvm::VcpuState>& states, bool tsc_is_set);
   Status restore_devices(const snapshot::Snapshot& snapshot);
 
   // In order of construction; torn down in reverse, the vCPUs' threads first.
@@ -114,9 +117,9 @@ class Machine {
   std::vector<std::uint32_t> msr_indexes_;
   std::vector<kvm::Vcpu> vcpus_;
   std::optional<GenerationDevices> generation_;
-  std::optional<kvm::IrqLine> vmgenid_line_;
-  std::optional<kvm::IrqLine> vmclock_line_;
-  std::optional<kvm::IrqLine> serial_line_;
+  std::unique_ptr<kvm::IrqLine> vmgenid_line_;
+  std::unique_ptr<kvm::IrqLine> vmclock_line_;
+  std::unique_ptr<kvm::IrqLine> serial_line_;
   std::optional<Serial> serial_;
   std::optional<SleepRegisters> sleep_;
   std::optional<ResetController> reset_;

@@ -2,6 +2,7 @@
 #include "vmm_device/core/layout.h"
 #include "vmm_device/core/state_codec.h"
 #include "vmm_device/kvm/cpuid.h"
+#include "vmm_device/kvm/guest_time.h"
 #include "vmm_device/kvm/vm_state.h"
 #include "vmm_device/machine/machine.h"
 
@@ -21,9 +22,26 @@ std::vector<std::byte> encode_identity(const kvm::CpuidTable& cpuid) {
   return state.take();
 }
 
-Result<std::span<const std::byte>> section_bytes(const snapshot::Snapshot& snapshot, Tag tag,
-                                                 std::size_t index = 0) {
+// Version 2 of a vCPU's section: its TSC is as of the instant of the section "clock". Version 1: as
+// of when its MSRs were read.
+constexpr std::uint16_t kVcpuVersion = 2;
+constexpr std::uint16_t kVcpuVersionWithoutInstant = 1;
+
+Result<snapshot::SectionView> known_section(const snapshot::Snapshot& snapshot, Tag tag,
+                                            std::size_t index, std::uint16_t newest) {
   auto section = snapshot.section(tag, index);
+  if (!section) return fail(section.error());
+  if (section->version < 1 || section->version > newest)
+    return fail("section \"" +
+                std::string(snapshot::tag_info(static_cast<std::uint32_t>(tag))->name) + "\" " +
+                std::to_string(index) + ": version " + std::to_string(section->version) +
+                ", this version reads 1 to " + std::to_string(newest));
+  return section;
+}
+
+Result<std::span<const std::byte>> section_bytes(const snapshot::Snapshot& snapshot, Tag tag,
+                                                 std::size_t index = 0, std::uint16_t newest = 1) {
+  auto section = known_section(snapshot, tag, index, newest);
   if (!section) return fail(section.error());
   return section->bytes;
 }
@@ -52,7 +70,7 @@ Result<std::vector<kvm::VcpuState>> decode_vcpus(const snapshot::Snapshot& snaps
                 " vCPUs, the machine has " + std::to_string(cpus));
   std::vector<kvm::VcpuState> states;
   for (std::uint32_t index = 0; index < cpus; ++index) {
-    auto bytes = section_bytes(snapshot, Tag::vcpu, index);
+    auto bytes = section_bytes(snapshot, Tag::vcpu, index, kVcpuVersion);
     if (!bytes) return fail(bytes.error());
     StateDecoder decoder("vcpu " + std::to_string(index), *bytes);
     auto state = kvm::decode_vcpu(decoder);
@@ -87,26 +105,32 @@ Status Machine::resume() {
 
 Result<std::vector<Section>> Machine::save() const {
   std::vector<Section> sections;
-  const auto add = [&](Tag tag, std::vector<std::byte> bytes) {
-    sections.push_back({.tag = tag, .bytes = std::move(bytes)});
+  const auto add = [&](Tag tag, std::vector<std::byte> bytes, std::uint16_t version = 1) {
+    sections.push_back({.tag = tag, .version = version, .bytes = std::move(bytes)});
   };
   add(Tag::machine_config, encode(config_));
   add(Tag::cpu_identity, encode_identity(cpuid_.front()));
 
   const std::size_t xsave_size = vm_->xsave_size();
+  std::vector<kvm::VcpuState> states;
   for (std::size_t index = 0; index < vcpus_.size(); ++index) {
     auto state = kvm::save_vcpu(vcpus_[index], cpuid_[index], msr_indexes_, xsave_size);
     if (!state) return fail(state.error());
+    states.push_back(std::move(*state));
+  }
+  const auto time = kvm::read_time(*vm_, vcpus_);
+  if (!time) return fail(time.error());
+  for (std::size_t index = 0; index < states.size(); ++index) {
+    const bool instant = !time->tsc.empty();
+    kvm::settle_time(states[index], instant ? std::optional(time->tsc[index]) : std::nullopt);
     StateEncoder encoder;
-    kvm::encode(encoder, *state);
-    add(Tag::vcpu, encoder.take());
+    kvm::encode(encoder, states[index]);
+    add(Tag::vcpu, encoder.take(), instant ? kVcpuVersion : kVcpuVersionWithoutInstant);
   }
   auto controllers = kvm::save_interrupt_controllers(*vm_);
   if (!controllers) return fail(controllers.error());
   add(Tag::irqchip, std::move(*controllers));
-  auto clock = kvm::save_clock(*vm_);
-  if (!clock) return fail(clock.error());
-  add(Tag::clock, std::move(*clock));
+  add(Tag::clock, kvm::encode_clock(*time));
 
   add(Tag::serial, serial_->save());
   StateEncoder generation;
@@ -171,9 +195,11 @@ Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, M
   if (auto made = machine->create_devices(std::move(hooks), device_thread); !made)
     return fail(made.error());
 
-  // Local APICs, then the IOAPIC, which delivers to them what was pending, then the devices, which
-  // raise their lines again.
-  if (auto set = machine->restore_vcpus(*states); !set) return fail(set.error());
+  // Clocks before the deadline timers, which are measured in them. Local APICs, then the IOAPIC,
+  // which delivers to them what was pending, then the devices, which raise their lines again.
+  auto tsc_is_set = machine->restore_time(source.snapshot, *states);
+  if (!tsc_is_set) return fail(tsc_is_set.error());
+  if (auto set = machine->restore_vcpus(*states, *tsc_is_set); !set) return fail(set.error());
   if (auto set = machine->restore_devices(source.snapshot); !set) return fail(set.error());
 
   // Whoever maps these pages sees the restore at the guest's first instruction; the interrupts only
@@ -186,10 +212,39 @@ Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, M
   return machine;
 }
 
-Status Machine::restore_vcpus(const std::vector<kvm::VcpuState>& states) {
+Result<bool> Machine::restore_time(const snapshot::Snapshot& snapshot,
+                                   const std::vector<kvm::VcpuState>& states) {
+  kvm::GuestTime time;
+  bool instant = true;
+  const bool can_scale = vm_->extension(KVM_CAP_TSC_CONTROL) > 0;
+  for (std::size_t index = 0; index < vcpus_.size(); ++index) {
+    auto host_khz = vcpus_[index].tsc_khz();
+    if (!host_khz) return fail(host_khz.error());
+    const std::uint32_t khz = states[index].tsc_khz;
+    if (auto fits = kvm::check_tsc_frequency(khz, *host_khz, can_scale); !fits)
+      return fail(fits.error());
+    if (khz != *host_khz) {
+      if (auto set = vcpus_[index].set_tsc_khz(khz); !set) return fail(set.error());
+    }
+    auto section = known_section(snapshot, Tag::vcpu, index, kVcpuVersion);
+    if (!section) return fail(section.error());
+    const auto tsc = kvm::saved_tsc(states[index]);
+    instant = instant && section->version == kVcpuVersion && tsc && khz == states.front().tsc_khz;
+    time.tsc.push_back(tsc.value_or(0));
+  }
+  if (!instant) time.tsc.clear();
+  auto bytes = section_bytes(snapshot, Tag::clock);
+  if (!bytes) return fail(bytes.error());
+  auto clock = kvm::decode_clock(*bytes);
+  if (!clock) return fail(clock.error());
+  time.clock_ns = *clock;
+  return kvm::set_time(*vm_, vcpus_, time);
+}
+
+Status Machine::restore_vcpus(const std::vector<kvm::VcpuState>& states, bool tsc_is_set) {
   const std::size_t xsave_size = vm_->xsave_size();
   for (std::size_t index = 0; index < vcpus_.size(); ++index) {
-    auto set = kvm::restore_vcpu(vcpus_[index], states[index], xsave_size);
+    auto set = kvm::restore_vcpu(vcpus_[index], states[index], xsave_size, tsc_is_set);
     if (!set) return fail(set.error(), "the snapshot's state");
   }
   return {};
@@ -199,9 +254,6 @@ Status Machine::restore_devices(const snapshot::Snapshot& snapshot) {
   auto bytes = section_bytes(snapshot, Tag::irqchip);
   if (!bytes) return fail(bytes.error());
   if (auto set = kvm::restore_interrupt_controllers(*vm_, *bytes); !set) return set;
-  bytes = section_bytes(snapshot, Tag::clock);
-  if (!bytes) return fail(bytes.error());
-  if (auto set = kvm::restore_clock(*vm_, *bytes); !set) return set;
 
   bytes = section_bytes(snapshot, Tag::serial);
   if (!bytes) return fail(bytes.error());

@@ -175,6 +175,20 @@ TEST_F(OnKvmBadInput, SnapshotOfACpuWithMoreFeatures) {
                          {"clone 1", "lacks what the snapshot uses", "cpuid 0x7.0 ebx bit 2"}));
 }
 
+// KVM takes no frequency of 0, and this host, if it doesn't scale, none but its own.
+TEST_F(OnKvmBadInput, SnapshotOfAnotherTscFrequency) {
+  const auto edit = [](std::span<std::byte> bytes) {
+    StateDecoder decoder("vcpu", bytes);
+    auto state = kvm::decode_vcpu(decoder);
+    ASSERT_TRUE(state) << state.error().message();
+    state->tsc_khz = 0;
+    StateEncoder encoder;
+    kvm::encode(encoder, *state);
+    std::ranges::copy(encoder.bytes(), bytes.begin());
+  };
+  expect_refused(restore(edited(snapshot::Tag::vcpu, edit), {"clone 1", "0 kHz"}));
+}
+
 // Right checksums, wrong content: the parser of each section names it.
 TEST_F(OnKvmBadInput, SectionsThatHoldAnything) {
   const auto ones = [](std::span<std::byte> bytes) { std::ranges::fill(bytes, std::byte{0xff}); };

@@ -64,8 +64,46 @@ TEST(OrderedMsrs, TscComesFirstAndItsDeadlineLast) {
   EXPECT_EQ(msrs.front(), 0x10u);
   EXPECT_EQ(msrs.back(), 0x6e0u);
   EXPECT_EQ(std::ranges::count(msrs, 0x4b564d01u), 1);
-  EXPECT_EQ(std::ranges::count(msrs, 0x4b564d07u), 1);
+  for (std::uint32_t index = 0x4b564d00; index <= 0x4b564dff; ++index)
+    EXPECT_EQ(std::ranges::count(msrs, index), 1) << std::hex << index;
   EXPECT_EQ(std::ranges::count(msrs, 0x40000000u), 0) << "Hyper-V's are not the guest's";
+}
+
+std::uint64_t value_of(const VcpuState& state, std::uint32_t index) {
+  const auto found = std::ranges::find(state.msrs, index, &kvm_msr_entry::index);
+  return found == state.msrs.end() ? ~std::uint64_t{0} : found->data;
+}
+
+VcpuState with_deadline(std::uint64_t deadline) {
+  VcpuState state = sample();
+  state.msrs.push_back({.index = 0x6e0, .reserved = 0, .data = deadline});
+  return state;
+}
+
+TEST(SettleTime, TscIsThatOfTheCommonInstant) {
+  VcpuState state = with_deadline(5000);
+  settle_time(state, 1234);
+  EXPECT_EQ(saved_tsc(state), 1234u);
+  EXPECT_EQ(value_of(state, 0x6e0), 5000u) << "a deadline that is set stays";
+}
+
+TEST(SettleTime, WithoutACommonInstantTheTscStays) {
+  VcpuState state = with_deadline(5000);
+  settle_time(state, std::nullopt);
+  EXPECT_EQ(saved_tsc(state), 99u);
+}
+
+TEST(SettleTime, AnExpiredDeadlineIsArmedAtTheTscItIsMeasuredIn) {
+  VcpuState state = with_deadline(0);
+  settle_time(state, 1234);
+  EXPECT_EQ(value_of(state, 0x6e0), 1234u);
+}
+
+TEST(SettleTime, NoTscNoDeadlineNoHarm) {
+  VcpuState state;
+  settle_time(state, 1234);
+  EXPECT_TRUE(state.msrs.empty());
+  EXPECT_FALSE(saved_tsc(state));
 }
 
 }  // namespace
