@@ -8,7 +8,7 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr unsigned kNeeded[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_BIND_SERVICE};
+constexpr unsigned kNeeded[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_BIND_SERVICE, CAP_SYS_TIME};
 
 }  // namespace
 

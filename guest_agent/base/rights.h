@@ -12,6 +12,7 @@ namespace clonesafe::agent {
 //                         guest memory the generation page is
 //   CAP_DAC_OVERRIDE      identity files of other owners, or without write permission
 //   CAP_NET_BIND_SERVICE  a vsock port that the host believes, for each new connection
+//   CAP_SYS_TIME          the wall clock
 // Call it when everything that needs more is open and mapped (/dev/mem, the kernel's log), and
 // before the first thread.
 Status drop_rights();

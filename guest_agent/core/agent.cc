@@ -213,7 +213,8 @@ bool Agent::repair(const Restore& restore) {
   if (!failed()) kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
   if (!publish(restore, CLONESAFE_STATE_REPAIRING)) return false;
 
-  parts_.repairs.run(Stage::kIdentity, event, results);
+  for (const Stage stage : {Stage::kClock, Stage::kIdentity})
+    parts_.repairs.run(stage, event, results);
   thaw(results);
   const auto state = failed() ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
   if (!publish(restore, state)) return false;

@@ -1,6 +1,8 @@
 #ifndef CLONESAFE_GUEST_AGENT_REPAIRS_KERNEL_H_
 #define CLONESAFE_GUEST_AGENT_REPAIRS_KERNEL_H_
 
+#include <time.h>
+
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -26,6 +28,11 @@ class Kernel {
 
   virtual Result<std::string> hostname() = 0;
   virtual Status set_hostname(const std::string& name) = 0;
+  // clock_gettime(2) and clock_settime(2), in ns.
+  virtual Result<std::int64_t> clock(clockid_t which) = 0;
+  virtual Status set_realtime(std::int64_t ns) = 0;
+  // The processor's time stamp counter.
+  virtual std::uint64_t tsc() = 0;
   // mount(2) with MS_BIND, of a file over a file.
   virtual Status bind_mount(const std::string& from, const std::string& over) = 0;
 };

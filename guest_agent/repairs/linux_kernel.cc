@@ -5,6 +5,7 @@
 #include <sys/random.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include <algorithm>
 #include <array>
@@ -16,6 +17,8 @@
 
 namespace clonesafe::agent {
 namespace {
+
+constexpr std::int64_t kSecond = 1'000'000'000;
 
 // struct rand_pool_info with room for what is ever credited at once.
 struct EntropyRequest {
@@ -72,6 +75,21 @@ class LinuxKernel : public Kernel {
     if (::sethostname(name.data(), name.size()) != 0) return fail_errno("sethostname");
     return {};
   }
+
+  Result<std::int64_t> clock(clockid_t which) override {
+    timespec time = {};
+    if (::clock_gettime(which, &time) != 0) return fail_errno("clock_gettime");
+    return std::int64_t{time.tv_sec} * kSecond + time.tv_nsec;
+  }
+
+  Status set_realtime(std::int64_t ns) override {
+    const timespec time = {.tv_sec = ns / kSecond, .tv_nsec = ns % kSecond};
+    if (::clock_settime(CLOCK_REALTIME, &time) != 0)
+      return fail_errno("clock_settime(CLOCK_REALTIME)");
+    return {};
+  }
+
+  std::uint64_t tsc() override { return __rdtsc(); }
 
   Status bind_mount(const std::string& from, const std::string& over) override {
     if (::mount(from.c_str(), over.c_str(), nullptr, MS_BIND, nullptr) != 0) {

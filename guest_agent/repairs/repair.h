@@ -15,8 +15,8 @@
 namespace clonesafe::agent {
 
 // The order of repairs. The kernel's generator first: what comes later draws from it. Later parts
-// (fenced sockets, clock, network, hooks) get their stage here.
-enum class Stage : std::uint8_t { kKernelRng, kIdentity };
+// (fenced sockets, network, hooks) get their stage here.
+enum class Stage : std::uint8_t { kKernelRng, kClock, kIdentity };
 
 enum class Outcome : std::uint8_t { kOk, kFailed, kSkipped };
 std::string_view name_of(Outcome outcome);

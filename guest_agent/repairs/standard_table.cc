@@ -1,6 +1,7 @@
 #include "guest_agent/repairs/standard_table.h"
 
 #include "guest_agent/repairs/boot_id.h"
+#include "guest_agent/repairs/clock.h"
 #include "guest_agent/repairs/hostname.h"
 #include "guest_agent/repairs/kernel_rng.h"
 #include "guest_agent/repairs/machine_id.h"
@@ -10,6 +11,7 @@ namespace clonesafe::agent {
 RepairTable standard_table(const Config& config, Kernel& kernel, SeedPage* seed) {
   RepairTable table;
   table.add(std::make_unique<KernelRngRepair>(kernel, seed));
+  table.add(std::make_unique<ClockRepair>(kernel));
   const Config::Identity& identity = config.identity;
   table.add(
       std::make_unique<MachineIdRepair>(kernel, identity.machine_id, identity.dbus_machine_id));

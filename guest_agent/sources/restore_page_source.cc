@@ -47,7 +47,9 @@ Result<RestoreWords> read_restore_page(std::span<const std::byte> page) {
     RestoreWords words = {.kind = static_cast<RestoreKind>(copy.kind),
                           .generation = copy.generation,
                           .reseed_epoch = copy.reseed_epoch,
-                          .host_realtime_ns = copy.host_realtime_ns};
+                          .host_realtime_ns = copy.host_realtime_ns,
+                          .tsc = copy.tsc,
+                          .tsc_khz = copy.tsc_khz};
     std::memcpy(words.restore_id.data(), copy.restore_id, words.restore_id.size());
     std::memcpy(words.vm_generation_id.data(), copy.vm_generation_id,
                 words.vm_generation_id.size());

@@ -54,6 +54,8 @@ Result<Restore> decide(const Words& words) {
     restore.reseed_epoch = page.reseed_epoch;
     restore.vm_generation_id = page.vm_generation_id;
     restore.host_realtime_ns = page.host_realtime_ns;
+    restore.tsc = page.tsc;
+    restore.tsc_khz = page.tsc_khz;
     restore.kind = page.kind;
     restore.decided_by = "restore_page";
     restore.separates_siblings = true;

@@ -21,6 +21,9 @@ struct RestoreWords {
   std::uint64_t reseed_epoch = 0;
   Id16 vm_generation_id = {};
   std::uint64_t host_realtime_ns = 0;
+  // This machine's TSC at host_realtime_ns; 0 kHz where the VMM doesn't say.
+  std::uint64_t tsc = 0;
+  std::uint32_t tsc_khz = 0;
 
   bool operator==(const RestoreWords&) const = default;
 };
@@ -65,6 +68,8 @@ struct Restore {
   std::uint64_t reseed_epoch = 0;
   Id16 vm_generation_id = {};  // zero where there is none
   std::uint64_t host_realtime_ns = 0;
+  std::uint64_t tsc = 0;  // at host_realtime_ns, if tsc_khz is not 0
+  std::uint32_t tsc_khz = 0;
   // From a restore page or the host. Without them the agent finds out by comparing generations.
   std::optional<RestoreKind> kind;
   // The source that decided, as status names it; "none" if there is none.

@@ -89,6 +89,7 @@ Result<GenerationDevices::Event> GenerationDevices::draw(EntropySource& entropy,
   event.identity.reseed_epoch = draw.reseed_epoch;
   event.identity.restore_id = draw.restore_id;
   event.identity.host_realtime_ns = *now;
+  event.identity.tsc = {};
   if (kind != RestoreKind::kResume) event.identity.disruption_marker = draw.disruption_marker;
   if (kind == RestoreKind::kBoot || kind == RestoreKind::kClone) {
     event.identity.generation = draw.generation;
@@ -129,7 +130,7 @@ Status GenerationDevices::write_resume(EntropySource& entropy) {
 }
 
 Status GenerationDevices::write_restore(EntropySource& entropy, RestoreKind kind,
-                                        std::span<const std::byte> metadata) {
+                                        std::span<const std::byte> metadata, TscReading tsc) {
   const std::lock_guard lock(mutex_);
   if (kind != RestoreKind::kClone && kind != RestoreKind::kMove) {
     return fail("restore: a restored machine is a clone or a move, not a " +
@@ -144,6 +145,7 @@ Status GenerationDevices::write_restore(EntropySource& entropy, RestoreKind kind
   }
   auto event = draw(entropy, kind);
   if (!event) return fail(std::move(event).error());
+  event->identity.tsc = tsc;
   write_event(*event, metadata);
   return {};
 }
@@ -211,6 +213,8 @@ void GenerationDevices::write_restore_fields() {
                    options_.vmgenid ? identity_.vm_generation_id : VmGenerationId{});
   page.store_words(offsetof(clonesafe_restore_page, restore_id), identity_.restore_id);
   page.store(offsetof(clonesafe_restore_page, host_realtime_ns), identity_.host_realtime_ns);
+  page.store(offsetof(clonesafe_restore_page, tsc_khz), identity_.tsc.khz);
+  page.store(offsetof(clonesafe_restore_page, tsc), identity_.tsc.tsc);
   page.store(offsetof(clonesafe_restore_page, seed_page_address),
              std::uint64_t{gives_seed() ? layout::kSeedPage : 0});
 }

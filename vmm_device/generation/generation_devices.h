@@ -49,6 +49,12 @@ struct GenerationOptions {
   bool operator==(const GenerationOptions&) const = default;
 };
 
+// A reading of the guest's TSC.
+struct TscReading {
+  std::uint64_t tsc = 0;
+  std::uint32_t khz = 0;  // 0: there is none
+};
+
 // What moves when:
 //
 //                      boot   resume   clone   move
@@ -78,9 +84,10 @@ class GenerationDevices {
   // The source goes on after its snapshot. The operator's metadata stay.
   Status write_resume(EntropySource& entropy);
   // A restored machine is about to run: `kind` is kClone or kMove. `metadata` (at most
-  // CLONESAFE_RESTORE_METADATA_MAX bytes, needs the restore page) replaces what was there.
+  // CLONESAFE_RESTORE_METADATA_MAX bytes, needs the restore page) replaces what was there. `tsc`:
+  // what the guest's TSC shows now, by which it knows how long ago the host's time was read.
   Status write_restore(EntropySource& entropy, RestoreKind kind,
-                       std::span<const std::byte> metadata);
+                       std::span<const std::byte> metadata, TscReading tsc = {});
 
   // The agent says where its generation page is; checked here and before each later write.
   Status register_page(GuestAddress address, const PageNonce& nonce);
@@ -116,6 +123,7 @@ class GenerationDevices {
     VmGenerationId vm_generation_id{};
     RestoreId restore_id{};
     std::uint64_t host_realtime_ns = 0;
+    TscReading tsc;  // at host_realtime_ns; of one write, so in no snapshot
   };
 
   SharedPage vmgenid_page() const { return page(layout::kVmgenidPage); }

@@ -13,13 +13,6 @@ constexpr std::uint32_t kMsrTsc = 0x10;
 constexpr std::uint64_t kTolerancePpm = 250;
 constexpr int kReadings = 4;
 
-Result<std::uint64_t> read_tsc(const Vcpu& vcpu) {
-  auto values = vcpu.get_msrs({&kMsrTsc, 1});
-  if (!values) return fail(values.error());
-  if (values->size() != 1) return fail("KVM_GET_MSRS on " + vcpu.name() + ": no TSC");
-  return values->front().data;
-}
-
 Result<std::uint64_t> read_clock(const Vm& vm) {
   auto clock = vm.get<kvm_clock_data>(CLONESAFE_KVM(KVM_GET_CLOCK));
   if (!clock) return fail(clock.error());
@@ -31,6 +24,13 @@ Result<Instant> now_on(const Vm& vm, const Vcpu& vcpu) {
 }
 
 }  // namespace
+
+Result<std::uint64_t> read_tsc(const Vcpu& vcpu) {
+  auto values = vcpu.get_msrs({&kMsrTsc, 1});
+  if (!values) return fail(values.error());
+  if (values->size() != 1) return fail("KVM_GET_MSRS on " + vcpu.name() + ": no TSC");
+  return values->front().data;
+}
 
 Result<Instant> read_instant(const std::function<Result<std::uint64_t>()>& read_tsc,
                              const std::function<Result<std::uint64_t>()>& read_clock) {

@@ -25,6 +25,7 @@ struct GuestTime {
   std::vector<std::uint64_t> tsc;
 };
 
+Result<std::uint64_t> read_tsc(const Vcpu& vcpu);
 Result<GuestTime> read_time(const Vm& vm, std::span<const Vcpu> vcpus);
 // With `time.tsc` empty, or on a host without offsets, only the clock is set, and the TSCs are left
 // to their MSRs: false then. The vCPUs' frequencies have been set, their MSRs not yet.

@@ -106,6 +106,7 @@ class Machine {
   // Sets frequencies and clocks of the vCPUs; whether their TSCs are set too.
   Result<bool> restore_time(const snapshot::Snapshot& snapshot,
                             const std::vector<kvm::VcpuState>& states);
+  Result<TscReading> read_tsc() const;  // the first vCPU's
   Status restore_vcpus(const std::vector<kvm::VcpuState>& states, bool tsc_is_set);
   Status restore_devices(const snapshot::Snapshot& snapshot);
 

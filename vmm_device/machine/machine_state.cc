@@ -205,7 +205,9 @@ Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, M
   // Whoever maps these pages sees the restore at the guest's first instruction; the interrupts only
   // wake slow work.
   SystemEntropy entropy;
-  auto written = machine->generation_->write_restore(entropy, source.kind, source.metadata);
+  auto tsc = machine->read_tsc();
+  if (!tsc) return fail(tsc.error());
+  auto written = machine->generation_->write_restore(entropy, source.kind, source.metadata, *tsc);
   if (!written) return fail(written.error());
   if (source.kind == RestoreKind::kClone) machine->vmgenid_line_->raise();
   machine->vmclock_line_->raise();
@@ -239,6 +241,14 @@ Result<bool> Machine::restore_time(const snapshot::Snapshot& snapshot,
   if (!clock) return fail(clock.error());
   time.clock_ns = *clock;
   return kvm::set_time(*vm_, vcpus_, time);
+}
+
+Result<TscReading> Machine::read_tsc() const {
+  auto tsc = kvm::read_tsc(vcpus_.front());
+  if (!tsc) return fail(tsc.error());
+  auto khz = vcpus_.front().tsc_khz();
+  if (!khz) return fail(khz.error());
+  return TscReading{.tsc = *tsc, .khz = *khz};
 }
 
 Status Machine::restore_vcpus(const std::vector<kvm::VcpuState>& states, bool tsc_is_set) {

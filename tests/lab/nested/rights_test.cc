@@ -6,9 +6,9 @@
 namespace clonesafe::lab {
 namespace {
 
-constexpr std::uint64_t kNeeded = std::uint64_t{1} << CAP_SYS_ADMIN |
-                                  std::uint64_t{1} << CAP_DAC_OVERRIDE |
-                                  std::uint64_t{1} << CAP_NET_BIND_SERVICE;
+constexpr std::uint64_t kNeeded =
+    std::uint64_t{1} << CAP_SYS_ADMIN | std::uint64_t{1} << CAP_DAC_OVERRIDE |
+    std::uint64_t{1} << CAP_NET_BIND_SERVICE | std::uint64_t{1} << CAP_SYS_TIME;
 
 std::uint64_t rights_of_agent(const Guest& guest, const std::string& set) {
   const std::string text =

@@ -132,6 +132,17 @@ class FakeKernel : public Kernel {
     name = new_name;
     return {};
   }
+  Result<std::int64_t> clock(clockid_t which) override {
+    if (auto done = outcome("clock"); !done) return fail(done.error());
+    return which == CLOCK_REALTIME ? realtime : monotonic;
+  }
+  Status set_realtime(std::int64_t ns) override {
+    if (auto done = outcome("set_realtime"); !done) return done;
+    if (!clock_is_stuck) realtime = ns;
+    ++times_set;
+    return {};
+  }
+  std::uint64_t tsc() override { return counter_now; }
   Status bind_mount(const std::string& from, const std::string& over) override {
     calls.push_back("mount");
     if (auto done = outcome("mount"); !done) return done;
@@ -145,6 +156,11 @@ class FakeKernel : public Kernel {
   std::string mixed;
   std::string name = "web";
   std::uint8_t counter = 0;
+  std::int64_t realtime = 1'000'000'000'000;
+  std::int64_t monotonic = 7'000'000'000;
+  std::uint64_t counter_now = 0;
+  bool clock_is_stuck = false;
+  int times_set = 0;
   bool stuck = false;
   // Call -> the errno it fails with.
   std::map<std::string, int> errors;

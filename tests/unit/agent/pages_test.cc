@@ -35,6 +35,13 @@ TEST_F(RestorePageTest, WholePageIsRead) {
   EXPECT_EQ(words->restore_id, id(3));
   EXPECT_EQ(words->vm_generation_id, id(77));
   EXPECT_EQ(words->host_realtime_ns, 5U);
+  EXPECT_EQ(words->tsc_khz, 0U);
+  pages_.page().tsc = 6;
+  pages_.page().tsc_khz = 7;
+  const auto with_tsc = read();
+  ASSERT_TRUE(with_tsc);
+  EXPECT_EQ(with_tsc->tsc, 6U);
+  EXPECT_EQ(with_tsc->tsc_khz, 7U);
 }
 
 TEST_F(RestorePageTest, EachBrokenFieldIsNamed) {

@@ -117,6 +117,21 @@ TEST(GenerationDevices, ResumeKeepsIdentityAndMovesTheReseedEpoch) {
   EXPECT_EQ(machine.bytes_at(kRestorePage + 0x400, 4), bytes_of("kept"));
 }
 
+TEST(GenerationDevices, ARestoreTellsTheGuestsTscAndAResumeTakesItBack) {
+  MachineForTesting machine;
+  SystemEntropy entropy;
+  ASSERT_TRUE(machine.devices.write_boot(entropy));
+  EXPECT_EQ(machine.at<std::uint32_t>(kRestorePage + 0x5c), 0u);
+  ASSERT_TRUE(machine.devices.write_restore(entropy, RestoreKind::kClone, {},
+                                            {.tsc = 0x1122334455667788, .khz = 2'096'009}));
+  EXPECT_EQ(machine.at<std::uint32_t>(kRestorePage + 0x5c), 2'096'009u);
+  EXPECT_EQ(machine.at<std::uint64_t>(kRestorePage + 0x60), 0x1122334455667788u);
+  // The host's time is a new one then, and that TSC is not of it.
+  ASSERT_TRUE(machine.devices.write_resume(entropy));
+  EXPECT_EQ(machine.at<std::uint32_t>(kRestorePage + 0x5c), 0u);
+  EXPECT_EQ(machine.at<std::uint64_t>(kRestorePage + 0x60), 0u);
+}
+
 TEST(GenerationDevices, MoveKeepsIdentityAndMovesEpochAndMarker) {
   MachineForTesting source;
   SystemEntropy entropy;

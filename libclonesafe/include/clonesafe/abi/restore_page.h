@@ -46,8 +46,11 @@ struct clonesafe_restore_page {
   uint64_t host_realtime_ns;  /* the host's CLOCK_REALTIME when the page was written */
   uint64_t seed_page_address; /* guest-physical; 0 if the VMM gives no seed */
   uint32_t metadata_size;     /* bytes of metadata in use */
-  uint32_t reserved0;
-  uint8_t reserved1[0x400 - 0x60];
+  /* The guest's TSC at host_realtime_ns, so that the guest knows the time since then. 0 kHz: not
+   * told (a boot, a resume, a VMM that doesn't say). */
+  uint32_t tsc_khz;
+  uint64_t tsc;
+  uint8_t reserved1[0x400 - 0x68];
   uint8_t metadata[CLONESAFE_RESTORE_METADATA_MAX]; /* the operator's bytes (--metadata), not
                                                        interpreted */
 };
@@ -65,6 +68,8 @@ static_assert(offsetof(struct clonesafe_restore_page, seed_page_address) == 0x50
               "restore page layout");
 static_assert(offsetof(struct clonesafe_restore_page, metadata_size) == 0x58,
               "restore page layout");
+static_assert(offsetof(struct clonesafe_restore_page, tsc_khz) == 0x5c, "restore page layout");
+static_assert(offsetof(struct clonesafe_restore_page, tsc) == 0x60, "restore page layout");
 static_assert(offsetof(struct clonesafe_restore_page, metadata) == 0x400, "restore page layout");
 static_assert(sizeof(struct clonesafe_restore_page) == 0x1000, "restore page layout");
 
