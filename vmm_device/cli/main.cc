@@ -12,6 +12,7 @@
 #include "vmm_device/cli/run_clone.h"
 #include "vmm_device/cli/run_command.h"
 #include "vmm_device/cli/snapshot_command.h"
+#include "vmm_device/kvm/cpu_template.h"
 #include "vmm_device/supervisor/supervisor.h"
 
 namespace {
@@ -78,6 +79,11 @@ CLI::App* add_run(CLI::App& app, RunOptions& run) {
       "--cpu-mask",
       [&run](const std::string& text) { run.machine.masked_features = split_list(text); },
       "CPU features to hide from the guest: rdrand,rdseed");
+  command
+      ->add_option("--cpu-template", run.machine.cpu_template,
+                   "CPU that the guest sees, so that its snapshots move: host, x86-64-v2, "
+                   "x86-64-v3 (host)")
+      ->check(CLI::IsMember(kvm::cpu_templates()));
   command->add_flag("--track-dirty", run.track_dirty, "Allow incremental snapshots");
   for (const char* option : {"--disk", "--net", "--hold-network"}) refuse(*command, option);
   return command;

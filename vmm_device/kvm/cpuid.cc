@@ -5,102 +5,18 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstdio>
 #include <cstring>
+
+#include "vmm_device/kvm/cpu_features.h"
+#include "vmm_device/kvm/cpu_template.h"
 
 namespace clonesafe::kvm {
 namespace {
 
-enum class Register { kEax, kEbx, kEcx, kEdx };
-
-struct Word {
-  std::uint32_t leaf;
-  std::uint32_t index;
-  Register where;
-  bool operator==(const Word&) const = default;
-};
-
-// Words whose bits are features: what must be there on a host that a snapshot is restored on.
-constexpr Word kWords[] = {
-    {1, 0, Register::kEcx},          {1, 0, Register::kEdx},
-    {7, 0, Register::kEbx},          {7, 0, Register::kEcx},
-    {7, 0, Register::kEdx},          {7, 1, Register::kEax},
-    {0xd, 0, Register::kEax},        {0xd, 0, Register::kEdx},
-    {0xd, 1, Register::kEax},        {0x80000001, 0, Register::kEcx},
-    {0x80000001, 0, Register::kEdx}, {0x80000008, 0, Register::kEbx},
-    {0x40000001, 0, Register::kEax},
-};
-
-struct Feature {
-  const char* name;
-  Word word;
-  int bit;
-};
-
-// Names as /proc/cpuinfo has them.
-constexpr Feature kFeatures[] = {
-    {"rdrand", {1, 0, Register::kEcx}, 30},     {"rdseed", {7, 0, Register::kEbx}, 18},
-    {"aes", {1, 0, Register::kEcx}, 25},        {"pclmulqdq", {1, 0, Register::kEcx}, 1},
-    {"sse4_2", {1, 0, Register::kEcx}, 20},     {"avx", {1, 0, Register::kEcx}, 28},
-    {"fma", {1, 0, Register::kEcx}, 12},        {"f16c", {1, 0, Register::kEcx}, 29},
-    {"movbe", {1, 0, Register::kEcx}, 22},      {"popcnt", {1, 0, Register::kEcx}, 23},
-    {"x2apic", {1, 0, Register::kEcx}, 21},     {"pcid", {1, 0, Register::kEcx}, 17},
-    {"avx2", {7, 0, Register::kEbx}, 5},        {"bmi1", {7, 0, Register::kEbx}, 3},
-    {"bmi2", {7, 0, Register::kEbx}, 8},        {"erms", {7, 0, Register::kEbx}, 9},
-    {"fsgsbase", {7, 0, Register::kEbx}, 0},    {"smep", {7, 0, Register::kEbx}, 7},
-    {"smap", {7, 0, Register::kEbx}, 20},       {"invpcid", {7, 0, Register::kEbx}, 10},
-    {"adx", {7, 0, Register::kEbx}, 19},        {"sha_ni", {7, 0, Register::kEbx}, 29},
-    {"avx512f", {7, 0, Register::kEbx}, 16},    {"avx512dq", {7, 0, Register::kEbx}, 17},
-    {"avx512bw", {7, 0, Register::kEbx}, 30},   {"avx512vl", {7, 0, Register::kEbx}, 31},
-    {"avx512ifma", {7, 0, Register::kEbx}, 21}, {"avx512cd", {7, 0, Register::kEbx}, 28},
-    {"clflushopt", {7, 0, Register::kEbx}, 23}, {"umip", {7, 0, Register::kEcx}, 2},
-    {"pku", {7, 0, Register::kEcx}, 3},         {"vaes", {7, 0, Register::kEcx}, 9},
-    {"vpclmulqdq", {7, 0, Register::kEcx}, 10}, {"la57", {7, 0, Register::kEcx}, 16},
-    {"rdpid", {7, 0, Register::kEcx}, 22},      {"fsrm", {7, 0, Register::kEdx}, 4},
-};
-
-std::uint32_t& field(kvm_cpuid_entry2& entry, Register where) {
-  switch (where) {
-    case Register::kEax:
-      return entry.eax;
-    case Register::kEbx:
-      return entry.ebx;
-    case Register::kEcx:
-      return entry.ecx;
-    case Register::kEdx:
-      break;
-  }
-  return entry.edx;
-}
-
-std::uint32_t value_of(std::span<const kvm_cpuid_entry2> table, const Word& word) {
-  for (kvm_cpuid_entry2 entry : table) {
-    if (entry.function == word.leaf && entry.index == word.index) return field(entry, word.where);
-  }
-  return 0;
-}
-
-void clear(CpuidTable& table, const Word& word, std::uint32_t bits) {
+void clear(CpuidTable& table, const CpuidWord& word, std::uint32_t bits) {
   for (kvm_cpuid_entry2& entry : table) {
     if (entry.function == word.leaf && entry.index == word.index) field(entry, word.where) &= ~bits;
   }
-}
-
-const Feature* feature_named(std::string_view name) {
-  const auto* found =
-      std::ranges::find_if(kFeatures, [&](const Feature& f) { return name == f.name; });
-  return found == std::end(kFeatures) ? nullptr : found;
-}
-
-std::string name_of(const Word& word, int bit) {
-  for (const Feature& feature : kFeatures) {
-    if (feature.word == word && feature.bit == bit) return feature.name;
-  }
-  static constexpr const char* kRegisters[] = {"eax", "ebx", "ecx", "edx"};
-  char text[64];
-  std::snprintf(text, sizeof text, "cpuid 0x%x.%u %s bit %d", word.leaf, word.index,
-                kRegisters[static_cast<int>(word.where)], bit);
-  return text;
 }
 
 // One package; core and APIC ids are vCPU indexes; no threads.
@@ -160,14 +76,15 @@ Status check_feature_names(std::span<const std::string> names) {
   for (const std::string& name : names) {
     if (feature_named(name) != nullptr) continue;
     std::string known;
-    for (const Feature& feature : kFeatures) known += std::string(" ") + feature.name;
+    for (const CpuFeature& feature : cpu_features()) known += std::string(" ") + feature.name;
     return fail("unknown CPU feature '" + name + "'; known:" + known);
   }
   return {};
 }
 
 Result<CpuidTable> guest_cpuid(std::span<const kvm_cpuid_entry2> supported, std::uint32_t index,
-                               std::uint32_t cpus, std::span<const std::string> masked) {
+                               std::uint32_t cpus, std::span<const std::string> masked,
+                               std::string_view cpu_template) {
   if (auto known = check_feature_names(masked); !known) return fail(known.error());
   CpuidTable table(supported.begin(), supported.end());
   for (kvm_cpuid_entry2& entry : table) {
@@ -200,8 +117,9 @@ Result<CpuidTable> guest_cpuid(std::span<const kvm_cpuid_entry2> supported, std:
         break;
     }
   }
+  if (auto limited = apply_template(cpu_template, table); !limited) return fail(limited.error());
   for (const std::string& name : masked) {
-    const Feature& feature = *feature_named(name);
+    const CpuFeature& feature = *feature_named(name);
     clear(table, feature.word, 1U << feature.bit);
   }
   return table;
@@ -214,17 +132,18 @@ Status check_compatible(std::span<const kvm_cpuid_entry2> saved,
     return fail("the snapshot was taken on a CPU of " + from + ", this host's is of " + here);
   std::string missing;
   int count = 0;
-  for (const Word& word : kWords) {
+  for (const CpuidWord& word : feature_words()) {
     std::uint32_t offered = value_of(supported, word);
     // Not in the supported table, but always there: TSC deadline timer, hypervisor, HTT and the
     // OS's own bits, which mirror CR4.
-    if (word == Word{1, 0, Register::kEcx}) offered |= (1U << 24) | (1U << 31) | (1U << 27);
-    if (word == Word{1, 0, Register::kEdx}) offered |= 1U << 28;
-    if (word == Word{7, 0, Register::kEcx}) offered |= 1U << 4;
+    using enum CpuidRegister;
+    if (word == CpuidWord{1, 0, kEcx}) offered |= (1U << 24) | (1U << 31) | (1U << 27);
+    if (word == CpuidWord{1, 0, kEdx}) offered |= 1U << 28;
+    if (word == CpuidWord{7, 0, kEcx}) offered |= 1U << 4;
     const std::uint32_t lacking = value_of(saved, word) & ~offered;
     for (int bit = 0; bit < 32; ++bit) {
       if ((lacking >> bit & 1) == 0) continue;
-      if (++count <= 16) missing += (missing.empty() ? "" : ", ") + name_of(word, bit);
+      if (++count <= 16) missing += (missing.empty() ? "" : ", ") + feature_name(word, bit);
     }
   }
   if (count > 16) missing += " and " + std::to_string(count - 16) + " more";

@@ -23,9 +23,10 @@ Status check_feature_names(std::span<const std::string> names);
 // whose APIC ids are their indexes, TSC deadline timer and hypervisor bits set, and removed what a
 // snapshot can't carry or a clone must not keep: nested virtualisation, the performance monitor,
 // asynchronous page faults and steal time (both write guest memory behind the guest's back), and
-// the features in `masked`.
+// what the template (cpu_template.h) hides, and the features in `masked`.
 Result<CpuidTable> guest_cpuid(std::span<const kvm_cpuid_entry2> supported, std::uint32_t index,
-                               std::uint32_t cpus, std::span<const std::string> masked);
+                               std::uint32_t cpus, std::span<const std::string> masked,
+                               std::string_view cpu_template = "host");
 
 // Refuses a saved table that asks for more than the host supports; the error names the vendor or
 // the missing features.

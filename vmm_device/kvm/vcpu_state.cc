@@ -17,7 +17,8 @@ constexpr std::uint32_t kMaxMsrs = 4096;
 constexpr std::uint32_t kMaxXsave = 1 << 16;
 
 // KVM refuses some MSRs that it lists, whatever the value. That loses nothing if this vCPU already
-// has the value.
+// has the value; nor if it has no such MSR (another kernel, another stepping) and the guest had
+// nothing in it.
 Status set_msrs_or_equal(const Vcpu& vcpu, std::span<const kvm_msr_entry> entries) {
   if (vcpu.set_msrs(entries)) return {};
   for (const kvm_msr_entry& entry : entries) {
@@ -25,6 +26,7 @@ Status set_msrs_or_equal(const Vcpu& vcpu, std::span<const kvm_msr_entry> entrie
     if (set) continue;
     auto has = vcpu.get_msrs({&entry.index, 1});
     if (!has) return fail(has.error());
+    if (has->empty() && entry.data == 0) continue;
     if (has->size() != 1 || has->front().data != entry.data) return set;
   }
   return {};

@@ -2,6 +2,7 @@
 
 #include "vmm_device/acpi/tables.h"
 #include "vmm_device/core/layout.h"
+#include "vmm_device/kvm/cpu_template.h"
 #include "vmm_device/kvm/cpuid.h"
 #include "vmm_device/machine/boot_registers.h"
 
@@ -34,7 +35,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config, Ma
   if (!supported) return fail(supported.error());
   std::vector<kvm::CpuidTable> cpuid;
   for (std::uint32_t index = 0; index < config.cpus; ++index) {
-    auto table = kvm::guest_cpuid(*supported, index, config.cpus, config.masked_features);
+    auto table = kvm::guest_cpuid(*supported, index, config.cpus, config.masked_features,
+                                  config.cpu_template);
     if (!table) return fail(table.error());
     cpuid.push_back(std::move(*table));
   }
@@ -50,7 +52,7 @@ Status Machine::create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpui
   cpuid_ = std::move(cpuid);
   auto msrs = kvm.msr_indexes();
   if (!msrs) return fail(msrs.error());
-  msr_indexes_ = kvm::ordered_msrs(*msrs);
+  msr_indexes_ = kvm::visible_msrs(kvm::ordered_msrs(*msrs), cpuid_.front());
   auto vm = kvm.create_vm();
   if (!vm) return fail(vm.error());
   vm_ = std::move(*vm);

@@ -61,6 +61,7 @@ Result<MachineConfig> decode_machine_config(std::span<const std::byte> bytes) {
   MachineConfig config{.memory = *memory,
                        .cpus = *cpus,
                        .masked_features = {},
+                       .cpu_template = "host",
                        .generation = {.vmgenid = (*devices & kVmgenid) != 0,
                                       .vmclock = (*devices & kVmclock) != 0,
                                       .restore_page = (*devices & kRestorePage) != 0,

@@ -19,6 +19,9 @@ struct MachineConfig {
   std::uint64_t memory = std::uint64_t{256} << 20;
   std::uint32_t cpus = 1;
   std::vector<std::string> masked_features;  // --cpu-mask
+  // --cpu-template: of a machine that is booted. In no snapshot; a restored one has the CPUID that
+  // came of it.
+  std::string cpu_template = "host";
   GenerationOptions generation;
   std::uint32_t vsock_cid = 0;  // 0: no vsock device
 };

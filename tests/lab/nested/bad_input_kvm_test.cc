@@ -172,7 +172,7 @@ TEST_F(OnKvmBadInput, SnapshotOfACpuWithMoreFeatures) {
   };
   // SGX is offered to no guest, whatever the host has.
   expect_refused(restore(edited(snapshot::Tag::vcpu, edit),
-                         {"clone 1", "lacks what the snapshot uses", "cpuid 0x7.0 ebx bit 2"}));
+                         {"clone 1", "lacks what the snapshot uses", "sgx"}));
 }
 
 // KVM takes no frequency of 0, and this host, if it doesn't scale, none but its own.

@@ -185,7 +185,7 @@ std::unique_ptr<BootedVm> BootedVm::boot_until(const std::filesystem::path& fold
       "--kernel",  lab.kernel,
       "--initrd",  required(lab.initrd, "CLONESAFE_LAB_INITRD"),
       "--cmdline", "console=ttyS0 panic=-1 quiet " + options.cmdline,
-      "--mem",     "256M",
+      "--mem",     options.memory,
       "--cpus",    std::to_string(options.cpus),
       "--vsock",   "cid=3,path=" + (folder / "vsock").string(),
       "--api",     (folder / "api").string(),

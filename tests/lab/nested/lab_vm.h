@@ -65,6 +65,7 @@ struct BootOptions {
   std::vector<std::string> arguments;  // more arguments of `clonevm run`
   std::string cmdline;                 // more kernel command line
   int cpus = 1;
+  std::string memory = "256M";
   bool entropy_log =
       false;  // every byte that clonevm draws is written to `entropy.log` in its folder
 };
