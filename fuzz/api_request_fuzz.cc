@@ -31,10 +31,11 @@ struct Server {
 
   Server() {
     ::unlink(path.c_str());
-    auto made = ApiServer::create(io, path, [this](const json::object&, ApiServer::Reply reply) {
-      ++handled;
-      reply(json::object{{"ok", true}}, {});
-    });
+    auto made =
+        ApiServer::create(io, path, [this](const ApiRequest&, const ApiServer::Reply& reply) {
+          ++handled;
+          reply(json::object{{"ok", true}}, {});
+        });
     require(made.has_value());
     server = std::move(*made);
   }

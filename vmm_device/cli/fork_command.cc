@@ -10,9 +10,9 @@ namespace clonesafe::cli {
 namespace {
 
 Result<supervisor::Taken> take(const ForkOptions& options) {
-  ApiServer::Files files;
+  ApiFiles files;
   const auto reply =
-      call_api(options.api, {{"call", "fork"}, {"prepare", options.prepare}}, &files);
+      call_api(options.api, {{"call", "fork"}, {"prepare", options.prepare}}, {.received = &files});
   if (!reply) return fail(reply.error());
   if (files.size() != 2)
     return fail("control socket " + options.api.string() + ": " + std::to_string(files.size()) +
@@ -25,7 +25,7 @@ Result<supervisor::Taken> take(const ForkOptions& options) {
 }  // namespace
 
 int fork_command(const ForkOptions& options) {
-  return supervisor::fork_command(options.restore, [&] { return take(options); }, run_clone);
+  return fork_command(options.restore, options.jail, [&] { return take(options); });
 }
 
 }  // namespace clonesafe::cli

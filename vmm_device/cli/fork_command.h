@@ -12,6 +12,7 @@ struct ForkOptions {
   std::filesystem::path api;
   std::string prepare = "none";
   supervisor::RestoreOptions restore;
+  bool jail = true;
 };
 
 // `clonevm fork`: clones of the machine behind a control socket, which goes on. Returns the exit

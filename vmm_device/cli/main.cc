@@ -8,6 +8,7 @@
 
 #include "clonesafe/version.h"
 #include "vmm_device/cli/fork_command.h"
+#include "vmm_device/cli/machines.h"
 #include "vmm_device/cli/options.h"
 #include "vmm_device/cli/run_clone.h"
 #include "vmm_device/cli/run_command.h"
@@ -42,6 +43,27 @@ void refuse(CLI::App& command, const std::string& option) {
           "(not in this version)")
       ->expected(0, 1)
       ->group("");
+}
+
+void add_seconds(CLI::App& command, const char* option, const char* help,
+                 std::chrono::milliseconds& time) {
+  command
+      .add_option_function<double>(
+          option,
+          [&time](double seconds) {
+            time = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+          },
+          help)
+      ->check(CLI::Range(0.001, 1e6));
+}
+
+void add_no_jail(CLI::App& command, bool& jail) {
+  command.add_flag("!--no-jail", jail,
+                   "Keep all system calls, privileges and files of this user within reach");
+}
+
+void add_cgroup(CLI::App& command, std::filesystem::path& cgroup) {
+  command.add_option("--cgroup", cgroup, "cgroup v2 directory that the machine's process joins");
 }
 
 CLI::App* add_run(CLI::App& app, RunOptions& run) {
@@ -85,6 +107,8 @@ CLI::App* add_run(CLI::App& app, RunOptions& run) {
                    "x86-64-v3 (host)")
       ->check(CLI::IsMember(kvm::cpu_templates()));
   command->add_flag("--track-dirty", run.track_dirty, "Allow incremental snapshots");
+  add_no_jail(*command, run.jail);
+  add_cgroup(*command, run.cgroup);
   for (const char* option : {"--disk", "--net", "--hold-network"}) refuse(*command, option);
   return command;
 }
@@ -119,7 +143,7 @@ void add_parents(CLI::App& command, std::vector<std::filesystem::path>& parents)
 }
 
 // What restore and fork have in common: how the clones are run.
-void add_clones(CLI::App& command, supervisor::RestoreOptions& restore) {
+void add_clones(CLI::App& command, supervisor::RestoreOptions& restore, bool& jail) {
   command.add_option("--count", restore.count, "Number of clones (1)");
   command.add_option("--run-dir", restore.run_dir,
                      "Where each clone has a folder with its sockets and logs");
@@ -131,28 +155,28 @@ void add_clones(CLI::App& command, supervisor::RestoreOptions& restore) {
           },
           "What every clone must reach: safe or running")
       ->check(CLI::IsMember({"safe", "running"}));
-  command
-      .add_option_function<double>(
-          "--timeout",
-          [&restore](double seconds) {
-            restore.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
-          },
-          "Seconds that they have for it (60)")
-      ->check(CLI::Range(0.001, 1e6));
+  add_seconds(command, "--timeout", "Seconds that they have for it (60)", restore.timeout);
   command.add_flag("--track-dirty", restore.track_dirty,
                    "Allow incremental snapshots of the clones");
   command.add_option("--metadata", restore.metadata, "File for the restore page");
   command.add_flag("--json", restore.json, "Print one JSON object a clone");
+  add_no_jail(command, jail);
+  add_cgroup(command, restore.cgroup);
   refuse(command, "--hold-network");
 }
 
-CLI::App* add_restore(CLI::App& app, supervisor::RestoreOptions& restore) {
+struct Restored {
+  supervisor::RestoreOptions options;
+  bool jail = true;
+};
+CLI::App* add_restore(CLI::App& app, Restored& restored) {
+  supervisor::RestoreOptions& restore = restored.options;
   CLI::App* command = app.add_subcommand("restore", "Restore a snapshot to clones and run them");
   command->add_option("snapshot", restore.snapshot, "Directory of the snapshot")->required();
   add_parents(*command, restore.parents);
   add_key(*command, restore.key);
   command->add_flag("--move", restore.move, "The source is gone: keep its identity, use it up");
-  add_clones(*command, restore);
+  add_clones(*command, restore, restored.jail);
   return command;
 }
 
@@ -163,7 +187,7 @@ CLI::App* add_fork(CLI::App& app, ForkOptions& fork) {
       ->add_option("--prepare", fork.prepare,
                    "agent: the guest's agent prepares it first; none (none)")
       ->check(CLI::IsMember({"agent", "none"}));
-  add_clones(*command, fork.restore);
+  add_clones(*command, fork.restore, fork.jail);
   return command;
 }
 
@@ -191,6 +215,29 @@ CLI::App* add_merge(CLI::App& app, supervisor::MergeOptions& merge) {
   return command;
 }
 
+struct Stopped {
+  std::filesystem::path api;
+  std::chrono::milliseconds patience{10'000};
+};
+CLI::App* add_stop(CLI::App& app, Stopped& options) {
+  CLI::App* command = app.add_subcommand("stop", "End a machine");
+  command->add_option("--api", options.api, "The machine's control socket")->required();
+  add_seconds(*command, "--timeout", "Seconds until its process is killed (10)", options.patience);
+  return command;
+}
+
+struct Listed {
+  std::filesystem::path folder;
+  bool json = false;
+};
+CLI::App* add_ps(CLI::App& app, Listed& options) {
+  CLI::App* command = app.add_subcommand("ps", "List the machines of this user");
+  command->add_option("directory", options.folder,
+                      "A run directory, or one that holds some ($XDG_RUNTIME_DIR, or /tmp)");
+  command->add_flag("--json", options.json, "Print one JSON object a machine");
+  return command;
+}
+
 CLI::App* add_call(CLI::App& app, const char* name, const char* help, std::filesystem::path& api) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_option("--api", api, "The machine's control socket")->required();
@@ -211,7 +258,7 @@ int main(int argc, char** argv) {
 
   RunOptions run;
   SnapshotOptions snapshot;
-  supervisor::RestoreOptions restore;
+  Restored restore;
   ForkOptions fork;
   Inspected inspected;
   std::filesystem::path api;
@@ -227,11 +274,15 @@ int main(int argc, char** argv) {
   add_key(*app.get_subcommand("verify"), inspected.key);
   supervisor::MergeOptions merge;
   const CLI::App* merge_verb = add_merge(app, merge);
+  Stopped stopped;
+  const CLI::App* stop_verb = add_stop(app, stopped);
+  Listed listed;
+  const CLI::App* ps_verb = add_ps(app, listed);
   const CLI::App* calls[] = {
       add_call(app, "status", "Print the state of a machine as JSON", api),
       add_call(app, "pause", "Stop a machine's processors", api),
       add_call(app, "resume", "Let a paused machine go on", api),
-      add_call(app, "stop", "End a machine", api),
+      add_call(app, "metrics", "Print the figures of a machine for Prometheus", api),
   };
 
   try {
@@ -248,13 +299,15 @@ int main(int argc, char** argv) {
   }
   if (*run_verb) return run_command(run);
   if (*snapshot_verb) return snapshot_command(snapshot);
-  if (*restore_verb) return supervisor::restore_command(restore, run_clone);
+  if (*restore_verb) return restore_command(restore.options, restore.jail);
   if (*fork_verb) return fork_command(fork);
   if (*inspect_verb) return supervisor::inspect_command(inspected.snapshot, inspected.json);
   if (*verify_verb)
     return supervisor::verify_command(inspected.snapshot, inspected.json, stdout, stderr,
                                       inspected.parents, inspected.key);
   if (*merge_verb) return supervisor::merge_command(merge);
+  if (*stop_verb) return stop_command(stopped.api, stopped.patience);
+  if (*ps_verb) return ps_command(listed.folder, listed.json);
   for (const CLI::App* call : calls) {
     if (*call) return simple_call_command(api, call->get_name());
   }

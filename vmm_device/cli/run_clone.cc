@@ -1,12 +1,62 @@
 #include "vmm_device/cli/run_clone.h"
 
+#include <unistd.h>
+
+#include <limits>
+
+#include "vmm_device/cli/jail.h"
+#include "vmm_device/cli/options.h"
 #include "vmm_device/machine/session.h"
 
 namespace clonesafe::cli {
+namespace {
 
-Result<std::string> run_clone(const supervisor::CloneRequest& request,
+// The process that watches the clones reads what they say, and they may be the guest's. It has many
+// files open, and writes each clone's status where that clone's folder is.
+Status confine_supervisor(const jail::Jail& jail) {
+  const auto lacks = jail::confine_process(
+      {.open_files = std::numeric_limits<std::uint64_t>::max(), .change_root = false}, nullptr);
+  if (!lacks) return fail(lacks.error());
+  return jail.confine_thread(jail::Thread::supervisor, "supervisor");
+}
+
+using Command = std::function<int(const supervisor::RestoreOptions&, const supervisor::RunClone&)>;
+
+int in_jail(supervisor::RestoreOptions options, bool with_jail, const Command& command) {
+  // Once, before any fork: the clones have its filters ready.
+  const auto jail = make_jail(with_jail);
+  if (!jail) return report(jail.error());
+  const jail::Jail* used = *jail ? &**jail : nullptr;
+  if (used != nullptr) options.confine = [used] { return confine_supervisor(*used); };
+  return command(options,
+                 [used](const supervisor::CloneRequest& request, supervisor::CloneEvents& events) {
+                   return run_clone(used, request, events);
+                 });
+}
+
+}  // namespace
+
+int restore_command(supervisor::RestoreOptions options, bool with_jail) {
+  return in_jail(std::move(options), with_jail, [](const auto& jailed, const auto& run) {
+    return supervisor::restore_command(jailed, run);
+  });
+}
+
+int fork_command(supervisor::RestoreOptions options, bool with_jail,
+                 const std::function<Result<supervisor::Taken>()>& take) {
+  return in_jail(std::move(options), with_jail, [&take](const auto& jailed, const auto& run) {
+    return supervisor::fork_command(jailed, take, run);
+  });
+}
+
+Result<std::string> run_clone(const jail::Jail* jail, const supervisor::CloneRequest& request,
                               supervisor::CloneEvents& events) {
-  auto serial = open_serial(request.serial_log);
+  if (!request.cgroup.empty()) {
+    if (auto joined = jail::join_cgroup(request.cgroup); !joined) return fail(joined.error());
+  }
+  // Its folder is where all is that it makes, and its root in the jail.
+  if (::chdir(request.folder.c_str()) != 0) return fail_errno(request.folder.string());
+  auto serial = open_serial(request.serial_log.filename());
   if (!serial) return fail(serial.error());
   SessionEvents told;
   told.running = [&events](std::uint64_t at) { events.running(at); };
@@ -19,11 +69,13 @@ Result<std::string> run_clone(const supervisor::CloneRequest& request,
     events.safe(report.state, repairs, at);
   };
   Session session({.serial = std::move(*serial),
-                   .vsock_path = request.vsock_socket,
-                   .api = request.api_socket,
+                   .vsock_path = request.vsock_socket.filename(),
+                   .api = request.api_socket.filename(),
                    .stop_fd = request.stop_fd,
                    .track_dirty = request.track_dirty,
-                   .events = std::move(told)});
+                   .events = std::move(told),
+                   .jail = jail,
+                   .violation = request.violation});
   const auto restored =
       session.restore({.snapshot = *request.snapshot,
                        .memory_fd = request.memory_fd,

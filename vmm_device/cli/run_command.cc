@@ -9,6 +9,7 @@
 
 #include <cstdio>
 
+#include "vmm_device/cli/jail.h"
 #include "vmm_device/cli/options.h"
 #include "vmm_device/cli/raw_terminal.h"
 #include "vmm_device/machine/bzimage.h"
@@ -35,7 +36,12 @@ Result<UniqueFd> stop_signals() {
   return fd;
 }
 
-Result<SessionEnd> run(const RunOptions& options) {
+Result<SessionEnd> run(RunOptions options) {
+  auto jail = make_jail(options.jail);
+  if (!jail) return fail(jail.error());
+  if (!options.cgroup.empty()) {
+    if (auto joined = jail::join_cgroup(options.cgroup); !joined) return fail(joined.error());
+  }
   auto kernel = read_file(options.kernel, kMaxKernel);
   if (!kernel) return fail(kernel.error());
   // Known by name, and before a machine is made; loading it parses it again.
@@ -53,12 +59,18 @@ Result<SessionEnd> run(const RunOptions& options) {
   auto stop = stop_signals();
   if (!stop) return fail(stop.error());
 
+  if (*jail) {
+    // All other files are open by now.
+    if (auto entered = enter_root({&options.vsock, &options.api}); !entered)
+      return fail(entered.error());
+  }
   Session session({.serial = std::move(*serial),
                    .vsock_path = options.vsock,
                    .api = options.api,
                    .stop_fd = stop->get(),
                    .track_dirty = options.track_dirty,
-                   .events = {}});
+                   .events = {},
+                   .jail = *jail ? &**jail : nullptr});
   if (auto booted = session.boot(options.machine, *kernel, initrd, options.command_line); !booted)
     return fail(booted.error());
   // The guest has its own copy.

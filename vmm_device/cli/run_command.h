@@ -17,6 +17,8 @@ struct RunOptions {
   std::filesystem::path api;    // empty: none
   bool track_dirty = false;
   MachineConfig machine;
+  bool jail = true;
+  std::filesystem::path cgroup;  // empty: stays where it is
 };
 
 // `clonevm run`: boots a kernel and runs it until it ends. Returns the exit code.

@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_VMM_DEVICE_CLI_SNAPSHOT_COMMAND_H_
 #define CLONESAFE_VMM_DEVICE_CLI_SNAPSHOT_COMMAND_H_
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -21,7 +22,10 @@ struct SnapshotOptions {
 // `clonevm snapshot`: asks the machine behind a control socket for one. Returns the exit code.
 int snapshot_command(const SnapshotOptions& options);
 
-// `clonevm stop|pause|resume|status --api SOCK`.
+// `clonevm stop --api SOCK`: kills the machine's process if it doesn't end in time.
+int stop_command(const std::filesystem::path& api, std::chrono::milliseconds patience);
+
+// `clonevm pause|resume|status|metrics --api SOCK`.
 int simple_call_command(const std::filesystem::path& api, const std::string& call);
 
 }  // namespace clonesafe::cli

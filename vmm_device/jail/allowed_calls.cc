@@ -8,6 +8,7 @@
 #include <linux/kvm.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -40,6 +41,15 @@ constexpr AllowedCall kAll[] = {
     // stdio looks at a stream when it first writes to it.
     {SYS_newfstatat},
     request(TCGETS),
+    // A console's terminal is put back when a signal ends the process, on whichever thread. SIGSYS
+    // is not among these: its handler is this filter's.
+    request(TCSETS),
+    only(SYS_rt_sigaction, 0, SIGQUIT),
+    only(SYS_rt_sigaction, 0, SIGABRT),
+    only(SYS_rt_sigaction, 0, SIGSEGV),
+    only(SYS_rt_sigaction, 0, SIGBUS),
+    only(SYS_rt_sigaction, 0, SIGILL),
+    only(SYS_rt_sigaction, 0, SIGFPE),
     {SYS_close},
     {SYS_futex},
     {SYS_brk},
@@ -64,6 +74,8 @@ constexpr AllowedCall kAll[] = {
 
 constexpr AllowedCall kVcpu[] = {
     request(KVM_RUN),
+    // A device's register that the guest wrote may raise an interrupt.
+    request(KVM_IRQ_LINE),
     // What a vCPU that failed is described by.
     request(KVM_GET_REGS),
     request(KVM_GET_SREGS),
@@ -96,12 +108,11 @@ constexpr AllowedCall kDevices[] = {
     request(KVM_SET_CLOCK),
     request(KVM_KVMCLOCK_CTRL),
     request(KVM_CHECK_EXTENSION),
-    request(KVM_IRQFD),
+    request(KVM_IRQ_LINE),
     request(KVM_GET_DIRTY_LOG),
     request(KVM_CLEAR_DIRTY_LOG),
     // The terminal, if it is one, and Asio's descriptors.
     request(FIONBIO),
-    request(TCSETS),
     request(TCSETSW),
     request(TCSETSF),
     // The event loop.
@@ -144,6 +155,7 @@ constexpr AllowedCall kDevices[] = {
     {SYS_ftruncate},
     {SYS_fallocate},
     {SYS_fsync},
+    {SYS_flock},
     {SYS_fdatasync},
     {SYS_getdents64},
     {SYS_memfd_create},

@@ -59,6 +59,8 @@ Result<std::vector<sock_filter>> compile_for(Thread thread) {
   if (!context) return fail("seccomp_init failed");
   // Calls of another architecture (i386, x32) are not even looked at.
   int error = seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+  // The system's errors, not "Operation canceled" for each.
+  if (error == 0) error = seccomp_attr_set(context.get(), SCMP_FLTATR_API_SYSRAWRC, 1);
   // A binary tree over the numbers instead of a list: a vCPU makes a call for every exit.
   if (error == 0) error = seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   if (error == 0 && thread == Thread::devices)

@@ -63,7 +63,7 @@ Status record_violations(Violation* violation) {
   recorded_at = violation;
   struct sigaction action{};
   action.sa_sigaction = on_violation;
-  action.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER;
+  action.sa_flags = static_cast<int>(SA_SIGINFO | SA_RESETHAND | SA_NODEFER);
   sigemptyset(&action.sa_mask);
   if (::sigaction(SIGSYS, &action, nullptr) != 0) return fail_errno("sigaction for SIGSYS");
   return {};

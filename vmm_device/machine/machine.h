@@ -88,6 +88,7 @@ class Machine {
 
   // Whether the guest powered off, reset or failed.
   bool ended() const { return threads_->ended(); }
+  ExitCounts exits() const { return threads_->exits(); }
 
   // RAM, without the generation pages.
   const GuestMemory& memory() const { return ram_->memory(); }

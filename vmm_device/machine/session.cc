@@ -20,6 +20,9 @@ namespace {
 // A seed that no agent asks for goes then: long enough for a slow boot, short for a secret.
 constexpr std::chrono::seconds kSeedLimit{120};
 
+// What a machine writes beside its memory: a serial log for one.
+constexpr std::uint64_t kSmallFiles = std::uint64_t{1} << 30;
+
 std::uint64_t monotonic_us() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -79,6 +82,11 @@ MachineHooks Session::Impl::machine_hooks() {
   hooks.vcpus.ended = [this](MachineEnd how) {
     asio::post(io_, [this, how = std::move(how)]() mutable { machine_ended(std::move(how)); });
   };
+  if (options_.jail != nullptr) {
+    hooks.vcpus.started = [jail = options_.jail](const std::string& vcpu) {
+      return jail->confine_thread(jail::Thread::vcpu, vcpu);
+    };
+  }
   hooks.vcpus.first_run = [this] {
     asio::post(io_, [this, at = monotonic_us()] {
       running_us_ = at;
@@ -97,10 +105,10 @@ Status Session::Impl::attach(std::unique_ptr<Machine> machine) {
   machine_ = std::move(machine);
   if (machine_->vsock() != nullptr) start_agent_channel();
   if (options_.api.empty()) return {};
-  auto api = ApiServer::create(io_, options_.api,
-                               [this](const boost::json::object& request, ApiServer::Reply reply) {
-                                 handle_call(request, std::move(reply));
-                               });
+  auto api =
+      ApiServer::create(io_, options_.api, [this](ApiRequest request, ApiServer::Reply reply) {
+        handle_call(std::move(request), std::move(reply));
+      });
   if (!api) return fail(api.error());
   api_ = std::move(*api);
   return {};
@@ -185,14 +193,30 @@ void Session::Impl::watch_stop() {
                     });
 }
 
+Status Session::Impl::confine_process() {
+  if (options_.jail == nullptr) return {};
+  auto lacks = jail::confine_process({.file_size = machine_->config().memory + kSmallFiles},
+                                     options_.violation);
+  if (!lacks) return fail(lacks.error(), "jail");
+  jail_lacks_ = std::move(*lacks);
+  return {};
+}
+
 Result<SessionEnd> Session::Impl::run() {
+  // The process while it has one thread, then each thread, all before the first KVM_RUN.
+  if (auto confined = confine_process(); !confined) return fail(confined.error());
   if (auto started = machine_->start(); !started) return fail(started.error());
   watch_stop();
   if (options_.serial.input >= 0) input_.emplace(io_, options_.serial.input, machine_->serial());
   limit_seed();
+  if (options_.jail != nullptr) {
+    auto confined = options_.jail->confine_thread(jail::Thread::devices, "devices");
+    if (!confined) return fail(confined.error(), "jail");
+  }
   if (auto resumed = machine_->resume(); !resumed) return fail(resumed.error());
   const auto keep_running = asio::make_work_guard(io_);
   io_.run();
+  writer_.cancel();
   machine_->stop();
   return std::move(*end_);
 }

@@ -10,6 +10,7 @@
 #include "libclonesafe/base/error.h"
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/agent_channel/messages.h"
+#include "vmm_device/jail/jail.h"
 #include "vmm_device/machine/machine.h"
 
 namespace clonesafe {
@@ -39,6 +40,10 @@ struct SessionOptions {
   int stop_fd = -1;
   bool track_dirty = false;  // so that incremental snapshots can be taken
   SessionEvents events;
+  // Confines the process and its threads before the guest's first instruction; null: it runs free.
+  // The current directory is the root then: the paths above must be relative to it. Not owned.
+  const jail::Jail* jail = nullptr;
+  jail::Violation* violation = nullptr;  // where a forbidden call is recorded; may be null
 };
 
 // How a session ended.

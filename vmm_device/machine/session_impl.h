@@ -12,6 +12,7 @@
 #include "vmm_device/machine/api_server.h"
 #include "vmm_device/machine/serial_input.h"
 #include "vmm_device/machine/session.h"
+#include "vmm_device/machine/snapshot_writer.h"
 
 namespace clonesafe {
 
@@ -28,6 +29,7 @@ class Session::Impl {
   void set_parent(const snapshot::Digest& digest) {
     parent_ = digest;
     base_ = digest;
+    restored_ = true;
   }
 
  private:
@@ -36,6 +38,7 @@ class Session::Impl {
   struct SnapshotCall;
 
   // session.cc
+  Status confine_process();
   void finish(Result<SessionEnd> with);
   void machine_ended(MachineEnd how);
   void watch_stop();
@@ -45,18 +48,25 @@ class Session::Impl {
   void safe(const agent_channel::SafeReport& report);
 
   // session_calls.cc
-  void handle_call(const boost::json::object& request, ApiServer::Reply reply);
+  void handle_call(ApiRequest request, ApiServer::Reply reply);
   boost::json::object status() const;
+  Metrics metrics() const;
   void pause(const ApiServer::Reply& reply);
   void resume(const ApiServer::Reply& reply);
-  void snapshot(const boost::json::object& request, ApiServer::Reply reply);
+  void snapshot(ApiRequest request, ApiServer::Reply reply);
   void prepared(std::shared_ptr<SnapshotCall> call, Result<agent_channel::Prepared> prepared);
-  void take_snapshot(SnapshotCall& call);
-  Status check_base(const std::filesystem::path& dir) const;
-  Result<boost::json::object> write_snapshot(const SnapshotCall& call);
-  void fork(const boost::json::object& request, ApiServer::Reply reply);
-  Result<boost::json::object> write_image(SnapshotCall& call);
+  void take_snapshot(const std::shared_ptr<SnapshotCall>& call);
+  Status check_base(const std::string& digest) const;
+  void fork(const ApiRequest& request, ApiServer::Reply reply);
+  Status read_snapshot_call(SnapshotCall& call, ApiRequest& request) const;
+  static Status read_key(SnapshotCall& call, const ApiRequest& request);
   void prepare_and_take(std::shared_ptr<SnapshotCall> call, const boost::json::object& request);
+  Status begin(const std::shared_ptr<SnapshotCall>& call);
+  void snapshot_written(SnapshotCall& call, const Result<snapshot::Written>& written);
+  void forked(SnapshotCall& call, Result<snapshot::Image> image);
+  void answer_taken(SnapshotCall& call, boost::json::object result, ApiFiles files);
+  void snapshot_failed(SnapshotCall& call, const Error& error);
+  bool go_on_or_end(SnapshotCall& call, bool was_taken);
   Status go_on(bool was_taken, const std::string& announced);
 
   SessionOptions options_;
@@ -69,17 +79,25 @@ class Session::Impl {
   std::optional<SerialInput> input_;
   std::optional<boost::asio::posix::stream_descriptor> stop_;
   boost::asio::steady_timer seed_limit_{io_};
+  // Reads the machine's memory: goes first.
+  SnapshotWriter writer_{io_};
 
+  std::vector<std::string> jail_lacks_;
   Running running_ = Running::kRunning;
   bool snapshot_in_progress_ = false;
   bool agent_connected_ = false;
   std::optional<agent_channel::Hello> hello_;
   std::optional<agent_channel::SafeReport> report_;  // of the present restore id
+  std::uint64_t snapshots_ = 0;
+  std::uint64_t snapshots_failed_ = 0;
+  std::uint64_t snapshot_bytes_ = 0;
+  std::optional<std::uint64_t> pause_us_;  // of the last snapshot
   std::uint64_t running_us_ = 0;
   std::uint64_t safe_us_ = 0;
   snapshot::Digest parent_{};
   // The snapshot since which dirty pages are counted; none before the first.
   std::optional<snapshot::Digest> base_;
+  bool restored_ = false;
 };
 
 }  // namespace clonesafe

@@ -53,8 +53,7 @@ Status VcpuThreads::start() {
   sigdelset(&all, kick_signal());
   pthread_sigmask(SIG_SETMASK, &all, &before);
   for (kvm::Vcpu& vcpu : vcpus_) {
-    threads_.emplace_back([this, &vcpu] { loop(vcpu); });
-    pthread_setname_np(threads_.back().native_handle(), vcpu.name().c_str());
+    threads_.emplace_back([this, &vcpu] { begin(vcpu); });
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return {};
@@ -132,6 +131,16 @@ void VcpuThreads::finish_access(kvm::Vcpu& vcpu, VcpuExit& last) {
   }
 }
 
+void VcpuThreads::begin(kvm::Vcpu& vcpu) {
+  // By the thread itself: naming another one needs /proc, which a jailed process has not.
+  pthread_setname_np(pthread_self(), vcpu.name().c_str());
+  if (hooks_.started) {
+    // After an error the vCPUs stay parked for ever; the loop is there to be stopped.
+    if (auto ready = hooks_.started(vcpu.name()); !ready) end({.detail = ready.error().message()});
+  }
+  loop(vcpu);
+}
+
 void VcpuThreads::loop(kvm::Vcpu& vcpu) {
   bool access_pending = false;
   VcpuExit last;
@@ -145,7 +154,10 @@ void VcpuThreads::loop(kvm::Vcpu& vcpu) {
       hooks_.first_run();
     const int error = vcpu.run();
     access_pending = false;
-    if (error == EINTR || error == EAGAIN) continue;
+    if (error == EINTR || error == EAGAIN) {
+      exits_.interrupted.fetch_add(1, std::memory_order_relaxed);
+      continue;
+    }
     if (error != 0) {
       end({.detail = Error::from_errno("KVM_RUN on " + vcpu.name(), error).message()});
       continue;
@@ -156,10 +168,29 @@ void VcpuThreads::loop(kvm::Vcpu& vcpu) {
   }
 }
 
+ExitCounts VcpuThreads::exits() const {
+  const auto value = [](const std::atomic<std::uint64_t>& counter) {
+    return counter.load(std::memory_order_relaxed);
+  };
+  return {.port = value(exits_.port),
+          .mmio = value(exits_.mmio),
+          .interrupted = value(exits_.interrupted),
+          .other = value(exits_.other)};
+}
+
+void VcpuThreads::count_exit(const kvm_run& run) {
+  auto& counter = run.exit_reason == KVM_EXIT_IO     ? exits_.port
+                  : run.exit_reason == KVM_EXIT_MMIO ? exits_.mmio
+                  : run.exit_reason == KVM_EXIT_INTR ? exits_.interrupted
+                                                     : exits_.other;
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
 // True for an access that KVM has yet to finish. `last` is the exit before this one, then this.
 bool VcpuThreads::handle_exit(kvm::Vcpu& vcpu, VcpuExit& last) {
   kvm_run& run = vcpu.run_area();
   const VcpuExit before = std::exchange(last, note_exit(run));
+  count_exit(run);
   switch (run.exit_reason) {
     case KVM_EXIT_IO:
       port_access(run);

@@ -12,6 +12,7 @@
 #include "libclonesafe/base/error.h"
 #include "vmm_device/kvm/kvm.h"
 #include "vmm_device/machine/bus.h"
+#include "vmm_device/machine/metrics.h"
 #include "vmm_device/machine/vcpu_exit.h"
 
 namespace clonesafe {
@@ -30,6 +31,8 @@ class VcpuThreads {
   struct Hooks {
     // Once, on a vCPU's thread; the vCPUs park then and never run again.
     std::function<void(MachineEnd)> ended;
+    // First of all on each vCPU's thread; one that fails ends the machine before it runs. Optional.
+    std::function<Status(const std::string& vcpu)> started;
     // Just before the very first KVM_RUN, and after the first exit of a guest to us. Optional.
     std::function<void()> first_run;
     std::function<void()> first_exit;
@@ -52,12 +55,17 @@ class VcpuThreads {
   void end(MachineEnd end);
   bool ended() const { return ended_.load(std::memory_order_acquire); }
 
+  // So far, of all vCPUs; while they run, the figures are each a little apart in time.
+  ExitCounts exits() const;
+
  private:
   enum class Want { kPause, kRun, kStop };
 
+  void begin(kvm::Vcpu& vcpu);
   void loop(kvm::Vcpu& vcpu);
   bool park(kvm::Vcpu& vcpu);
   void finish_access(kvm::Vcpu& vcpu, VcpuExit& last);
+  void count_exit(const kvm_run& run);
   bool handle_exit(kvm::Vcpu& vcpu, VcpuExit& last);
   void port_access(kvm_run& run) const;
   void mmio_access(kvm_run& run) const;
@@ -75,6 +83,10 @@ class VcpuThreads {
   std::atomic<bool> ended_ = false;
   std::atomic<bool> ran_ = false;
   std::atomic<bool> exited_ = false;
+  struct Counters {
+    std::atomic<std::uint64_t> port, mmio, interrupted, other;
+  };
+  Counters exits_{};
   std::vector<std::thread> threads_;
 };
 

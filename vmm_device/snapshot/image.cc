@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kStateName = "state of the fork";
 constexpr const char* kMemoryName = "memory of the fork";
 
-Result<std::uint64_t> copy_memory(const MemoryImage& image, int memory) {
+Result<std::uint64_t> copy_memory(const MemoryImage& image, int memory,
+                                  const WriteRequest& request) {
   std::uint64_t copied = 0;
   std::vector<std::byte> buffer(format::kChunkSize);
   for (std::uint64_t offset = 0; offset < image.size(); offset += format::kChunkSize) {
@@ -27,6 +28,8 @@ Result<std::uint64_t> copy_memory(const MemoryImage& image, int memory) {
     auto written = write_nonzero_pages(memory, bytes, offset, kMemoryName);
     if (!written) return written;
     copied += *written;
+    if (request.progress) request.progress(offset + bytes.size(), image.size());
+    if (request.stop.stop_requested()) return fail("given up");
   }
   return copied;
 }
@@ -47,7 +50,7 @@ Result<Image> capture(const WriteRequest& request) {
   if (!memory_image) return fail(std::move(memory_image).error());
   auto memory = make_memory(memory_image->size());
   if (!memory) return fail(std::move(memory).error());
-  auto copied = copy_memory(*memory_image, memory->get());
+  auto copied = copy_memory(*memory_image, memory->get(), request);
   if (!copied) return fail(std::move(copied).error());
   auto bytes = encode_state(request, *memory_image, {}, Kept::in_memory);
   if (!bytes) return fail(std::move(bytes).error());

@@ -16,7 +16,7 @@ struct Image {
   std::uint64_t data_size = 0;  // bytes that were not zero, so were copied
 };
 
-// `progress` and `changed` of the request are not for this.
+// `changed`, `key` and `folder` of the request are not for this.
 Result<Image> capture(const WriteRequest& request);
 
 // The machine of an image that came from another process: checks the seals and the state, so that

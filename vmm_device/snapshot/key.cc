@@ -17,8 +17,13 @@ Result<Key> Key::read(const std::filesystem::path& file) {
   const std::string name = "key " + file.string();
   auto fd = open_file(AT_FDCWD, file.c_str(), name);
   if (!fd) return fail(std::move(fd).error());
+  return read_open(fd->get(), name);
+}
+
+Result<Key> Key::read_open(int file, const std::string& name) {
   struct stat status = {};
-  if (::fstat(fd->get(), &status) != 0) return fail_errno(name + ": fstat");
+  if (::fstat(file, &status) != 0) return fail_errno(name + ": fstat");
+  if (!S_ISREG(status.st_mode)) return fail(name + ": not a regular file");
   if ((status.st_mode & 077) != 0)
     return fail(name + ": others than its owner have rights to it (chmod 600)");
   const auto size = static_cast<std::size_t>(status.st_size);
@@ -26,7 +31,7 @@ Result<Key> Key::read(const std::filesystem::path& file) {
     return fail(name + ": " + std::to_string(size) + " bytes, expected " +
                 std::to_string(kMinSize) + " to " + std::to_string(kMaxSize));
   Key key(std::vector<std::byte>(size, std::byte{0}));
-  if (auto done = read_exactly(fd->get(), key.bytes_, 0, name); !done)
+  if (auto done = read_exactly(file, key.bytes_, 0, name); !done)
     return fail(std::move(done).error());
   return key;
 }

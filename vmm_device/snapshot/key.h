@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "libclonesafe/base/error.h"
@@ -18,6 +19,8 @@ class Key {
 
   // A regular file that only its owner may read.
   static Result<Key> read(const std::filesystem::path& file);
+  // The same file, open for reading; `name` is what errors call it.
+  static Result<Key> read_open(int file, const std::string& name);
 
   Key(Key&& other) noexcept = default;
   Key& operator=(Key&& other) noexcept = default;

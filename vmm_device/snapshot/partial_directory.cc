@@ -1,5 +1,6 @@
 #include "vmm_device/snapshot/partial_directory.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -8,7 +9,8 @@
 #include <unistd.h>
 
 #include <array>
-#include <system_error>
+#include <memory>
+#include <vector>
 
 #include "vmm_device/snapshot/files.h"
 #include "vmm_device/snapshot/snapshot.h"
@@ -21,6 +23,28 @@ constexpr const char* kInfix = ".partial-";
 
 UniqueFd open_child(int parent, const std::string& name) {
   return UniqueFd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+Result<UniqueFd> copy_of(int folder) {
+  UniqueFd copy(::fcntl(folder, F_DUPFD_CLOEXEC, 3));
+  if (!copy) return fail_errno("the directory above it");
+  return copy;
+}
+
+// The names in a directory, those of which it could find out. By descriptor: a process in a jail
+// has no /proc.
+std::vector<std::string> names_in(int directory) {
+  struct Close {
+    void operator()(DIR* entries) const { ::closedir(entries); }
+  };
+  std::vector<std::string> names;
+  UniqueFd own(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const std::unique_ptr<DIR, Close> entries(own ? ::fdopendir(own.get()) : nullptr);
+  if (!entries) return names;
+  (void)own.release();  // the stream's now
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): of a stream that no other thread has
+  while (const dirent* entry = ::readdir(entries.get())) names.emplace_back(entry->d_name);
+  return names;
 }
 
 void remove_directory(int parent, int directory, const std::string& name) {
@@ -44,10 +68,11 @@ class ParentLock {
 
 }  // namespace
 
-Result<PartialDirectory> PartialDirectory::create(const std::filesystem::path& dir) {
+Result<PartialDirectory> PartialDirectory::create(const std::filesystem::path& dir, int folder) {
   PartialDirectory partial;
   partial.name_ = dir.filename().string();
-  auto parent = open_directory(dir.has_parent_path() ? dir.parent_path() : ".");
+  auto parent = folder < 0 ? open_directory(dir.has_parent_path() ? dir.parent_path() : ".")
+                           : copy_of(folder);
   if (!parent) return fail(std::move(parent).error());
   partial.parent_ = std::move(*parent);
   // Looked at again by the rename; here it saves writing gigabytes for nothing.
@@ -81,11 +106,7 @@ Status PartialDirectory::make() {
 void PartialDirectory::remove_leftovers() const {
   const ParentLock nobody_begins(parent_.get(), LOCK_EX);
   if (!nobody_begins.held()) return;
-  std::error_code error;
-  const auto here = "/proc/self/fd/" + std::to_string(parent_.get());
-  std::filesystem::directory_iterator entries(here, error);
-  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
-    const std::string name = entries->path().filename().string();
+  for (const std::string& name : names_in(parent_.get())) {
     if (!name.starts_with(name_ + kInfix) || name.size() != name_.size() + 9 + 16) continue;
     const UniqueFd leftover = open_child(parent_.get(), name);
     if (leftover && ::flock(leftover.get(), LOCK_EX | LOCK_NB) == 0)

@@ -16,7 +16,8 @@ namespace clonesafe::snapshot {
 // taken away by the next writer of the same snapshot: nobody holds its lock.
 class PartialDirectory {
  public:
-  static Result<PartialDirectory> create(const std::filesystem::path& dir);
+  // `folder` is as in WriteRequest.
+  static Result<PartialDirectory> create(const std::filesystem::path& dir, int folder);
   PartialDirectory(PartialDirectory&& other) noexcept
       : parent_(std::move(other.parent_)),
         directory_(std::move(other.directory_)),

@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,11 @@ struct WriteRequest {
   const Key* key = nullptr;  // authenticates the snapshot, if given
   // Called at each step; its error is the step's.
   std::function<Status(const char* step)> stop_for_testing = {};
+  // The directory, open, in which the last part of the name is made; -1: the name says where. For
+  // who has no name for it, as a process in a jail.
+  int folder = -1;
+  // Asked to stop, it gives up between two chunks.
+  std::stop_token stop = {};
 };
 
 struct Written {

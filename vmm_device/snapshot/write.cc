@@ -55,6 +55,7 @@ Result<MemoryWritten> write_memory(const MemoryImage& image, PartialDirectory& d
     if (auto go_on = reached(request, "chunk written"); !go_on)
       return fail(std::move(go_on).error());
     if (request.progress) request.progress(offset + bytes.size(), image.size());
+    if (request.stop.stop_requested()) return fail("given up");
   }
   if (::fsync(file->get()) != 0) return fail_errno(std::string(kMemoryFile) + ": fsync");
   if (auto go_on = reached(request, "memory synced"); !go_on) return fail(std::move(go_on).error());
@@ -74,7 +75,7 @@ Status write_state(std::span<const std::byte> state, PartialDirectory& directory
 Result<Written> write_checked(const std::filesystem::path& dir, const WriteRequest& request) {
   auto image = MemoryImage::create(request);
   if (!image) return fail(std::move(image).error());
-  auto directory = PartialDirectory::create(dir);
+  auto directory = PartialDirectory::create(dir, request.folder);
   if (!directory) return fail(std::move(directory).error());
   if (auto go_on = reached(request, "directory made"); !go_on)
     return fail(std::move(go_on).error());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "libclonesafe/base/error.h"
+#include "vmm_device/jail/jail.h"
 #include "vmm_device/snapshot/snapshot.h"
 
 // What stands between the restore supervisor and the code that runs one clone. The supervisor forks
@@ -27,13 +28,15 @@ struct CloneRequest {
   std::filesystem::path vsock_socket;  // vsock.sock
   std::filesystem::path api_socket;    // api.sock
   std::filesystem::path serial_log;    // serial.log
+  std::filesystem::path cgroup;        // to join before anything is mapped; empty: none
 
   const snapshot::Snapshot* snapshot = nullptr;  // checked whole
   int memory_fd = -1;        // sealed memfd of the guest's memory: map it MAP_PRIVATE
   bool move = false;         // single use, the source is gone: identity is kept
   bool track_dirty = false;  // so that incremental snapshots of the clone can be taken
   bool hold_network = false;
-  std::span<const std::byte> metadata;  // for the restore page
+  std::span<const std::byte> metadata;   // for the restore page
+  jail::Violation* violation = nullptr;  // where a call that the clone's jail forbids is recorded
 
   // When this clone was asked for (monotonic_us), just before the fork.
   std::uint64_t requested_us = 0;

@@ -2,11 +2,13 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <limits>
+#include <new>
 
 namespace clonesafe::supervisor {
 
@@ -23,9 +25,27 @@ std::uint64_t to_us(std::chrono::milliseconds time) {
 
 }  // namespace
 
+Result<SharedViolations> SharedViolations::create(std::uint32_t clones) {
+  SharedViolations shared;
+  auto mapping = Mapping::map("records of the jail", clones * sizeof(jail::Violation),
+                              PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
+  if (!mapping) return fail(std::move(mapping).error());
+  shared.mapping_ = std::move(*mapping);
+  for (std::uint32_t i = 0; i < clones; ++i) new (&shared.of(i + 1)) jail::Violation;
+  return shared;
+}
+
+jail::Violation& SharedViolations::of(std::uint32_t index) const {
+  return reinterpret_cast<jail::Violation*>(mapping_.data())[index - 1];
+}
+
 CloneSet::CloneSet(const RestoreOptions& options, Wait wait, const RunDir& run_dir,
-                   Terminal& terminal)
-    : options_(options), wait_(wait), run_dir_(run_dir), terminal_(terminal) {
+                   const SharedViolations& violations, Terminal& terminal)
+    : options_(options),
+      wait_(wait),
+      run_dir_(run_dir),
+      violations_(violations),
+      terminal_(terminal) {
   clones_.reserve(options.count);
 }
 
@@ -49,6 +69,8 @@ Status CloneSet::start(CloneRequest request, const RunClone& run_clone) {
     parents_own.push_back(clone.pipe.events.get());
     parents_own.push_back(clone.pipe.process.get());
   }
+  request.cgroup = options_.cgroup;
+  request.violation = &violations_.of(index);
   request.requested_us = monotonic_us();
   if (!wait_until_us_) wait_until_us_ = request.requested_us + to_us(options_.timeout);
   auto pipe = spawn_clone(request, run_clone, parents_own);
@@ -148,8 +170,7 @@ void CloneSet::take_end(Clone& clone) {
   if (!end) {
     clone.status.end(false, end.error().message());
   } else {
-    const bool killed_by_us = phase_ == Phase::killed && !end->ok && !clone.status.ended();
-    clone.status.end(end->ok, killed_by_us ? "did not stop, and was killed" : end->reason);
+    clone.status.end(end->ok, reason_of(clone, *end));
   }
   write_status_file(clone);
   const std::string name = "clone " + std::to_string(clone.status.index()) + ": ";
@@ -164,6 +185,16 @@ void CloneSet::take_end(Clone& clone) {
     // The guest's own doing, as a power-off is, but one that its owner wants to hear of.
     terminal_.note(name + clone.status.reason());
   }
+}
+
+std::string CloneSet::reason_of(const Clone& clone, const ProcessEnd& end) const {
+  // What it recorded counts only if the kernel ended it for that.
+  if (end.signal == SIGSYS) {
+    const auto violation = jail::describe(violations_.of(clone.status.index()));
+    return "ended by its jail: " + violation.value_or("a forbidden system call");
+  }
+  const bool killed_by_us = phase_ == Phase::killed && !end.ok && !clone.status.ended();
+  return killed_by_us ? "did not stop, and was killed" : end.reason;
 }
 
 void CloneSet::on_signal(int signals) {

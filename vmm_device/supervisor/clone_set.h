@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "libclonesafe/base/mapping.h"
 #include "vmm_device/supervisor/clone_status.h"
 #include "vmm_device/supervisor/run_dir.h"
 #include "vmm_device/supervisor/spawn.h"
@@ -14,10 +15,21 @@
 
 namespace clonesafe::supervisor {
 
+// What the clones' jails record, in memory that they and this process share.
+class SharedViolations {
+ public:
+  static Result<SharedViolations> create(std::uint32_t clones);
+  jail::Violation& of(std::uint32_t index) const;  // from 1
+
+ private:
+  Mapping mapping_;
+};
+
 // The clones of one restore, from their first fork to the end of the last. One thread.
 class CloneSet {
  public:
-  CloneSet(const RestoreOptions& options, Wait wait, const RunDir& run_dir, Terminal& terminal);
+  CloneSet(const RestoreOptions& options, Wait wait, const RunDir& run_dir,
+           const SharedViolations& violations, Terminal& terminal);
   CloneSet(const CloneSet&) = delete;
   CloneSet& operator=(const CloneSet&) = delete;
   // Leaves no process behind.
@@ -44,6 +56,7 @@ class CloneSet {
   void read_events(Clone& clone);
   void take_lines(Clone& clone);
   void take_end(Clone& clone);
+  std::string reason_of(const Clone& clone, const ProcessEnd& end) const;
   void on_signal(int signals);
   void on_time();
   void stop();
@@ -60,6 +73,7 @@ class CloneSet {
   const RestoreOptions& options_;
   const Wait wait_;
   const RunDir& run_dir_;
+  const SharedViolations& violations_;
   Terminal& terminal_;
   std::vector<Clone> clones_;
   std::size_t printed_ = 0;

@@ -130,7 +130,9 @@ Result<int> restore(const RestoreOptions& options, const std::function<Result<Ta
 
   Wait wait = options.wait;
   if (wait == Wait::automatic) wait = snapshot.agent_connected() ? Wait::safe : Wait::running;
-  CloneSet clones(options, wait, *run_dir, terminal);
+  auto shared = SharedViolations::create(options.count);
+  if (!shared) return fail(std::move(shared).error());
+  CloneSet clones(options, wait, *run_dir, *shared, terminal);
   for (std::uint32_t i = 0; i < options.count; ++i) {
     const CloneRequest request{.snapshot = &snapshot,
                                .memory_fd = taken->memory.get(),
@@ -140,6 +142,9 @@ Result<int> restore(const RestoreOptions& options, const std::function<Result<Ta
                                .metadata = metadata};
     if (auto status = clones.start(request, run_clone); !status)
       return fail(std::move(status).error());
+  }
+  if (options.confine) {
+    if (auto status = options.confine(); !status) return fail(std::move(status).error(), "jail");
   }
   return clones.watch(signals->fd());
 }

@@ -109,7 +109,8 @@ Result<ProcessEnd> reap(const ClonePipe& clone) {
   if (WIFSIGNALED(status)) {
     const int signal = WTERMSIG(status);
     return ProcessEnd{
-        false, "killed by signal " + std::to_string(signal) + " (" + ::strsignal(signal) + ")"};
+        false, "killed by signal " + std::to_string(signal) + " (" + ::strsignal(signal) + ")",
+        signal};
   }
   const int code = WEXITSTATUS(status);
   return ProcessEnd{code == 0, "exited with status " + std::to_string(code)};

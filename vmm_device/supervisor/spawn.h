@@ -29,6 +29,7 @@ Result<ClonePipe> spawn_clone(const CloneRequest& request, const RunClone& run_c
 struct ProcessEnd {
   bool ok = false;
   std::string reason;
+  int signal = 0;  // that ended it, if one did
 };
 Result<ProcessEnd> reap(const ClonePipe& clone);
 

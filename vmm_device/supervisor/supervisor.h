@@ -41,6 +41,10 @@ struct RestoreOptions {
   bool hold_network = false;
   std::optional<std::filesystem::path> metadata;  // file, at most CLONESAFE_RESTORE_METADATA_MAX
   bool json = false;
+  std::filesystem::path cgroup;  // that each clone's process joins; empty: none
+  // Called once all clones have been started, to confine this process; an error ends them. Empty:
+  // nothing.
+  std::function<Status()> confine;
 };
 
 // `clonevm restore`: returns the exit code. Results go to `out`, errors and progress to `err`.

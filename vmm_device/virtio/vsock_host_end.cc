@@ -12,6 +12,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -171,7 +172,11 @@ Result<std::unique_ptr<VsockHostEnd>> VsockHostEnd::open(asio::io_context& devic
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("vsock: socket");
   if (::bind(fd.get(), generic(*address), sizeof *address) != 0) {
-    return fail_errno("vsock: bind to " + path);
+    const int error = errno;
+    // Whole, for who didn't choose the current directory: it may be the root of a jail to come.
+    std::error_code none;
+    const auto whole = std::filesystem::absolute(path, none);
+    return fail_errno("vsock: bind to " + (none ? path : whole.string()), error);
   }
   // Nobody can connect before listen(), so there is no moment with a wider mode.
   if (::chmod(path.c_str(), 0600) != 0 || ::listen(fd.get(), kBacklog) != 0) {

@@ -2,9 +2,15 @@
  * processes, mappings) the process is killed, or the call fails because the disk is full. A test
  * that counts N up until nothing happens any more has been at every step. Never installed.
  *
- * CLONESAFE_FAULT_AT=N      which call, from 1; a forked process goes on counting where its parent
- * was CLONESAFE_FAULT=kill|full what happens there; `full` lets calls pass that no disk can fail,
- * and does not count them CLONESAFE_FAULT_ARM=FILE  calls count only once this file is there
+ * - CLONESAFE_FAULT_AT=N: which call, from 1; a forked process goes on counting where its parent
+ * was.
+ * - CLONESAFE_FAULT=kill|full: what happens there; `full` lets calls pass that no disk can fail,
+ * and does not count them.
+ * - CLONESAFE_FAULT_ARM=FILE: calls count only while this file is not empty.
+ * - CLONESAFE_FAULT_CAME=FILE: gets a byte when it happens.
+ *
+ * The files are opened at the start, and all is done with calls that the jail of a machine allows
+ * to each of its threads: what is tested runs in it.
  *
  * Writes of one byte are a guest's serial line, and don't count. */
 #include <dlfcn.h>
@@ -24,15 +30,27 @@
 #include <unistd.h>
 
 static atomic_long* calls;
+static int arm_file = -1;
+static int came_file = -1;
+
+static int open_named(const char* variable) {
+  const char* file = getenv(variable);
+  if (file == NULL) return -1;
+  const int fd = (int)syscall(SYS_open, file, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (fd < 0) abort();
+  return fd;
+}
 
 __attribute__((constructor)) static void start(void) {
   calls = mmap(NULL, sizeof *calls, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (calls == MAP_FAILED) abort();
+  arm_file = open_named("CLONESAFE_FAULT_ARM");
+  came_file = open_named("CLONESAFE_FAULT_CAME");
 }
 
 static int armed(void) {
-  const char* file = getenv("CLONESAFE_FAULT_ARM");
-  return file == NULL || syscall(SYS_access, file, F_OK) == 0;
+  struct stat status;
+  return arm_file < 0 || (fstat(arm_file, &status) == 0 && status.st_size != 0);
 }
 
 /* True: this call must fail. */
@@ -45,10 +63,8 @@ static int fault(int disk_can_fail) {
     const int full = strcmp(how, "full") == 0;
     if (!full || disk_can_fail) {
       if (atomic_fetch_add(calls, 1) + 1 == atol(at)) {
-        const char* came = getenv("CLONESAFE_FAULT_CAME");
-        if (came != NULL)
-          syscall(SYS_close, (int)syscall(SYS_open, came, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-        if (!full) syscall(SYS_kill, getpid(), SIGKILL);
+        if (came_file >= 0 && syscall(SYS_write, came_file, "!", 1) != 1) abort();
+        if (!full) syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGKILL);
         fails = 1;
       }
     }

@@ -29,8 +29,8 @@ class FaultTest : public BareTest, public testing::WithParamInterface<const char
  protected:
   FaultTest() { adopt_orphans(); }
   static bool killing() { return std::string_view(GetParam()) == "kill"; }
-  // The environment of a program whose `step`th step is the fault; none that counts before `armed`
-  // exists, if that is given.
+  // The environment of a program whose `step`th step is the fault; none counts while `armed` is
+  // empty, if that is given.
   std::vector<std::string> faulty(int step, const fs::path& armed = {}) const {
     fs::remove(path("came"));
     const char* library = std::getenv("CLONESAFE_LAB_FAULT_AT");  // NOLINT(concurrency-mt-unsafe)
@@ -42,7 +42,7 @@ class FaultTest : public BareTest, public testing::WithParamInterface<const char
     if (!armed.empty()) environment.push_back("CLONESAFE_FAULT_ARM=" + armed.string());
     return environment;
   }
-  bool came() const { return fs::exists(path("came")); }
+  bool came() const { return !read_file(path("came")).empty(); }
   Outcome clonevm(std::vector<std::string> arguments,
                   const std::vector<std::string>& environment = {}) const {
     arguments.insert(arguments.begin(), Lab::get().clonevm);
@@ -123,7 +123,7 @@ TEST_P(FaultTest, OfTheMachineThatWritesASnapshot) {
       EXPECT_TRUE(eventually(Seconds(30), [&] { return fs::file_size(source->sent()) > sent; }))
           << "the guest did not go on";
     }
-    fs::remove(armed);
+    fs::resize_file(armed, 0);
     expect_whole(path("out/before"));
     expect_whole_or_none(path("out/new"));
     fs::remove_all(path("out/new"));

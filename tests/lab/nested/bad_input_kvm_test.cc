@@ -112,6 +112,9 @@ TEST_F(OnKvmBadInput, SocketThatExists) {
   std::ofstream(path("a")) << "mine";
   expect_refused(boot({}, {path("a"), "in use"}));
   EXPECT_EQ(read_file(path("a")), "mine");
+  std::ofstream(path("v")) << "mine";
+  expect_refused(boot({}, {path("v"), "in use"}));
+  EXPECT_EQ(read_file(path("v")), "mine");
 }
 
 TEST_F(OnKvmBadInput, SnapshotDirectoryThatExists) {

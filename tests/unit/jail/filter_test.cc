@@ -113,6 +113,12 @@ TEST_F(Filter, EndsAProcessThatLosesTheHandler) {
     expect_forbidden(thread, "rt_sigaction (13)", [] { ::signal(SIGSYS, SIG_IGN); });
 }
 
+TEST_F(Filter, LetsAConsolePutItsTerminalBack) {
+  for (const Thread thread : kEveryThread)
+    expect_allowed(thread, "signal handlers of a console",
+                   [] { return ::signal(SIGSEGV, SIG_DFL) != SIG_ERR; });
+}
+
 TEST_F(Filter, EndsAProcessInWhichTheSignalIsBlocked) {
   const int status = in_jail(Thread::vcpu, [] {
     sigset_t all;

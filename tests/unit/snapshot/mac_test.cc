@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -133,6 +135,21 @@ TEST_F(MacTest, KeyMustBePrivateAndOfSomeLength) {
   std::filesystem::remove(file);
   EXPECT_THAT(Key::read(file).error().message(), HasSubstr("No such file"));
   EXPECT_THAT(Key::read(temporary_.path()).error().message(), HasSubstr("not a regular file"));
+}
+
+TEST_F(MacTest, KeyThatCameOpenIsCheckedTheSame) {
+  const auto file = temporary_.path() / "key";
+  const UniqueFd good(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto key = Key::read_open(good.get(), "key");
+  ASSERT_TRUE(key) << key.error().message();
+  EXPECT_TRUE(std::ranges::equal(key->bytes(), key_.bytes()));
+  ASSERT_EQ(::chmod(file.c_str(), 0640), 0);
+  EXPECT_THAT(Key::read_open(good.get(), "key").error().message(), HasSubstr("others than"));
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd reads(ends[0]), writes(ends[1]);
+  EXPECT_THAT(Key::read_open(reads.get(), "key").error().message(),
+              HasSubstr("key: not a regular file"));
 }
 
 }  // namespace

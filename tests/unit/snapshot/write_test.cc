@@ -30,6 +30,15 @@ TEST_F(WriteSnapshot, MakesAPrivateDirectoryOfTwoPrivateFiles) {
   EXPECT_THAT(entries(), ElementsAre("snapshot"));
 }
 
+TEST_F(WriteSnapshot, IsMadeInAFolderThatHasNoNameHere) {
+  const UniqueFd folder(::open(dir().parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  WriteRequest request = guest_.request();
+  request.folder = folder.get();
+  const auto written = write("/no/such/folder/snapshot", request);
+  ASSERT_TRUE(written) << written.error().message();
+  EXPECT_TRUE(verify(dir()));
+}
+
 TEST_F(WriteSnapshot, LeavesZeroPagesOut) {
   const Written written = write_small();
   EXPECT_EQ(written.memory_size, SmallGuest::kSize);

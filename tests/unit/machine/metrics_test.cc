@@ -1,0 +1,76 @@
+#include "vmm_device/machine/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <set>
+#include <sstream>
+#include <vector>
+
+namespace clonesafe {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Metrics, EachSampleIsOfAFamilyThatIsDeclaredOnce) {
+  Metrics metrics{.version = "1.2", .kind = "clone", .pause_us = 5, .safe_us = 6};
+  std::set<std::string> declared;
+  std::istringstream lines(to_prometheus(metrics));
+  const std::regex sample(
+      R"re(([a-z_]+)(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9]+(\.[0-9]+)?)re");
+  for (std::string line; std::getline(lines, line);) {
+    std::smatch parts;
+    if (line.starts_with("# TYPE ")) {
+      const std::string name = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(declared.insert(name).second) << line;
+      const bool counter = line.ends_with(" counter");
+      EXPECT_EQ(counter, name.ends_with("_total")) << line;
+    } else if (!line.starts_with("# HELP ")) {
+      ASSERT_TRUE(std::regex_match(line, parts, sample)) << line;
+      EXPECT_TRUE(declared.contains(parts[1])) << line;
+    }
+  }
+  EXPECT_GT(declared.size(), 10u);
+}
+
+TEST(Metrics, HasTheFiguresOfTheMachine) {
+  const std::string text = to_prometheus({.running = true,
+                                          .memory_bytes = 1 << 20,
+                                          .exits = {.port = 7, .mmio = 8},
+                                          .snapshots = 3,
+                                          .pause_us = 1'234'567,
+                                          .agent_state = "degraded"});
+  EXPECT_THAT(text, HasSubstr("clonevm_running 1\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_memory_bytes 1048576\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_exits_total{reason=\"port\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_exits_total{reason=\"mmio\"} 8\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_snapshots_total{result=\"written\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_snapshot_pause_seconds 1.234567\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_agent_state{state=\"degraded\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_agent_state{state=\"safe\"} 0\n"));
+}
+
+TEST(Metrics, LeavesOutWhatHasNotHappened) {
+  const std::string text = to_prometheus({});
+  EXPECT_THAT(text, Not(HasSubstr("pause_seconds")));
+  EXPECT_THAT(text, Not(HasSubstr("safe_seconds")));
+}
+
+TEST(Metrics, LabelsCanHoldAnything) {
+  EXPECT_THAT(to_prometheus({.version = "a\"b\\c\nd"}), HasSubstr(R"(version="a\"b\\c d")"));
+}
+
+TEST(Metrics, CountsThePageFaultsOfThisProcess) {
+  Metrics before, after;
+  add_resource_use(before);
+  constexpr std::size_t kPages = 64, kPage = 4096;
+  std::vector<char> memory(kPages * kPage * 16);
+  for (std::size_t i = 0; i < memory.size(); i += kPage) memory[i] = 1;
+  add_resource_use(after);
+  EXPECT_GT(after.minor_faults, before.minor_faults);
+}
+
+}  // namespace
+}  // namespace clonesafe

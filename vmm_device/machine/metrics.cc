@@ -1,0 +1,123 @@
+#include "vmm_device/machine/metrics.h"
+
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <string_view>
+
+namespace clonesafe {
+namespace {
+
+class Text {
+ public:
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = "clonevm_" + std::string(name);
+    text_ += "# HELP " + name_ + " " + std::string(help) + "\n";
+    text_ += "# TYPE " + name_ + " " + std::string(type) + "\n";
+  }
+  void sample(std::uint64_t value, std::string_view labels = {}) {
+    line(labels, std::to_string(value));
+  }
+  void seconds(std::uint64_t microseconds, std::string_view labels = {}) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%llu.%06llu",
+                  static_cast<unsigned long long>(microseconds / 1'000'000),
+                  static_cast<unsigned long long>(microseconds % 1'000'000));
+    line(labels, text);
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  void line(std::string_view labels, const std::string& value) {
+    text_ += name_;
+    if (!labels.empty()) text_ += "{" + std::string(labels) + "}";
+    text_ += " " + value + "\n";
+  }
+  std::string name_;
+  std::string text_;
+};
+
+std::string label(std::string_view name, std::string_view value) {
+  std::string text = std::string(name) + "=\"";
+  for (const char c : value) {
+    if (c == '\\' || c == '"') text += '\\';
+    text += c == '\n' ? ' ' : c;
+  }
+  return text + "\"";
+}
+
+std::uint64_t microseconds(const timeval& time) {
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000 +
+         static_cast<std::uint64_t>(time.tv_usec);
+}
+
+void put_machine(Text& text, const Metrics& metrics) {
+  text.family("machine_info", "gauge", "Version of clonevm, and why the machine was made.");
+  text.sample(1, label("version", metrics.version) + "," + label("kind", metrics.kind));
+  text.family("running", "gauge", "Whether the vCPUs run; 0 while the machine is paused.");
+  text.sample(metrics.running ? 1 : 0);
+  text.family("cpus", "gauge", "Virtual CPUs.");
+  text.sample(metrics.cpus);
+  text.family("memory_bytes", "gauge", "Memory of the guest.");
+  text.sample(metrics.memory_bytes);
+  text.family("restores_total", "counter", "Restores that this process made: 1 in a clone.");
+  text.sample(metrics.restored ? 1 : 0);
+  text.family("exits_total", "counter", "Exits of the guest to this process, by reason.");
+  text.sample(metrics.exits.port, label("reason", "port"));
+  text.sample(metrics.exits.mmio, label("reason", "mmio"));
+  text.sample(metrics.exits.interrupted, label("reason", "interrupted"));
+  text.sample(metrics.exits.other, label("reason", "other"));
+}
+
+void put_snapshots(Text& text, const Metrics& metrics) {
+  text.family("snapshots_total", "counter", "Snapshots of this machine, by result.");
+  text.sample(metrics.snapshots, label("result", "written"));
+  text.sample(metrics.snapshots_failed, label("result", "failed"));
+  text.family("snapshot_bytes_total", "counter", "Bytes written to snapshots.");
+  text.sample(metrics.snapshot_bytes);
+  if (!metrics.pause_us) return;
+  text.family("snapshot_pause_seconds", "gauge", "How long the last snapshot stopped the guest.");
+  text.seconds(*metrics.pause_us);
+}
+
+void put_agent(Text& text, const Metrics& metrics) {
+  text.family("agent_connected", "gauge", "Whether the guest's agent has connected.");
+  text.sample(metrics.agent_connected ? 1 : 0);
+  text.family("agent_state", "gauge", "What the agent reported for the present restore.");
+  for (const char* state : {"none", "safe", "degraded"})
+    text.sample(metrics.agent_state == state ? 1 : 0, label("state", state));
+  if (!metrics.safe_us) return;
+  text.family("safe_seconds", "gauge", "From the first run to the agent's report.");
+  text.seconds(*metrics.safe_us);
+}
+
+void put_process(Text& text, const Metrics& metrics) {
+  text.family("page_faults_total", "counter", "Page faults of this process.");
+  text.sample(metrics.minor_faults, label("type", "minor"));
+  text.sample(metrics.major_faults, label("type", "major"));
+  text.family("cpu_seconds_total", "counter", "CPU time of this process, its vCPUs' included.");
+  text.seconds(metrics.user_us, label("mode", "user"));
+  text.seconds(metrics.system_us, label("mode", "system"));
+}
+
+}  // namespace
+
+void add_resource_use(Metrics& metrics) {
+  rusage use{};
+  ::getrusage(RUSAGE_SELF, &use);  // can't fail with these arguments
+  metrics.minor_faults = static_cast<std::uint64_t>(use.ru_minflt);
+  metrics.major_faults = static_cast<std::uint64_t>(use.ru_majflt);
+  metrics.user_us = microseconds(use.ru_utime);
+  metrics.system_us = microseconds(use.ru_stime);
+}
+
+std::string to_prometheus(const Metrics& metrics) {
+  Text text;
+  put_machine(text, metrics);
+  put_snapshots(text, metrics);
+  put_agent(text, metrics);
+  put_process(text, metrics);
+  return text.take();
+}
+
+}  // namespace clonesafe

@@ -1,0 +1,48 @@
+#ifndef CLONESAFE_VMM_DEVICE_MACHINE_METRICS_H_
+#define CLONESAFE_VMM_DEVICE_MACHINE_METRICS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace clonesafe {
+
+// How often the guest came back to us, by why.
+struct ExitCounts {
+  std::uint64_t port = 0;
+  std::uint64_t mmio = 0;
+  std::uint64_t interrupted = 0;  // by a signal: a pause, or KVM's own wish
+  std::uint64_t other = 0;
+};
+
+// A machine's figures, since its process started.
+struct Metrics {
+  std::string version;
+  std::string kind;  // boot, resume, clone, move
+  bool running = false;
+  std::uint32_t cpus = 0;
+  std::uint64_t memory_bytes = 0;
+  bool restored = false;
+  ExitCounts exits;
+  std::uint64_t snapshots = 0;
+  std::uint64_t snapshots_failed = 0;
+  std::uint64_t snapshot_bytes = 0;       // written, of all
+  std::optional<std::uint64_t> pause_us;  // of the last one, until the guest ran again
+  bool agent_connected = false;
+  std::string agent_state = "none";      // none, safe, degraded
+  std::optional<std::uint64_t> safe_us;  // from the first run to the agent's report
+  std::uint64_t minor_faults = 0;
+  std::uint64_t major_faults = 0;
+  std::uint64_t user_us = 0;
+  std::uint64_t system_us = 0;
+};
+
+// Faults and CPU time of this process.
+void add_resource_use(Metrics& metrics);
+
+// In Prometheus' text format, version 0.0.4.
+std::string to_prometheus(const Metrics& metrics);
+
+}  // namespace clonesafe
+
+#endif  // CLONESAFE_VMM_DEVICE_MACHINE_METRICS_H_
