@@ -22,14 +22,15 @@ void expect_new_generations(const Restored& restored, const fs::path& run_dir,
   }
 }
 
-// A member of `clonevm status`.
+// A number that `clonevm status` tells, as restore and fork report it: with leading zeros.
 std::string status_of(const fs::path& api, const char* member) {
   const auto outcome = run({Lab::get().clonevm, "status", "--api", api.string()}, Seconds(60));
   if (!outcome || outcome->status != 0) {
     ADD_FAILURE() << "no status: " << (outcome ? outcome->output : outcome.error().message());
     return "";
   }
-  return std::string(boost::json::parse(outcome->output).as_object().at(member).as_string());
+  const std::string digits(boost::json::parse(outcome->output).as_object().at(member).as_string());
+  return std::string(16 - std::min<std::size_t>(16, digits.size()), '0') + digits;
 }
 
 TEST_F(BareTest, ClonesReadTheirGenerationWithTheFirstInstruction) {
