@@ -8,7 +8,8 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr unsigned kNeeded[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_BIND_SERVICE, CAP_SYS_TIME};
+constexpr unsigned kNeeded[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_BIND_SERVICE,
+                                CAP_SYS_TIME};
 
 }  // namespace
 
