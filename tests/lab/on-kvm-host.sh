@@ -133,44 +133,57 @@ quote "$@" >"$stage/.command"
 
 tar -cf "$scratch/in.tar" -C "$scratch/root" --owner=0 --group=0 .
 rm -rf "$scratch/root"
-truncate -s 4G "$scratch/out.img"
-mkfifo "$scratch/stdout" "$scratch/stderr"
-: >"$scratch/status"
-cat "$scratch/stdout" &
-reader1=$!
-cat "$scratch/stderr" >&2 &
-reader2=$!
-started+=("$reader1" "$reader2")
 console="${CLONESAFE_LAB_CONSOLE:-$scratch/console}"
-"$qemu" -accel tcg,thread=multi -cpu EPYC,+svm,+npt -smp 2 -m "${CLONESAFE_LAB_MEMORY:-3000}" \
-  -nodefaults -nographic -no-reboot -serial "file:$console" \
-  -kernel "$image/vmlinuz" -initrd "$image/initrd" -append 'console=ttyS0 quiet panic=-1 nokaslr mitigations=off' \
-  -drive "file=$scratch/in.tar,format=raw,if=virtio,readonly=on" -drive "file=$scratch/out.img,format=raw,if=virtio,cache=unsafe" \
-  -device virtio-rng-pci -device virtio-serial-pci \
-  -chardev "file,id=stdout,path=$scratch/stdout" -device virtserialport,chardev=stdout,name=stdout \
-  -chardev "file,id=stderr,path=$scratch/stderr" -device virtserialport,chardev=stderr,name=stderr \
-  -chardev "file,id=status,path=$scratch/status" -device virtserialport,chardev=status,name=status \
-  </dev/null >"$scratch/qemu.log" 2>&1 &
-host=$!
-started+=("$host")
 
-# `wait -n` with a timer beside it, so that the limit holds whatever the host does.
-sleep "$limit" &
-timer=$!
-started+=("$timer")
-wait -n "$host" "$timer" || true
-if kill -0 "$host" 2>/dev/null; then
-  kill -KILL "$host"
-  wait "$host" 2>/dev/null || true
-  echo "on-kvm-host.sh: stopped after $limit s" >&2
-  tail -5 "$console" >&2 || true
-  exit 124
+# Boots the host, which runs the command; leaves its exit code in $code, empty if the host ended without one.
+run_on_host() {
+  rm -f "$scratch/out.img" "$scratch/stdout" "$scratch/stderr"
+  truncate -s 4G "$scratch/out.img"
+  mkfifo "$scratch/stdout" "$scratch/stderr"
+  : >"$scratch/status"
+  cat "$scratch/stdout" &
+  reader1=$!
+  cat "$scratch/stderr" >&2 &
+  reader2=$!
+  started+=("$reader1" "$reader2")
+  "$qemu" -accel tcg,thread=multi -cpu EPYC,+svm,+npt -smp 2 -m "${CLONESAFE_LAB_MEMORY:-3000}" \
+    -nodefaults -nographic -no-reboot -serial "file:$console" \
+    -kernel "$image/vmlinuz" -initrd "$image/initrd" -append 'console=ttyS0 quiet panic=-1 nokaslr mitigations=off' \
+    -drive "file=$scratch/in.tar,format=raw,if=virtio,readonly=on" -drive "file=$scratch/out.img,format=raw,if=virtio,cache=unsafe" \
+    -device virtio-rng-pci -device virtio-serial-pci \
+    -chardev "file,id=stdout,path=$scratch/stdout" -device virtserialport,chardev=stdout,name=stdout \
+    -chardev "file,id=stderr,path=$scratch/stderr" -device virtserialport,chardev=stderr,name=stderr \
+    -chardev "file,id=status,path=$scratch/status" -device virtserialport,chardev=status,name=status \
+    </dev/null >"$scratch/qemu.log" 2>&1 &
+  host=$!
+  started+=("$host")
+
+  # `wait -n` with a timer beside it, so that the limit holds whatever the host does.
+  sleep "$limit" &
+  timer=$!
+  started+=("$timer")
+  wait -n "$host" "$timer" || true
+  if kill -0 "$host" 2>/dev/null; then
+    kill -KILL "$host"
+    wait "$host" 2>/dev/null || true
+    echo "on-kvm-host.sh: stopped after $limit s" >&2
+    tail -5 "$console" >&2 || true
+    exit 124
+  fi
+  kill "$timer" 2>/dev/null || true
+  wait "$reader1" "$reader2" || true
+  started=()
+  grep -v "TCG doesn't support requested feature" "$scratch/qemu.log" >&2 || true
+  code="$(cat "$scratch/status")"
+}
+
+run_on_host
+# The emulated host's own kernel now and then panics (docs/testing.md). Whatever the command had done is gone with it.
+if [ -z "$code" ] && grep -qE 'Kernel panic|Oops: |BUG: ' "$console"; then
+  tail -30 "$console" >&2 || true
+  echo "on-kvm-host.sh: the nested host's kernel panicked; once more, from the start" >&2
+  run_on_host
 fi
-kill "$timer" 2>/dev/null || true
-wait "$reader1" "$reader2" || true
-started=()
-grep -v "TCG doesn't support requested feature" "$scratch/qemu.log" >&2 || true
-code="$(cat "$scratch/status")"
 if [ -z "$code" ]; then
   echo "on-kvm-host.sh: the nested host ended without a result; its console:" >&2
   tail -30 "$console" >&2 || true
