@@ -198,7 +198,9 @@ TEST_F(OnKvmBadInput, SectionsThatHoldAnything) {
   using snapshot::Tag;
   for (const Tag tag : {Tag::machine_config, Tag::vcpu, Tag::irqchip, Tag::clock, Tag::serial,
                         Tag::generation, Tag::virtio_device}) {
-    SCOPED_TRACE(snapshot::tag_info(static_cast<std::uint32_t>(tag))->name);
+    const auto info = snapshot::tag_info(static_cast<std::uint32_t>(tag));
+    if (!info) FAIL() << "section " << static_cast<std::uint32_t>(tag) << " has no name";
+    SCOPED_TRACE(info->name);
     expect_refused(restore(edited(tag, ones), {"clone 1"}));
     fs::remove_all(path("edited"));
     fs::remove_all(path("run"));
