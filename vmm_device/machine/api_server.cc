@@ -144,22 +144,19 @@ class ApiServer::Impl : public std::enable_shared_from_this<ApiServer::Impl> {
     auto endpoint = endpoint_of(path_);
     if (!endpoint) return fail(endpoint.error());
     boost::system::error_code error;
-    acceptor_.open(Protocol(), error);
     const mode_t before = ::umask(0177);
-    if (!error) acceptor_.bind(*endpoint, error);
+    bound_ = !acceptor_.open(Protocol(), error) && !acceptor_.bind(*endpoint, error);
     ::umask(before);
-    if (!error) {
-      bound_ = true;
-      acceptor_.listen(Protocol::socket::max_listen_connections, error);
+    if (!bound_ || acceptor_.listen(Protocol::socket::max_listen_connections, error)) {
+      return fail("control socket " + name() + ": " + error.message());
     }
-    if (error) return fail("control socket " + name() + ": " + error.message());
     accept();
     return {};
   }
   void close() {
-    boost::system::error_code ignored;
+    boost::system::error_code ignored;  // a destructor calls this
     (void)acceptor_.close(ignored);
-    pause_.cancel();
+    pause_.cancel(ignored);
     if (bound_) ::unlink(path_.c_str());
     bound_ = false;
   }

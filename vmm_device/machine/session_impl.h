@@ -54,7 +54,8 @@ class Session::Impl {
   void pause(const ApiServer::Reply& reply);
   void resume(const ApiServer::Reply& reply);
   void snapshot(ApiRequest request, ApiServer::Reply reply);
-  void prepared(std::shared_ptr<SnapshotCall> call, Result<agent_channel::Prepared> prepared);
+  void prepared(const std::shared_ptr<SnapshotCall>& call,
+                Result<agent_channel::Prepared> prepared);
   void take_snapshot(const std::shared_ptr<SnapshotCall>& call);
   Status check_base(const std::string& digest) const;
   void fork(const ApiRequest& request, ApiServer::Reply reply);

@@ -145,7 +145,7 @@ void Session::Impl::prepare_and_take(std::shared_ptr<SnapshotCall> call,
                   [this, call](auto answer) { prepared(call, std::move(answer)); });
 }
 
-void Session::Impl::prepared(std::shared_ptr<SnapshotCall> call,
+void Session::Impl::prepared(const std::shared_ptr<SnapshotCall>& call,
                              Result<agent_channel::Prepared> prepared) {
   snapshot_in_progress_ = false;
   std::string why;

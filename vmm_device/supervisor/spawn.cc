@@ -108,9 +108,9 @@ Result<ProcessEnd> reap(const ClonePipe& clone) {
   if (got < 0) return fail_errno("waitpid for process " + std::to_string(clone.pid));
   if (WIFSIGNALED(status)) {
     const int signal = WTERMSIG(status);
-    return ProcessEnd{
-        false, "killed by signal " + std::to_string(signal) + " (" + ::strsignal(signal) + ")",
-        signal};
+    const char* name = ::strsignal(signal);  // NOLINT(concurrency-mt-unsafe): one thread asks
+    return ProcessEnd{false, "killed by signal " + std::to_string(signal) + " (" + name + ")",
+                      signal};
   }
   const int code = WEXITSTATUS(status);
   return ProcessEnd{code == 0, "exited with status " + std::to_string(code)};
