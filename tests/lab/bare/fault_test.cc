@@ -42,6 +42,7 @@ class FaultTest : public BareTest, public testing::WithParamInterface<const char
     if (!armed.empty()) environment.push_back("CLONESAFE_FAULT_ARM=" + armed.string());
     return environment;
   }
+  void make_a_clone(std::vector<std::string> command, int step) const;
   bool came() const { return !read_file(path("came")).empty(); }
   Outcome clonevm(std::vector<std::string> arguments,
                   const std::vector<std::string>& environment = {}) const {
@@ -194,6 +195,21 @@ class Stopper {
   std::thread thread_;
 };
 
+// Runs a command that makes clone 1, with the fault, to its end.
+void FaultTest::make_a_clone(std::vector<std::string> command, int step) const {
+  command.insert(command.end(), {"--run-dir", path("clones").string(), "--wait", "running"});
+  Outcome outcome;
+  {
+    const Stopper stopper(path("clones"));
+    outcome = clonevm(command, faulty(step));
+  }
+  // A clone runs without its log, so a full disk needn't end it.
+  if (outcome.status != 0)
+    expect_failed(outcome);
+  else
+    EXPECT_TRUE(!came() || !killing()) << "nobody noticed";
+}
+
 TEST_P(FaultTest, OfARestore) {
   auto vm = BareVm::start(path("source"));
   ASSERT_TRUE(vm);
@@ -201,18 +217,7 @@ TEST_P(FaultTest, OfARestore) {
   vm.reset();
   expect_only({});
   at_every_step([&](int step) {
-    Outcome outcome;
-    {
-      const Stopper stopper(path("clones"));
-      outcome = clonevm({"restore", path("snapshot").string(), "--run-dir", path("clones").string(),
-                         "--wait", "running"},
-                        faulty(step));
-    }
-    // A clone runs without its log.
-    if (outcome.status != 0)
-      expect_failed(outcome);
-    else
-      EXPECT_TRUE(!came() || !killing()) << "nobody noticed";
+    make_a_clone({"restore", path("snapshot").string()}, step);
     expect_only({});
     expect_whole(path("snapshot"));
     fs::remove_all(path("clones"));
@@ -227,18 +232,7 @@ TEST_P(FaultTest, OfTheCommandThatForks) {
   ASSERT_TRUE(vm);
   const auto before = children();
   at_every_step([&](int step) {
-    Outcome outcome;
-    {
-      const Stopper stopper(path("clones"));
-      outcome = clonevm({"fork", "--api", vm->api().string(), "--run-dir", path("clones").string(),
-                         "--wait", "running"},
-                        faulty(step));
-    }
-    // A clone runs without its log.
-    if (outcome.status != 0)
-      expect_failed(outcome);
-    else
-      EXPECT_TRUE(!came() || !killing()) << "nobody noticed";
+    make_a_clone({"fork", "--api", vm->api().string()}, step);
     expect_only(before);
     const auto sent = fs::file_size(vm->sent());
     EXPECT_TRUE(eventually(Seconds(30), [&] { return fs::file_size(vm->sent()) > sent; }))
