@@ -53,5 +53,5 @@ step "unit lane"
 ctest --test-dir build/release --output-on-failure -L unit
 
 step "VM lanes"
-ctest --test-dir build/release --output-on-failure -L 'kvm|nested|qemu'
+ctest --test-dir build/release --output-on-failure --parallel 2 -L 'kvm|nested|qemu'
 step "done"

@@ -10,7 +10,8 @@
 #   --where           only says where commands run: "direct" or "nested"
 # The command's working directory is fresh and holds only the copies. In the nested lane the rest of the system is
 # busybox; scripts have to be plain sh. stdout, stderr and the exit code are the command's.
-# CLONESAFE_LAB_FORCE=nested|direct decides without asking. CLONESAFE_LAB_MEMORY (MiB), CLONESAFE_LAB_CONSOLE (file) for the nested host.
+# CLONESAFE_LAB_FORCE=nested|direct decides without asking. For the nested host: CLONESAFE_LAB_MEMORY (MiB), CLONESAFE_LAB_CPUS,
+# CLONESAFE_LAB_CONSOLE (file).
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -146,8 +147,8 @@ run_on_host() {
   cat "$scratch/stderr" >&2 &
   reader2=$!
   started+=("$reader1" "$reader2")
-  "$qemu" -accel tcg,thread=multi -cpu EPYC,+svm,+npt -smp 2 -m "${CLONESAFE_LAB_MEMORY:-3000}" \
-    -nodefaults -nographic -no-reboot -serial "file:$console" \
+  "$qemu" -accel "tcg,thread=${CLONESAFE_LAB_TCG:-multi}" -cpu EPYC,+svm,+npt -smp "${CLONESAFE_LAB_CPUS:-2}" -m "${CLONESAFE_LAB_MEMORY:-3000}" \
+    -nodefaults -nographic -no-reboot -d cpu_reset -D "$scratch/resets" -serial "file:$console" \
     -kernel "$image/vmlinuz" -initrd "$image/initrd" -append 'console=ttyS0 quiet panic=-1 nokaslr mitigations=off' \
     -drive "file=$scratch/in.tar,format=raw,if=virtio,readonly=on" -drive "file=$scratch/out.img,format=raw,if=virtio,cache=unsafe" \
     -device virtio-rng-pci -device virtio-serial-pci \
@@ -162,7 +163,8 @@ run_on_host() {
   sleep "$limit" &
   timer=$!
   started+=("$timer")
-  wait -n "$host" "$timer" || true
+  ended=0
+  wait -n "$host" "$timer" || ended=$?
   if kill -0 "$host" 2>/dev/null; then
     kill -KILL "$host"
     wait "$host" 2>/dev/null || true
@@ -177,16 +179,21 @@ run_on_host() {
   code="$(cat "$scratch/status")"
 }
 
-run_on_host
-# The emulated host's own kernel now and then panics (docs/testing.md). Whatever the command had done is gone with it.
-if [ -z "$code" ] && grep -qE 'Kernel panic|Oops: |BUG: ' "$console"; then
+# The emulated host itself now and then goes down: its kernel panics, or its processor resets (docs/testing.md). Whatever the
+# command had done is gone with it.
+went_down() {
   tail -30 "$console" >&2 || true
-  echo "on-kvm-host.sh: the nested host's kernel panicked; once more, from the start" >&2
+  grep -A 30 'Triple fault' "$scratch/resets" >&2 || true
+  echo "on-kvm-host.sh: the nested host ended without a result (QEMU's exit code: $ended)$1" >&2
+}
+
+run_on_host
+if [ -z "$code" ]; then
+  went_down "; once more, from the start"
   run_on_host
 fi
 if [ -z "$code" ]; then
-  echo "on-kvm-host.sh: the nested host ended without a result; its console:" >&2
-  tail -30 "$console" >&2 || true
+  went_down ""
   exit 125
 fi
 if [ -n "$out" ]; then

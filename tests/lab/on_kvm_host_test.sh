@@ -31,7 +31,7 @@ check "nothing is left behind: $(ls "$TMPDIR")" '[ -z "$(ls "$TMPDIR")" ]'
 # In QEMU, whatever this machine has: the command brings the kernel down that runs it.
 CLONESAFE_LAB_FORCE=nested "$here/on-kvm-host.sh" --timeout 60 -- sh -c 'echo c >/proc/sysrq-trigger; sleep 60' 2>"$scratch/stderr"
 code=$?
-check "a host that panics is started once more ($code)" \
+check "a host that goes down is started once more ($code)" \
   '[ $code = 125 ] && [ "$(grep -c "once more, from the start" "$scratch/stderr")" = 1 ]'
 "$here/on-kvm-host.sh" --copy "$scratch/none" -- true 2>"$scratch/stderr"
 check "a missing file is named" 'grep -q "no $scratch/none to copy" "$scratch/stderr"'

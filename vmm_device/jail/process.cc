@@ -83,7 +83,7 @@ Result<std::vector<std::string>> confine_process(const ProcessLimits& limits,
   // (Another allocator, as a sanitizer's, knows no arenas and says so.)
   ::mallopt(M_ARENA_MAX, 1);
   // Reads the time zone while its file can be found; log lines have local times.
-  ::tzset();
+  ::tzset();  // NOLINT(concurrency-mt-unsafe): the process has one thread yet
   if (auto done = limit(RLIMIT_CORE, "CORE", 0); !done) return fail(done.error());
   if (auto done = limit(RLIMIT_NOFILE, "NOFILE", limits.open_files); !done)
     return fail(done.error());
