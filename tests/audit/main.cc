@@ -16,6 +16,7 @@ using namespace clonesafe::audit;
 struct RunArguments {
   AuditOptions options;
   std::string mode = "unannounced";
+  std::string way = "cold";
   bool without = false;
   std::string vmm_program;
   unsigned wait_ms = 120000;
@@ -34,6 +35,8 @@ CLI::App* add_run(CLI::App& app, RunArguments& run) {
       ->required();
   verb->add_option("--mode", run.mode, "without, unannounced or announced")
       ->check(CLI::IsMember({"without", "unannounced", "announced"}));
+  verb->add_option("--way", run.way, "How clonevm makes the clones")
+      ->check(CLI::IsMember({"cold", "incremental", "fork", "descendant"}));
   verb->add_flag("--without", run.without, "The same as --mode without");
   verb->add_option("--clones", run.options.clones, "Clones to restore")->check(CLI::Range(1, 64));
   verb->add_option("--cpus", run.options.machine.cpus, "Virtual CPUs")->check(CLI::Range(1, 4));
@@ -65,6 +68,15 @@ int run_verb(RunArguments& run) {
   auto mode = parse_mode(run.without ? "without" : run.mode);
   if (!mode) return complain(mode.error());
   options.machine.mode = *mode;
+  auto way = parse_way(run.way);
+  if (!way) return complain(way.error());
+  options.machine.way = *way;
+  if (*way != Way::cold && options.vmm != "clonevm")
+    return complain(Error("--way " + run.way + " is clonevm's only"));
+  // What a fork copies has no file to find the cut in: it is taken of a machine that stands still
+  // for a snapshot, where no agent can prepare it.
+  if (*way == Way::fork && *mode == Mode::announced)
+    return complain(Error("--way fork can't be announced"));
   options.wait = std::chrono::milliseconds(run.wait_ms);
   options.machine.program = !run.vmm_program.empty() ? run.vmm_program
                             : options.vmm == "qemu"  ? "qemu-system-x86_64"

@@ -92,6 +92,17 @@ Result<Mode> parse_mode(std::string_view name) {
   return fail("'" + std::string(name) + "' is not a mode: without, unannounced, announced");
 }
 
+Result<Way> parse_way(std::string_view name) {
+  constexpr std::pair<std::string_view, Way> kWays[] = {{"cold", Way::cold},
+                                                        {"incremental", Way::incremental},
+                                                        {"fork", Way::fork},
+                                                        {"descendant", Way::descendant}};
+  for (const auto& [known, way] : kWays) {
+    if (known == name) return way;
+  }
+  return fail("'" + std::string(name) + "' is not a way: cold, incremental, fork, descendant");
+}
+
 std::string kernel_command_line(const VmmOptions& options) {
   std::string line = "console=ttyS0 quiet panic=-1";
   if (options.mode == Mode::without) line += " clonesafe.agent=off";
@@ -110,15 +121,17 @@ Result<AuditResult> run_audit(const AuditOptions& options) {
   if (!vmm) return fail(vmm.error());
 
   progress(options, "booting");
-  auto parent = (*vmm)->boot();
+  auto booted = (*vmm)->boot();
+  if (!booted) return fail(booted.error());
+  if (auto status = boot_and_warm_up(*booted); !status) return fail(status.error());
+  auto parent = (*vmm)->make_parent(*std::move(booted));
   if (!parent) return fail(parent.error());
-  if (auto status = boot_and_warm_up(*parent); !status) return fail(status.error());
 
   // At a random moment of the load: a snapshot that always fell between two draws would prove
   // little.
   std::this_thread::sleep_for(milliseconds(std::random_device{}() % 300));
   progress(options, "taking the snapshot");
-  if (auto status = (*vmm)->snapshot(*parent); !status) return fail(status.error());
+  if (auto status = (*vmm)->snapshot(*parent, options.clones); !status) return fail(status.error());
   const auto cuts = find_cuts((*vmm)->memory_image());
   if (!cuts) return fail(cuts.error());
 

@@ -34,6 +34,7 @@ struct AuditResult {
 
 std::string_view mode_name(Mode mode);
 Result<Mode> parse_mode(std::string_view name);
+Result<Way> parse_way(std::string_view name);
 
 // Leaves everything in options.machine.folder: consoles, the machines' collections, result.json.
 Result<AuditResult> run_audit(const AuditOptions& options);

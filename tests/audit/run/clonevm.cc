@@ -21,7 +21,8 @@ std::optional<std::uint64_t> number(const json::object& object, std::string_view
 
 class Clonevm final : public Vmm {
  public:
-  explicit Clonevm(VmmOptions options) : options_(std::move(options)) {}
+  explicit Clonevm(VmmOptions options)
+      : options_(std::move(options)), api_(options_.folder / "parent-vm" / "api.sock") {}
 
   Result<Guest> boot() override {
     const fs::path folder = options_.folder / "parent-vm";
@@ -41,6 +42,7 @@ class Clonevm final : public Vmm {
     }
     if (!options_.cpu_mask.empty())
       command.insert(command.end(), {"--cpu-mask", options_.cpu_mask});
+    if (options_.way == Way::incremental) command.emplace_back("--track-dirty");
     command.insert(command.end(), options_.arguments.begin(), options_.arguments.end());
     auto process = Process::start(command, folder / "stdout", folder / "stderr");
     if (!process) return fail(process.error());
@@ -48,32 +50,107 @@ class Clonevm final : public Vmm {
         *std::move(process), {folder / "vsock.sock", kCollectorPort}, folder / "console.log"};
   }
 
-  Status snapshot(Guest&) override {
+  Result<Guest> make_parent(Guest booted) override {
+    if (options_.way != Way::descendant) return booted;
+    Guest parent = std::move(booted);
+    for (const std::string level : {"child", "grandchild"}) {
+      const fs::path snapshot = options_.folder / (level + "-snapshot");
+      if (auto taken = take(snapshot, {"--stop"}); !taken) return fail(taken.error());
+      if (!parent.process.wait(seconds(60))) return fail("the machine does not end");
+      auto clones = restore_from(snapshot, options_.folder / (level + "-vm"), 1);
+      if (!clones) return fail(clones.error(), level);
+      const fs::path folder = options_.folder / (level + "-vm") / "1";
+      parent = Guest{std::move(clones->processes.front()), clones->collectors.front(),
+                     folder / "serial.log"};
+      api_ = folder / "api.sock";
+      fs::remove_all(snapshot);
+    }
+    return parent;
+  }
+
+  Status snapshot(Guest&, unsigned clones) override {
+    if (options_.way == Way::fork) return fork(clones);
+    if (options_.way == Way::incremental) {
+      if (auto base = take(options_.folder / "base", {"--resume"}); !base) return base;
+      const auto changed =
+          take(snapshot_folder(), {"--resume", "--diff", options_.folder / "base"});
+      if (!changed) return changed;
+      return call({"merge", snapshot_folder(), "--out", merged_folder()}, "merge");
+    }
     const bool announced = options_.mode == Mode::announced;
-    auto process = Process::start(
-        {options_.program, "snapshot", "--api", options_.folder / "parent-vm" / "api.sock", "--out",
-         snapshot_folder(), "--prepare", announced ? "agent" : "none", "--resume"},
-        options_.folder / "snapshot.stdout", options_.folder / "snapshot.stderr");
+    return take(snapshot_folder(), {"--resume", "--prepare", announced ? "agent" : "none"});
+  }
+
+  Result<Clones> restore(unsigned clones) override {
+    if (forked_) return *std::exchange(forked_, std::nullopt);
+    return restore_from(snapshot_folder(), options_.folder / "clones-vm", clones);
+  }
+
+  fs::path memory_image() const override {
+    return (options_.way == Way::incremental ? merged_folder() : snapshot_folder()) / "memory.img";
+  }
+  std::vector<fs::path> snapshot_files() const override {
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(snapshot_folder()))
+      files.push_back(entry.path());
+    return files;
+  }
+
+ private:
+  fs::path snapshot_folder() const { return options_.folder / "snapshot"; }
+
+  fs::path merged_folder() const { return options_.folder / "merged"; }
+
+  // One call of clonevm that ends by itself.
+  Status call(std::vector<std::string> arguments, const std::string& name) const {
+    arguments.insert(arguments.begin(), options_.program);
+    auto process = Process::start(arguments, options_.folder / (name + ".stdout"),
+                                  options_.folder / (name + ".stderr"));
     if (!process) return fail(process.error());
     const auto code = process->wait(seconds(120));
-    if (!code) return fail(code.error());
-    if (*code != 0) return fail("no snapshot: " + process->last_words());
+    if (!code) return fail(code.error(), name);
+    if (*code != 0) return fail(process->last_words());
     return {};
   }
 
-  Result<Clones> restore(unsigned count) override {
-    const fs::path run_folder = options_.folder / "clones-vm";
+  Status take(const fs::path& out, const std::vector<std::string>& options) const {
+    std::vector<std::string> arguments = {"snapshot", "--api", api_, "--out", out};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    return call(arguments, "snapshot");
+  }
+
+  // The snapshot, to find the cut in, and the clones are both of the machine as it stands still.
+  Status fork(unsigned clones) {
+    if (auto paused = call({"pause", "--api", api_}, "pause"); !paused) return paused;
+    if (auto taken = take(snapshot_folder(), {"--resume"}); !taken) return taken;
+    auto forked = make_clones({"fork", "--api", api_}, options_.folder / "clones-vm", clones);
+    if (!forked) return fail(forked.error());
+    forked_ = *std::move(forked);
+    return call({"resume", "--api", api_}, "resume");
+  }
+
+  Result<Clones> restore_from(const fs::path& snapshot, const fs::path& run_folder,
+                              unsigned count) const {
+    return make_clones({"restore", snapshot}, run_folder, count);
+  }
+
+  Result<Clones> make_clones(std::vector<std::string> arguments, const fs::path& run_folder,
+                             unsigned count) const {
     const bool safe = options_.mode != Mode::without && options_.wait_safe;
-    auto process =
-        Process::start({options_.program, "restore", snapshot_folder(), "--count",
-                        std::to_string(count), "--run-dir", run_folder, "--wait",
-                        safe ? "safe" : "running", "--timeout", "180", "--json"},
-                       options_.folder / "restore.json", options_.folder / "restore.stderr");
+    const std::string name = run_folder.filename();
+    const std::vector<std::string> common = {
+        "--count", std::to_string(count),     "--run-dir", run_folder,
+        "--wait",  safe ? "safe" : "running", "--timeout", "180",
+        "--json"};
+    arguments.insert(arguments.end(), common.begin(), common.end());
+    arguments.insert(arguments.begin(), options_.program);
+    const fs::path reports = options_.folder / (name + ".json");
+    auto process = Process::start(arguments, reports, options_.folder / (name + ".stderr"));
     if (!process) return fail(process.error());
     Clones clones;
     std::string failure;
     const auto all_reported = [&] {
-      clones.times = reported(failure);
+      clones.times = reported(reports, failure);
       return clones.times.size() >= count;
     };
     if (auto status = wait_until(all_reported, *process, seconds(240), "report of all clones");
@@ -88,21 +165,10 @@ class Clonevm final : public Vmm {
     return clones;
   }
 
-  fs::path memory_image() const override { return snapshot_folder() / "memory.img"; }
-  std::vector<fs::path> snapshot_files() const override {
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(snapshot_folder()))
-      files.push_back(entry.path());
-    return files;
-  }
-
- private:
-  fs::path snapshot_folder() const { return options_.folder / "snapshot"; }
-
-  // The clones that restore has printed so far, one object a line; the reason of one that failed.
-  std::vector<RestoreTimes> reported(std::string& failure) const {
+  // The clones that clonevm has printed so far, one object a line; the reason of one that failed.
+  static std::vector<RestoreTimes> reported(const fs::path& reports, std::string& failure) {
     std::vector<RestoreTimes> times;
-    std::istringstream lines(read_text(options_.folder / "restore.json"));
+    std::istringstream lines(read_text(reports));
     for (std::string line; std::getline(lines, line);) {
       boost::system::error_code error;
       const json::value value = json::parse(line, error);
@@ -124,6 +190,8 @@ class Clonevm final : public Vmm {
   }
 
   VmmOptions options_;
+  fs::path api_;  // of the machine to clone
+  std::optional<Clones> forked_;
 };
 
 }  // namespace

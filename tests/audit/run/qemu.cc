@@ -22,7 +22,7 @@ class Qemu final : public Vmm {
 
   Result<Guest> boot() override { return start("parent-vm", false); }
 
-  Status snapshot(Guest&) override {
+  Status snapshot(Guest&, unsigned) override {
     auto qmp = Qmp::connect(options_.folder / "parent-vm" / "qmp.sock");
     if (!qmp) return fail(qmp.error());
     if (auto stopped = qmp->execute("stop"); !stopped) return fail(stopped.error());

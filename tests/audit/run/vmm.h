@@ -21,6 +21,14 @@ enum class Mode {
   announced     // both; the agent prepares for the snapshot
 };
 
+// How clonevm makes the clones.
+enum class Way {
+  cold,         // restored from a snapshot
+  incremental,  // from a snapshot that lies over another one
+  fork,         // from the running machine, without a file
+  descendant    // as cold, of a machine that is a clone of a clone itself
+};
+
 struct VmmOptions {
   std::string program;           // clonevm, or qemu
   std::filesystem::path kernel;  // bzImage
@@ -29,6 +37,7 @@ struct VmmOptions {
   unsigned cpus = 2;
   unsigned memory_mib = 256;
   Mode mode = Mode::unannounced;
+  Way way = Way::cold;                 // QEMU knows no other
   bool wait_safe = true;               // a restore waits for each agent's report, if there is one
   std::string cpu_mask;                // features to hide, `rdrand,rdseed`
   std::vector<std::string> arguments;  // added to the VMM's for a boot
@@ -61,11 +70,14 @@ class Vmm {
   virtual ~Vmm() = default;
 
   virtual Result<Guest> boot() = 0;
-  // Takes the snapshot; the guest goes on afterwards.
-  virtual Status snapshot(Guest& guest) = 0;
-  // Starts `count` clones; returns when all run (mode without) or when each agent has said that it
-  // is safe.
-  virtual Result<Clones> restore(unsigned count) = 0;
+  // The machine to clone, of the one that was booted and is warm: that one, unless the way says
+  // otherwise.
+  virtual Result<Guest> make_parent(Guest booted) { return booted; }
+  // Takes the snapshot that `clones` machines will be made of; the guest goes on afterwards.
+  virtual Status snapshot(Guest& guest, unsigned clones) = 0;
+  // Starts the clones, if snapshot() didn't; returns when all run (mode without) or when each agent
+  // has said that it is safe.
+  virtual Result<Clones> restore(unsigned clones) = 0;
 
   // The memory of the snapshot, to find the cut in.
   virtual std::filesystem::path memory_image() const = 0;

@@ -1,6 +1,8 @@
 // In the lab's guest: keeps all in motion that a snapshot has to carry (registers, timers,
-// interrupts between processors, debug registers, the clock) and looks whether it stays right.
+// interrupts between processors, debug registers, the clock, the serial line) and looks whether it
+// stays right.
 // usage: guest_state run PROCESSORS    for ever
+//        guest_state stream            numbers on standard output, from 1 on, for ever
 //        guest_state report            counts and the first error, a line each
 #include <fcntl.h>
 #include <linux/membarrier.h>
@@ -110,6 +112,29 @@ void keep_barriers(Beats& beats) {
   }
 }
 
+// Numbered lines: whoever reads the other end sees whether one is missing.
+void keep_serial(Beats& beats) {
+  const int line = open("/dev/ttyS0", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  for (;;) {
+    char text[32];
+    const int size =
+        std::snprintf(text, sizeof text, "serial %" PRIu64 "\n", beats.serial.load() + 1);
+    if (write(line, text, static_cast<std::size_t>(size)) != size)
+      return found_wrong(beats, "write to the serial line", 1, 0);
+    beats.serial.fetch_add(1);
+    poll(nullptr, 0, 20);
+  }
+}
+
+int stream() {
+  for (std::uint64_t number = 1; std::printf("%" PRIu64 "\n", number) > 0; ++number) {
+    if (number % 64 != 0) continue;
+    if (std::fflush(stdout) != 0) break;
+    poll(nullptr, 0, 2);
+  }
+  return 1;
+}
+
 int run(Beats& beats, int processors) {
   if (fork() == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -128,6 +153,7 @@ int run(Beats& beats, int processors) {
     });
   }
   threads.emplace_back([&beats] { keep_barriers(beats); });
+  threads.emplace_back([&beats] { keep_serial(beats); });
   for (std::thread& thread : threads) thread.join();
   return 0;
 }
@@ -140,8 +166,8 @@ int report(const Beats& beats) {
   each("registers", beats.registers);
   each("timers", beats.timers);
   each("wakes", beats.wakes);
-  std::printf("barriers %" PRIu64 "\ntraps %" PRIu64 "\n", beats.barriers.load(),
-              beats.traps.load());
+  std::printf("barriers %" PRIu64 "\ntraps %" PRIu64 "\nserial %" PRIu64 "\n",
+              beats.barriers.load(), beats.traps.load(), beats.serial.load());
   std::printf("errors %" PRIu64 "\n", beats.errors.load());
   if (beats.errors != 0) std::printf("first %s\n", beats.first_error);
   return 0;
@@ -153,6 +179,7 @@ int report(const Beats& beats) {
 int main(int argc, char** argv) {
   using namespace clonesafe::lab;
   const std::string_view verb = argc > 1 ? argv[1] : "";
+  if (verb == "stream") return stream();
   const int fd = open(kFile, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0 || ftruncate(fd, sizeof(Beats)) != 0) {
     std::perror(kFile);
@@ -167,7 +194,7 @@ int main(int argc, char** argv) {
   if (verb == "report") return report(beats);
   const int processors = verb == "run" && argc > 2 ? std::atoi(argv[2]) : 0;
   if (processors < 1 || processors > kMaxProcessors) {
-    std::fprintf(stderr, "usage: guest_state run PROCESSORS | report\n");
+    std::fprintf(stderr, "usage: guest_state run PROCESSORS | stream | report\n");
     return 2;
   }
   return run(beats, processors);

@@ -61,11 +61,16 @@ Result<std::string> receive_all(int fd, std::chrono::steady_clock::time_point de
   }
 }
 
-Result<std::string> exchange(int fd, const std::string& line,
-                             std::chrono::steady_clock::time_point deadline, bool one_line) {
+Status send_line(int fd, const std::string& line) {
   if (send(fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
     return fail_errno("write to the guest");
   }
+  return {};
+}
+
+Result<std::string> exchange(int fd, const std::string& line,
+                             std::chrono::steady_clock::time_point deadline, bool one_line) {
+  if (auto sent = send_line(fd, line); !sent) return fail(std::move(sent).error());
   return receive_all(fd, deadline, one_line);
 }
 
@@ -128,6 +133,13 @@ Result<UniqueFd> Guest::connect(std::chrono::steady_clock::time_point deadline) 
   }
 }
 
+Result<UniqueFd> Guest::start(const std::string& command, Seconds timeout) const {
+  auto fd = connect(std::chrono::steady_clock::now() + timeout);
+  if (!fd) return fd;
+  if (auto sent = send_line(fd->get(), command + "\n"); !sent) return fail(std::move(sent).error());
+  return fd;
+}
+
 Result<Outcome> Guest::run(const std::string& command, Seconds timeout) const {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   auto fd = connect(deadline);
@@ -160,6 +172,12 @@ std::string Guest::host_status(const std::string& member) const {
   }
   const auto status = boost::json::parse(outcome->output).as_object();
   return std::string(status.at(member).as_string());
+}
+
+void Guest::order(const std::string& verb) const {
+  const auto outcome = lab::run({Lab::get().clonevm, verb, "--api", api_.string()}, Seconds(60));
+  if (!outcome || outcome->status != 0)
+    ADD_FAILURE() << verb << ": " << (outcome ? outcome->output : outcome.error().message());
 }
 
 Result<Outcome> Guest::snapshot(const std::filesystem::path& directory,

@@ -46,10 +46,14 @@ class Guest {
 
   // Runs a shell command as the guest's root. The output's last newline is cut off.
   Result<Outcome> run(const std::string& command, Seconds timeout = Seconds(60)) const;
-  // The same, for a command that must succeed; the test fails if it does not.
+  // Begins one, and gives the other end of its output.
+  Result<UniqueFd> start(const std::string& command, Seconds timeout = Seconds(60)) const;
+  // As run(), for a command that must succeed; the test fails if it does not.
   std::string get(const std::string& command) const;
   // `clonevm status` of it: a member's text.
   std::string host_status(const std::string& member) const;
+  // `clonevm VERB` of it, which must succeed.
+  void order(const std::string& verb) const;
   // `clonevm snapshot` of it.
   Result<Outcome> snapshot(const std::filesystem::path& directory,
                            const std::vector<std::string>& options) const;

@@ -1,9 +1,10 @@
 #!/bin/sh
 # The part of restore-soak.sh that runs on the host with KVM, in a folder with vmlinuz, guest.img and the VMM.
-# usage: restore-soak-on-host.sh VMM ROUNDS SECONDS CLONES CPUS COMMAND_LINE
-# A clone is healthy if each load loop was heard on its console after the restore and it still runs. One line for each that is not; its
+# usage: restore-soak-on-host.sh VMM ROUNDS SECONDS CLONES CPUS MOMENTS COMMAND_LINE
+# A clone is healthy if each load loop was heard on its console after the restore and it still runs; with MOMENTS on, if all that its
+# guest_state counts has moved on since the restore and it found no error. One line for each that is not; its
 # console, and what KVM traced, are left in $OUT. The last line has the counts.
-vmm="$1" rounds="$2" seconds="$3" clones="$4" cpus="$5" cmdline="console=ttyS0 panic=-1 $6"
+vmm="$1" rounds="$2" seconds="$3" clones="$4" cpus="$5" moments="$6" cmdline="console=ttyS0 panic=-1 $7"
 loops=2 patience=60 memory=256
 work="$PWD/soak"
 trace=/sys/kernel/tracing
@@ -41,8 +42,25 @@ start_trace() {
   echo 1 >"$trace/events/kvm/kvm_inj_exception/enable"
 }
 
+# Two reports of guest_state, the last of which has more of everything than the first, and no error.
+moved_after() { # FILE SIZE
+  tail -c "+$(($2 + 1))" "$1" 2>/dev/null | awk '
+    /^state .*end/ {
+      for (i = 2; i < NF; i += 2) {
+        if (!reports) first[$i] = $(i + 1)
+        last[$i] = $(i + 1)
+      }
+      reports++
+    }
+    END {
+      if (reports < 2) exit 1
+      for (name in first) if (name == "errors" ? last[name] != 0 : last[name] <= first[name]) exit 1
+    }'
+}
+
 # Each load loop has said something after the first SIZE bytes.
 beats_after() { # FILE SIZE
+  [ "$moments" = off ] || { moved_after "$1" "$2"; return; }
   loop=1
   while [ "$loop" -le "$loops" ]; do
     tail -c "+$(($2 + 1))" "$1" 2>/dev/null | grep -q "^beat $loop " || return 1
@@ -53,15 +71,17 @@ beats_after() { # FILE SIZE
 # QEMU maps its memory as clonevm does: the source shares it with a file, and each clone has a private copy-on-write view of that file, so
 # that nothing is copied at a restore (x-ignore-shared). Its monitor reads a fifo.
 qemu_start() { # FOLDER SHARE [ARGUMENT]...
+  ram="$work/ram"
+  [ "$moments$2" = onon ] || [ "$moments" = off ] || ram="$work/ram.snapshot"
   folder="$1"
   share="$2"
   shift 2
   mkfifo "$folder/monitor.in"
   # Opened for both ends, so that QEMU never sees its end.
   ./qemu/qemu -accel kvm -machine microvm,acpi=on,pit=off,pic=off,rtc=on,memory-backend=ram -cpu host -smp "$cpus" \
-    -object "memory-backend-file,id=ram,size=${memory}M,mem-path=$work/ram,share=$share" -m "$memory" -nodefaults -display none \
+    -object "memory-backend-file,id=ram,size=${memory}M,mem-path=$ram,share=$share" -m "$memory" -nodefaults -display none \
     -no-reboot -kernel vmlinuz -initrd guest.img -append "$cmdline" -serial "file:$folder/console" -monitor stdio "$@" \
-    <>"$folder/monitor.in" >"$folder/monitor.out" 2>"$folder/log" &
+    <>"$folder/monitor.in" >>"$folder/monitor.out" 2>"$folder/log" &
   echo $! >"$folder/pid"
   echo "migrate_set_capability x-ignore-shared on" >"$folder/monitor.in"
 }
@@ -73,9 +93,12 @@ boot_qemu() {
 }
 # Not stopped first: QEMU would restore it stopped.
 snapshot_qemu() {
+  rm -f "$work/snapshot"
+  : >"$work/source/monitor.out"
   echo "migrate file:$work/snapshot" >"$work/source/monitor.in"
   until_ 120 qemu_migrated || die "QEMU takes no snapshot: $(tail -c 600 "$work/source/monitor.out")"
-  kill -KILL "$(cat "$work/source/pid")"
+  # One that goes on, when its clone is done with, changes its memory.
+  if [ "$moments" = on ]; then cp "$work/ram" "$work/ram.snapshot"; else kill -KILL "$(cat "$work/source/pid")"; fi
 }
 restore_qemu() {
   clone=1
@@ -92,8 +115,11 @@ why_qemu() { # why the clone is not running; fails if it is
   echo "ended: $(tail -1 "$work/run/$1/log")"
 }
 stop_qemu() {
-  for pid in "$work"/run/*/pid; do kill -KILL "$(cat "$pid")" 2>/dev/null; done
-  wait
+  for pid in "$work"/run/*/pid; do
+    kill -KILL "$(cat "$pid")" 2>/dev/null
+    wait "$(cat "$pid")"
+  done
+  [ "$moments" = off ] || echo cont >"$work/source/monitor.in"
 }
 
 boot_clonevm() {
@@ -102,7 +128,11 @@ boot_clonevm() {
   until_ "${BOOT:-180}" beats_after "$work/source/console" 0 || die "no load in the source: $(tail -3 "$work/source/console" "$work/source/log")"
 }
 snapshot_clonevm() {
-  ./clonevm snapshot --api "$work/source/api" --out "$work/snapshot" --stop >/dev/null || die "no snapshot"
+  rm -rf "$work/snapshot"
+  then=--stop
+  [ "$moments" = off ] || then=--resume
+  ./clonevm snapshot --api "$work/source/api" --out "$work/snapshot" "$then" >/dev/null || die "no snapshot"
+  [ "$moments" = off ] || ./clonevm pause --api "$work/source/api" >/dev/null || die "the source is not paused"
 }
 restore_clonevm() {
   ./clonevm restore "$work/snapshot" --count "$clones" --run-dir "$work/run" --wait running --timeout 120 --json \
@@ -120,19 +150,26 @@ why_clonevm() {
 }
 stop_clonevm() {
   kill -TERM "$supervisor" 2>/dev/null
-  wait
+  wait "$supervisor"
+  [ "$moments" = off ] || ./clonevm resume --api "$work/source/api" >/dev/null || die "the source does not go on"
 }
 
 mkdir -p "$work/source"
 start_trace
 "boot_$vmm"
-"snapshot_$vmm"
-wait
+if [ "$moments" = off ]; then
+  "snapshot_$vmm"
+  wait
+fi
 restored=0 bad=0 round=1
 end=$(($(date +%s) + seconds))
 while [ "$round" -le "$rounds" ] && [ "$(date +%s)" -lt "$end" ]; do
   rm -rf "$work/run"
   mkdir "$work/run"
+  if [ "$moments" = on ]; then
+    usleep $((RANDOM * 15))
+    "snapshot_$vmm"
+  fi
   [ "$vmm" = qemu ] || rmdir "$work/run"
   "restore_$vmm"
   # All of the round run side by side for as long as the slowest needs to be heard.

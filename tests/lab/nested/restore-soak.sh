@@ -1,15 +1,16 @@
 #!/bin/bash
 # Restores one snapshot of a loaded guest again and again on a host with KVM, and counts the clones that do not stay healthy.
 # usage: restore-soak.sh [--vmm clonevm|qemu] [--kernel 6.1|6.12|7] [--rounds N] [--clones N] [--cpus N] [--agent on|off]
-#                        [--seconds N] [--out DIR] [--build DIR]
-# No new round starts after --seconds (default 240).
+#                        [--seconds N] [--moments on|off] [--out DIR] [--build DIR]
+# No new round starts after --seconds (default 240). With --moments on, each round has a snapshot of its own, taken while the source
+# goes on, and the guest holds registers, timers, interrupts and clocks in motion and checks them (guest_state), one clone at a time.
 # `--vmm qemu` is the control: the same guest under QEMU's KVM, its memory mapped copy-on-write from a file as clonevm maps it. What
 # fails there too, in the same way, is not clonevm's doing.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
 lab="$(dirname "$here")"
-vmm=clonevm kernel=6.12 rounds=1000 seconds=240 clones=4 cpus=2 agent=off out="" build="$(readlink -f "$lab/../..")/build/release"
+vmm=clonevm kernel=6.12 rounds=1000 seconds=240 clones=4 cpus=2 agent=off moments=off out="" build="$(readlink -f "$lab/../..")/build/release"
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || {
     echo "restore-soak.sh: $1 needs a value" >&2
@@ -23,6 +24,7 @@ while [ $# -gt 0 ]; do
     --clones) clones="$2" ;;
     --cpus) cpus="$2" ;;
     --agent) agent="$2" ;;
+    --moments) moments="$2" ;;
     --out) out="$2" ;;
     --build) build="$(readlink -f "$2")" ;;
     *)
@@ -56,5 +58,10 @@ case "$vmm" in
     ;;
 esac
 [ -z "$out" ] || copies+=(--out "$out")
-"$lab/on-kvm-host.sh" --timeout 540 "${copies[@]}" -- sh restore-soak-on-host.sh \
-  "$vmm" "$rounds" "$seconds" "$clones" "$cpus" "clonesafe.probes=off clonesafe.agent=$agent clonesafe.load=2"
+work="clonesafe.load=2"
+if [ "$moments" = on ]; then
+  work="clonesafe.state=$cpus"
+  clones=1
+fi
+"$lab/on-kvm-host.sh" --timeout $((seconds + 300)) "${copies[@]}" -- sh restore-soak-on-host.sh \
+  "$vmm" "$rounds" "$seconds" "$clones" "$cpus" "$moments" "clonesafe.probes=off clonesafe.agent=$agent $work"

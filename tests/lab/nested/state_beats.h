@@ -15,6 +15,7 @@ struct Beats {
   std::atomic<std::uint64_t> wakes[kMaxProcessors];      // wakes by the neighbour
   std::atomic<std::uint64_t> barriers;                   // interrupts sent to all processors
   std::atomic<std::uint64_t> traps;                      // debug registers that hit
+  std::atomic<std::uint64_t> serial;                     // lines on the first serial line
   std::atomic<std::uint64_t> last_ns;                    // the latest CLOCK_MONOTONIC seen
   std::atomic<std::uint64_t> errors;
   char first_error[160];
