@@ -22,7 +22,7 @@ step "build: release"
 scripts/build.sh release
 
 if [ $# -gt 0 ]; then
-  exec ctest --test-dir build/release --output-on-failure "$@"
+  exec ctest --no-tests=error --test-dir build/release --output-on-failure "$@"
 fi
 
 step "lint"
@@ -34,13 +34,13 @@ scripts/test-sanitized.sh
 for sanitizer in ${CLONESAFE_SANITIZERS-}; do
   step "unit tests: $sanitizer"
   scripts/build.sh "$sanitizer" unit_tests
-  ctest --test-dir "build/$sanitizer" --output-on-failure -L unit
+  ctest --no-tests=error --test-dir "build/$sanitizer" --output-on-failure -L unit
 done
 
 step "unit lane"
-ctest --test-dir build/release --output-on-failure -L unit
+ctest --no-tests=error --test-dir build/release --output-on-failure -L unit
 
 # One at a time: two emulated hosts side by side, or one beside a build, are no faster.
 step "VM lanes"
-ctest --test-dir build/release --output-on-failure -L 'kvm|nested|qemu'
+ctest --no-tests=error --test-dir build/release --output-on-failure -L 'kvm|nested|qemu'
 step "done"
