@@ -135,6 +135,7 @@ quote "$@" >"$stage/.command"
 tar -cf "$scratch/in.tar" -C "$scratch/root" --owner=0 --group=0 .
 rm -rf "$scratch/root"
 console="${CLONESAFE_LAB_CONSOLE:-$scratch/console}"
+processors="${CLONESAFE_LAB_CPUS:-1}"
 
 # QEMU before 10.2 now and then loses an interrupt of a processor that leaves its guest (it clears a bit of interrupt_request without a
 # lock), and one timer lost is the last in a machine of one processor that has nothing else to do. The next interrupt of any device
@@ -147,6 +148,7 @@ tick() {
   done >"$scratch/tick"
 }
 
+# However many processors there are, CPUID says two (maxcpus): snapshots that were kept (bare/golden) were made on such a host.
 # Boots the host, which runs the command; leaves its exit code in $code, empty if the host ended without one.
 run_on_host() {
   rm -f "$scratch/out.img" "$scratch/stdout" "$scratch/stderr"
@@ -161,7 +163,7 @@ run_on_host() {
   tick 2>/dev/null &
   ticker=$!
   started+=("$reader1" "$reader2" "$ticker")
-  "$qemu" -accel "tcg,thread=${CLONESAFE_LAB_TCG:-multi}" -cpu EPYC,+svm,+npt -smp "${CLONESAFE_LAB_CPUS:-1}" -m "${CLONESAFE_LAB_MEMORY:-3000}" \
+  "$qemu" -accel tcg,thread=multi -cpu EPYC,+svm,+npt -smp "$processors,maxcpus=$((processors > 2 ? processors : 2))" -m "${CLONESAFE_LAB_MEMORY:-3000}" \
     -nodefaults -nographic -no-reboot -d cpu_reset -D "$scratch/resets" -serial "file:$console" \
     -kernel "$image/vmlinuz" -initrd "$image/initrd" -append 'console=ttyS0 quiet panic=-1 nokaslr mitigations=off' \
     -drive "file=$scratch/in.tar,format=raw,if=virtio,readonly=on" -drive "file=$scratch/out.img,format=raw,if=virtio,cache=unsafe" \
