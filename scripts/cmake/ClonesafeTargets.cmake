@@ -11,6 +11,11 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+if(CLONESAFE_FUZZ)
+  # The sources that take longest compile in three quarters of the time. (A precompiled header saved nothing: under sanitizers,
+  # instantiating and generating code is what takes it.)
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")
+endif()
 
 add_library(clonesafe_options INTERFACE)
 target_include_directories(clonesafe_options INTERFACE

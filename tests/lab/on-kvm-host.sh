@@ -68,9 +68,10 @@ kvm_boots_linux() {
     printf '#!/bin/busybox sh\necho CLONESAFE-KVM-BOOTS\n/bin/busybox poweroff -f\n' >"$root/init"
     chmod 755 "$root/init"
     (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0) >"$scratch/probe.cpio"
-    timeout -k 1 40 "$cache/qemu/qemu" -accel kvm -cpu host -m 256 -nodefaults -nographic -serial stdio -no-reboot \
+    # In a shell of its own, whose word on a QEMU that aborts is no news.
+    (timeout -k 1 40 "$cache/qemu/qemu" -accel kvm -cpu host -m 256 -nodefaults -nographic -serial stdio -no-reboot \
       -kernel "$cache/kernels/6.12/vmlinuz" -initrd "$scratch/probe.cpio" -append 'console=ttyS0 quiet panic=-1' \
-      </dev/null >"$scratch/probe.log" 2>&1 || true
+      </dev/null || true) >"$scratch/probe.log" 2>&1
     rm -f "$cache"/kvm-*
     if grep -q CLONESAFE-KVM-BOOTS "$scratch/probe.log"; then echo yes >"$answer"; else echo no >"$answer"; fi
   fi
