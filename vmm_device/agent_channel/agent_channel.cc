@@ -13,6 +13,8 @@
 #include <boost/asio/write.hpp>
 #include <optional>
 
+#include "clonesafe/abi/secret_page.h"
+
 namespace clonesafe::agent_channel {
 namespace {
 
@@ -72,6 +74,7 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   void abort(const std::string& id) { tell(abort_line(id)); }
+  void check_secrets() { tell(check_secrets_line()); }
 
   void prepare(std::string id, std::chrono::milliseconds deadline, OnPrepared callback) {
     if (stopped_) return callback(fail("the machine is going away"));
@@ -161,7 +164,9 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
       return fail("protocol version " + std::to_string(hello.version));
     }
     connection.greeted = true;
-    connection.outgoing += welcome_line(CLONESAFE_HOST_PROTOCOL_VERSION, host_, restore_id_, kind_);
+    const std::uint64_t secrets = callbacks_.on_register_secrets ? CLONESAFE_SECRET_PAGES_MAX : 0;
+    connection.outgoing +=
+        welcome_line(CLONESAFE_HOST_PROTOCOL_VERSION, host_, restore_id_, kind_, secrets);
     if (callbacks_.on_hello) callbacks_.on_hello(hello);
     return {};
   }
@@ -174,6 +179,13 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
       status = callbacks_.on_register_page(page.address, page.nonce);
     }
     connection.outgoing += registered_line(status);
+    return {};
+  }
+
+  Status take(Connection& connection, const RegisterSecrets& secrets) {
+    Status status = fail("this host keeps no pages out of snapshots");
+    if (callbacks_.on_register_secrets) status = callbacks_.on_register_secrets(secrets.pages);
+    connection.outgoing += secrets_registered_line(secrets.id, status);
     return {};
   }
 
@@ -270,6 +282,10 @@ void AgentChannel::prepare(std::string id, std::chrono::milliseconds deadline,
 
 void AgentChannel::abort(std::string id) {
   asio::post(impl_->io(), [impl = impl_, id = std::move(id)] { impl->abort(id); });
+}
+
+void AgentChannel::check_secrets() {
+  asio::post(impl_->io(), [impl = impl_] { impl->check_secrets(); });
 }
 
 }  // namespace clonesafe::agent_channel

@@ -21,6 +21,9 @@ namespace clonesafe::agent_channel {
 struct AgentCallbacks {
   // The guest asks for its generation page to be written at each restore. The status is the answer.
   std::function<Status(GuestAddress address, const Nonce& nonce)> on_register_page;
+  // The guest gives the whole list of its secret pages. The status is the answer. Empty: the host
+  // keeps none out of snapshots, and says so.
+  std::function<Status(const std::vector<RegisterPage>& pages)> on_register_secrets;
   // The guest reported for the current restore id. More than one report may come for one id: the
   // last is in force.
   std::function<void(const SafeReport& report)> on_safe;
@@ -62,6 +65,8 @@ class AgentChannel {
   // time, or it goes away. The caller follows up with resumed() or abort() in the source.
   void prepare(std::string id, std::chrono::milliseconds deadline, OnPrepared callback);
   void abort(std::string id);
+  // A secret page is not what was registered: the agent looks after them, and gives its list anew.
+  void check_secrets();
 
  private:
   class Impl;

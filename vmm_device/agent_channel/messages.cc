@@ -5,6 +5,8 @@
 #include <charconv>
 #include <span>
 
+#include "clonesafe/abi/secret_page.h"
+
 namespace clonesafe::agent_channel {
 namespace {
 
@@ -103,6 +105,21 @@ class Members {
     }
     return results;
   }
+  RegisterPage page() {
+    return {.address = GuestAddress(hex_number("address")), .nonce = hex_bytes("nonce")};
+  }
+  std::vector<RegisterPage> pages(const char* name) {
+    std::vector<RegisterPage> pages;
+    const json::array* array = list(name, CLONESAFE_SECRET_PAGES_MAX);
+    if (array == nullptr) return pages;
+    for (const json::value& element : *array) {
+      Members members(where_ + ": " + name, element);
+      pages.push_back(members.page());
+      error_ = members.error_;
+      if (error_) break;
+    }
+    return pages;
+  }
   std::vector<std::string> names(const char* name) {
     std::vector<std::string> names;
     const json::array* array = list(name, kMaxSources);
@@ -176,8 +193,9 @@ Result<GuestMessage> read_message(const json::value& value) {
                     .agent = members.text("agent", kMaxName),
                     .kernel = members.text("kernel", kMaxText)};
   } else if (type == "register_page") {
-    message = RegisterPage{.address = GuestAddress(members.hex_number("address")),
-                           .nonce = members.hex_bytes("nonce")};
+    message = members.page();
+  } else if (type == "register_secrets") {
+    message = RegisterSecrets{.id = members.text("id", kMaxName), .pages = members.pages("pages")};
   } else if (type == "prepared") {
     Prepared prepared{.id = members.text("id", kMaxName), .ok = members.boolean("ok")};
     prepared.error = members.text("error", kMaxText, !prepared.ok);
@@ -211,6 +229,12 @@ std::string line(const json::object& object) {
   return json::serialize(object) + "\n";
 }
 
+json::object with_outcome(json::object object, const Status& status) {
+  object["ok"] = status.has_value();
+  if (!status) object["error"] = status.error().message();
+  return object;
+}
+
 }  // namespace
 
 Result<GuestMessage> parse_guest_message(std::string_view text) {
@@ -223,18 +247,26 @@ Result<GuestMessage> parse_guest_message(std::string_view text) {
 }
 
 std::string welcome_line(std::uint64_t version, std::string_view host, const RestoreId& restore_id,
-                         RestoreKind kind) {
-  return line({{"type", "welcome"},
-               {"version", version},
-               {"host", host},
-               {"restore_id", hex(restore_id)},
-               {"kind", name_of(kind)}});
+                         RestoreKind kind, std::uint64_t secret_pages) {
+  json::object object{{"type", "welcome"},
+                      {"version", version},
+                      {"host", host},
+                      {"restore_id", hex(restore_id)},
+                      {"kind", name_of(kind)}};
+  if (secret_pages != 0) object["secret_pages"] = secret_pages;
+  return line(object);
 }
 
 std::string registered_line(const Status& status) {
-  json::object object{{"type", "registered"}, {"ok", status.has_value()}};
-  if (!status) object["error"] = status.error().message();
-  return line(object);
+  return line(with_outcome({{"type", "registered"}}, status));
+}
+
+std::string secrets_registered_line(std::string_view id, const Status& status) {
+  return line(with_outcome({{"type", "secrets_registered"}, {"id", id}}, status));
+}
+
+std::string check_secrets_line() {
+  return line({{"type", "check_secrets"}});
 }
 
 std::string prepare_line(std::string_view id, std::chrono::milliseconds deadline) {
@@ -247,24 +279,6 @@ std::string resumed_line(const RestoreId& restore_id, RestoreKind kind) {
 
 std::string abort_line(std::string_view id) {
   return line({{"type", "abort"}, {"id", id}});
-}
-
-void LineReader::add(std::string_view bytes) {
-  buffer_.erase(0, start_);
-  start_ = 0;
-  buffer_ += bytes;
-}
-
-Result<std::optional<std::string_view>> LineReader::next() {
-  const std::string_view rest = std::string_view(buffer_).substr(start_);
-  const std::size_t newline = rest.find('\n');
-  const std::size_t size = newline == std::string_view::npos ? rest.size() : newline;
-  if (size >= CLONESAFE_HOST_LINE_MAX) {
-    return fail("a line of more than " + std::to_string(CLONESAFE_HOST_LINE_MAX) + " bytes");
-  }
-  if (newline == std::string_view::npos) return std::optional<std::string_view>();
-  start_ += newline + 1;
-  return rest.substr(0, newline);
 }
 
 }  // namespace clonesafe::agent_channel

@@ -35,6 +35,12 @@ struct RegisterPage {
   Nonce nonce{};
 };
 
+// The whole list of the guest's secret pages.
+struct RegisterSecrets {
+  std::string id;
+  std::vector<RegisterPage> pages;
+};
+
 // One repair, or one step of `prepare`.
 struct RepairResult {
   std::string name;
@@ -59,15 +65,18 @@ struct SafeReport {
   std::vector<RepairResult> repairs;
 };
 
-using GuestMessage = std::variant<Hello, RegisterPage, Prepared, SafeReport>;
+using GuestMessage = std::variant<Hello, RegisterPage, RegisterSecrets, Prepared, SafeReport>;
 
 // A line without its newline. The error says which member is wrong.
 Result<GuestMessage> parse_guest_message(std::string_view line);
 
-// Lines of the host, with their newline.
+// Lines of the host, with their newline. `secret_pages`: how many it keeps out of snapshots; 0:
+// none.
 std::string welcome_line(std::uint64_t version, std::string_view host, const RestoreId& restore_id,
-                         RestoreKind kind);
+                         RestoreKind kind, std::uint64_t secret_pages);
 std::string registered_line(const Status& status);
+std::string secrets_registered_line(std::string_view id, const Status& status);
+std::string check_secrets_line();
 std::string prepare_line(std::string_view id, std::chrono::milliseconds deadline);
 std::string resumed_line(const RestoreId& restore_id, RestoreKind kind);
 std::string abort_line(std::string_view id);

@@ -4,6 +4,7 @@
 #include "vmm_device/core/layout.h"
 #include "vmm_device/kvm/cpu_template.h"
 #include "vmm_device/kvm/cpuid.h"
+#include "vmm_device/kvm/guest_time.h"
 #include "vmm_device/machine/boot_registers.h"
 
 namespace clonesafe {
@@ -80,6 +81,7 @@ Status Machine::create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpui
 
 Status Machine::create_devices(MachineHooks hooks, boost::asio::io_context& device_thread) {
   generation_.emplace(ram_->generation_pages(), config_.generation, ram_->memory());
+  secrets_.emplace(ram_->memory());
   if (auto made = make_line(*vm_, layout::kVmgenidGsi, vmgenid_line_); !made) return made;
   if (auto made = make_line(*vm_, layout::kVmclockGsi, vmclock_line_); !made) return made;
 
@@ -149,6 +151,14 @@ Status Machine::boot(std::span<const std::byte> kernel, std::span<const std::byt
   }
   // The others wait for INIT and SIPI through the in-kernel local APICs.
   return set_boot_registers(vcpus_.front(), *entry);
+}
+
+Result<TscReading> Machine::read_tsc() const {
+  auto tsc = kvm::read_tsc(vcpus_.front());
+  if (!tsc) return fail(tsc.error());
+  auto khz = vcpus_.front().tsc_khz();
+  if (!khz) return fail(khz.error());
+  return TscReading{.tsc = *tsc, .khz = *khz};
 }
 
 }  // namespace clonesafe

@@ -14,6 +14,7 @@
 
 #include "libclonesafe/base/error.h"
 #include "vmm_device/generation/generation_devices.h"
+#include "vmm_device/generation/secret_pages.h"
 #include "vmm_device/kvm/kvm.h"
 #include "vmm_device/kvm/vcpu_state.h"
 #include "vmm_device/machine/boot.h"
@@ -94,6 +95,7 @@ class Machine {
   const GuestMemory& memory() const { return ram_->memory(); }
   Serial& serial() { return *serial_; }
   GenerationDevices& generation() { return *generation_; }
+  SecretPages& secrets() { return *secrets_; }
   virtio::VsockDevice* vsock() { return vsock_.get(); }
   const MachineConfig& config() const { return config_; }
   // NOLINTEND(bugprone-unchecked-optional-access)
@@ -110,6 +112,7 @@ class Machine {
   Result<TscReading> read_tsc() const;  // the first vCPU's
   Status restore_vcpus(const std::vector<kvm::VcpuState>& states, bool tsc_is_set);
   Status restore_devices(const snapshot::Snapshot& snapshot);
+  Status restore_secrets(const snapshot::Snapshot& snapshot);
 
   // In order of construction; torn down in reverse, the vCPUs' threads first.
   MachineConfig config_;
@@ -119,6 +122,7 @@ class Machine {
   std::vector<std::uint32_t> msr_indexes_;
   std::vector<kvm::Vcpu> vcpus_;
   std::optional<GenerationDevices> generation_;
+  std::optional<SecretPages> secrets_;
   std::unique_ptr<kvm::IrqLine> vmgenid_line_;
   std::unique_ptr<kvm::IrqLine> vmclock_line_;
   std::unique_ptr<kvm::IrqLine> serial_line_;

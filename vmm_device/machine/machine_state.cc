@@ -136,6 +136,11 @@ Result<std::vector<Section>> Machine::save() const {
   StateEncoder generation;
   generation_->save(generation);
   add(Tag::generation, generation.take());
+  if (secrets_->count() != 0) {
+    StateEncoder secrets;
+    secrets_->save(secrets);
+    add(Tag::secret_pages, secrets.take());
+  }
   for (const auto& transport : virtio_) {
     StateEncoder device;
     transport->save(device);
@@ -243,14 +248,6 @@ Result<bool> Machine::restore_time(const snapshot::Snapshot& snapshot,
   return kvm::set_time(*vm_, vcpus_, time);
 }
 
-Result<TscReading> Machine::read_tsc() const {
-  auto tsc = kvm::read_tsc(vcpus_.front());
-  if (!tsc) return fail(tsc.error());
-  auto khz = vcpus_.front().tsc_khz();
-  if (!khz) return fail(khz.error());
-  return TscReading{.tsc = *tsc, .khz = *khz};
-}
-
 Status Machine::restore_vcpus(const std::vector<kvm::VcpuState>& states, bool tsc_is_set) {
   const std::size_t xsave_size = vm_->xsave_size();
   for (std::size_t index = 0; index < vcpus_.size(); ++index) {
@@ -287,7 +284,15 @@ Status Machine::restore_devices(const snapshot::Snapshot& snapshot) {
   if (auto set = generation_->restore(decoder); !set) return set;
   if (generation_->options() != config_.generation)
     return fail("generation devices: not those of the machine config");
-  return {};
+  return restore_secrets(snapshot);
+}
+
+Status Machine::restore_secrets(const snapshot::Snapshot& snapshot) {
+  if (snapshot.count(Tag::secret_pages) == 0) return {};
+  auto bytes = section_bytes(snapshot, Tag::secret_pages);
+  if (!bytes) return fail(bytes.error());
+  StateDecoder decoder("secret pages", *bytes);
+  return secrets_->restore(decoder);
 }
 
 }  // namespace clonesafe

@@ -119,6 +119,12 @@ void Session::Impl::start_agent_channel() {
   callbacks.on_register_page = [this](GuestAddress address, const agent_channel::Nonce& nonce) {
     return machine_->generation().register_page(address, std::bit_cast<PageNonce>(nonce));
   };
+  callbacks.on_register_secrets = [this](const std::vector<agent_channel::RegisterPage>& pages) {
+    std::vector<SecretPage> list;
+    for (const auto& page : pages)
+      list.push_back({.address = page.address, .nonce = std::bit_cast<PageNonce>(page.nonce)});
+    return machine_->secrets().replace(std::move(list));
+  };
   callbacks.on_safe = [this](const agent_channel::SafeReport& report) { safe(report); };
   callbacks.on_hello = [this](const agent_channel::Hello& hello) {
     agent_connected_ = true;
@@ -161,6 +167,20 @@ void Session::Impl::limit_seed() {
   seed_limit_.async_wait([this](boost::system::error_code error) {
     if (!error) machine_->generation().wipe_seed();
   });
+}
+
+// What no snapshot and no fork may hold. If a secret is not where it was registered, nothing is
+// kept; the agent is asked to put its list right for the next one.
+Result<std::vector<snapshot::ZeroRange>> Session::Impl::secret_ranges() {
+  auto ranges = machine_->secrets().ranges();
+  if (!ranges) {
+    if (agent_) agent_->check_secrets();
+    return fail(ranges.error());
+  }
+  std::vector<snapshot::ZeroRange> zeros;
+  for (const SecretPages::Range& range : *ranges)
+    zeros.push_back({.start = range.start, .size = range.size, .name = "secret page"});
+  return zeros;
 }
 
 void Session::Impl::finish(Result<SessionEnd> with) {

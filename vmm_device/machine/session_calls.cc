@@ -65,6 +65,7 @@ json::object Session::Impl::status() const {
   result["page_registered"] = generation.registration().has_value();
   if (const std::string why = generation.registration_ended(); !why.empty())
     result["registration_ended"] = why;
+  result["secret_pages"] = machine_->secrets().count();
   if (hello_)
     result["agent"] = json::object{{"version", hello_->agent}, {"kernel", hello_->kernel}};
   else
@@ -99,6 +100,17 @@ Metrics Session::Impl::metrics() const {
   }
   add_resource_use(metrics);
   return metrics;
+}
+
+// That the changes since the snapshot with this digest are known, so that one can lie over it.
+Status Session::Impl::check_base(const std::string& digest) const {
+  if (!machine_->tracks_dirty())
+    return fail("no incremental snapshot: the machine was started without --track-dirty");
+  if (!base_) return fail("no incremental snapshot: there is no whole one of this machine yet");
+  if (digest != hex(*base_))
+    return fail("no incremental snapshot: the digest of this machine's last snapshot is " +
+                hex(*base_));
+  return {};
 }
 
 void Session::Impl::pause(const ApiServer::Reply& reply) {

@@ -45,6 +45,7 @@ class Session::Impl {
   void start_agent_channel();
   void set_restore();
   void limit_seed();
+  Result<std::vector<snapshot::ZeroRange>> secret_ranges();
   void safe(const agent_channel::SafeReport& report);
 
   // session_calls.cc

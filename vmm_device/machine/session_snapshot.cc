@@ -174,25 +174,17 @@ void Session::Impl::take_snapshot(const std::shared_ptr<SnapshotCall>& call) {
   if (auto started = begin(call); !started) snapshot_failed(*call, started.error());
 }
 
-// That the changes since the snapshot with this digest are known, so that one can lie over it.
-Status Session::Impl::check_base(const std::string& digest) const {
-  if (!machine_->tracks_dirty())
-    return fail("no incremental snapshot: the machine was started without --track-dirty");
-  if (!base_) return fail("no incremental snapshot: there is no whole one of this machine yet");
-  if (digest != hex(*base_))
-    return fail("no incremental snapshot: the digest of this machine's last snapshot is " +
-                hex(*base_));
-  return {};
-}
-
 // The state now, memory on the writer's thread: the machine stays paused until that is done, while
 // this thread goes on.
 Status Session::Impl::begin(const std::shared_ptr<SnapshotCall>& call) {
   call->started = std::chrono::steady_clock::now();
+  auto secrets = secret_ranges();
+  if (!secrets) return fail(secrets.error());
   auto sections = machine_->save();
   if (!sections) return fail(sections.error());
   snapshot::WriteRequest request{.memory = machine_->memory(),
                                  .sections = std::move(*sections),
+                                 .zero_ranges = std::move(*secrets),
                                  .agent_connected = agent_connected_,
                                  .parent = parent_};
   if (call->is_fork) {

@@ -107,6 +107,16 @@ void append(std::vector<std::byte>& payload, const Section& section) {
   payload.insert(payload.end(), section.bytes.begin(), section.bytes.end());
 }
 
+// A reader of an older version then has nothing to refuse.
+std::uint16_t lowest_minor(const WriteRequest& request, const MemoryImage& image) {
+  std::uint16_t minor = image.changed() ? format::kMinorLayer : format::kMinorWhole;
+  if (request.key != nullptr) minor = std::max(minor, format::kMinorMac);
+  if (std::ranges::find(request.sections, Tag::secret_pages, &Section::tag) !=
+      request.sections.end())
+    minor = std::max(minor, format::kMinorSecretPages);
+  return minor;
+}
+
 }  // namespace
 
 Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const MemoryImage& image,
@@ -135,7 +145,7 @@ Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const M
   format::Header header = {};
   header.magic = format::kMagic;
   header.major = format::kMajor;
-  header.minor = image.changed() ? format::kMinorLayer : format::kMinorWhole;
+  header.minor = lowest_minor(request, image);
   header.header_length = format::kHeaderLength;
   header.architecture = format::kArchitectureX86_64;
   header.flags = (request.agent_connected ? format::kFlagAgentConnected : 0) |
@@ -154,7 +164,6 @@ Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const M
     return fail_errno("getrandom");
   std::ranges::copy(request.parent, header.parent);
   if (request.key != nullptr) {
-    header.minor = std::max(header.minor, format::kMinorMac);
     header.mac_algorithm = format::kMacHmacSha256;
     auto mac = header_mac(*request.key, header);
     if (!mac) return fail(std::move(mac).error());

@@ -17,6 +17,7 @@ constexpr TagInfo kTags[] = {
     {Tag::virtio_device, "virtio device", 32},
     {Tag::agent_channel, "agent channel", 1},
     {Tag::layer, "layer", 1},
+    {Tag::secret_pages, "secret pages", 1},
 };
 
 }  // namespace

@@ -24,7 +24,8 @@ enum class Tag : std::uint32_t {
   generation = 9,      // generation devices and the registered page
   virtio_device = 10,  // one a slot, in order
   agent_channel = 11,
-  layer = 12,  // which pages an incremental snapshot has; this folder's own
+  layer = 12,         // which pages an incremental snapshot has; this folder's own
+  secret_pages = 13,  // of which memory.img has no data
 };
 
 struct TagInfo {

@@ -66,7 +66,7 @@ TEST_F(BareTest, SnapshotsOfEveryFormatVersionRestore) {
       expect_sends_only(sent_by(run_dir, clone), generation);
     }
   }
-  EXPECT_GE(snapshots, 3);
+  EXPECT_GE(snapshots, 4);
 }
 
 }  // namespace

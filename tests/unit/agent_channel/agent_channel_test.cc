@@ -152,6 +152,38 @@ TEST_F(AgentChannelTest, PageThatIsNoPageIsRefusedWithoutAsking) {
   EXPECT_TRUE(pages_.empty());
 }
 
+TEST_F(AgentChannelTest, HostThatKeepsNoSecretsSaysSo) {
+  const UniqueFd agent = greeted();
+  EXPECT_EQ(say(agent, R"({"type":"register_secrets","id":"1","pages":[]})"
+                       "\n"),
+            "{\"type\":\"secrets_registered\",\"id\":\"1\",\"ok\":false,\"error\":"
+            "\"this host keeps no pages out of snapshots\"}\n");
+  channel_->check_secrets();
+  EXPECT_EQ(hear(agent), "{\"type\":\"check_secrets\"}\n");
+}
+
+TEST_F(AgentChannelTest, SecretsAreRegistered) {
+  std::vector<RegisterPage> pages;
+  Status outcome;
+  channel_ = std::make_unique<AgentChannel>(
+      io_, "clonevm test",
+      AgentCallbacks{.on_register_secrets = [&](const std::vector<RegisterPage>& list) {
+        pages = list;
+        return outcome;
+      }});
+  const UniqueFd agent = connect();
+  EXPECT_THAT(say(agent, kHello), HasSubstr("\"secret_pages\":512"));
+  const std::string line = R"({"type":"register_secrets","id":"a","pages":[{"address":"5000",)"
+                           R"("nonce":"0f0e0d0c0b0a09080706050403020100"}]})"
+                           "\n";
+  EXPECT_EQ(say(agent, line), "{\"type\":\"secrets_registered\",\"id\":\"a\",\"ok\":true}\n");
+  ASSERT_EQ(pages.size(), 1u);
+  EXPECT_EQ(pages[0].address, GuestAddress(0x5000));
+  EXPECT_EQ(pages[0].nonce[0], 15);
+  outcome = fail("not there");
+  EXPECT_THAT(say(agent, line), HasSubstr("\"ok\":false,\"error\":\"not there\""));
+}
+
 TEST_F(AgentChannelTest, ReportIsTakenOnlyForTheCurrentRestore) {
   const UniqueFd agent = greeted();
   EXPECT_EQ(say(agent, safe_line("22")), "");

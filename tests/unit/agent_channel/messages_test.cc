@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "clonesafe/abi/secret_page.h"
+
 namespace clonesafe::agent_channel {
 namespace {
 
@@ -40,6 +42,40 @@ TEST(GuestMessage, RegisterPageIsRead) {
   EXPECT_EQ(page.address, GuestAddress(0x7fff000));
   EXPECT_EQ(page.nonce[1], 1);
   EXPECT_EQ(page.nonce[15], 15);
+}
+
+std::string secrets_line(std::string_view pages) {
+  return R"({"type":"register_secrets","id":"7","pages":)" + std::string(pages) + "}";
+}
+
+TEST(GuestMessage, RegisterSecretsIsRead) {
+  const std::string page = R"({"address":"7fff000","nonce":")" + kId + "\"}";
+  auto message = parse_guest_message(secrets_line("[" + page + "," + page + "]"));
+  ASSERT_TRUE(message) << message.error().message();
+  const auto& secrets = std::get<RegisterSecrets>(*message);
+  EXPECT_EQ(secrets.id, "7");
+  ASSERT_EQ(secrets.pages.size(), 2u);
+  EXPECT_EQ(secrets.pages[1].address, GuestAddress(0x7fff000));
+  EXPECT_EQ(secrets.pages[1].nonce[15], 15);
+  EXPECT_TRUE(std::get<RegisterSecrets>(*parse_guest_message(secrets_line("[]"))).pages.empty());
+
+  EXPECT_EQ(error_of(secrets_line("{}")), "message register_secrets: \"pages\" is not a list");
+  EXPECT_EQ(error_of(secrets_line("[1]")), "message register_secrets: pages is not an object");
+  EXPECT_EQ(error_of(secrets_line("[" + page + R"(,{"address":"1000"}])")),
+            "message register_secrets: pages: \"nonce\" is missing");
+  EXPECT_EQ(error_of(R"({"type":"register_secrets","pages":[]})"),
+            "message register_secrets: \"id\" is missing");
+}
+
+// A whole list at the limit fits into one line.
+TEST(GuestMessage, NumberOfSecretsIsBounded) {
+  const std::string page = R"({"address":"fffffffffffff000","nonce":")" + kId + "\"}";
+  std::string pages = page;
+  for (unsigned i = 1; i < CLONESAFE_SECRET_PAGES_MAX; ++i) pages += "," + page;
+  EXPECT_LT(secrets_line("[" + pages + "]").size(), CLONESAFE_HOST_LINE_MAX);
+  EXPECT_EQ(error_of(secrets_line("[" + pages + "]")), "no error");
+  EXPECT_EQ(error_of(secrets_line("[" + pages + "," + page + "]")),
+            "message register_secrets: \"pages\" has too many elements");
 }
 
 TEST(GuestMessage, PreparedIsReadWithAnErrorOnlyWhenItFailed) {
@@ -131,9 +167,16 @@ TEST(GuestMessage, ControlCharactersDoNotReachATerminal) {
 TEST(HostMessage, LinesAreAsTheProtocolSays) {
   RestoreId id{};
   for (std::uint8_t i = 0; i < 16; ++i) id[i] = i;
-  EXPECT_EQ(welcome_line(1, "clonevm 0.1", id, RestoreKind::kClone),
+  EXPECT_EQ(welcome_line(1, "clonevm 0.1", id, RestoreKind::kClone, 0),
             R"({"type":"welcome","version":1,"host":"clonevm 0.1","restore_id":")" + kId +
                 "\",\"kind\":\"clone\"}\n");
+  EXPECT_THAT(welcome_line(1, "h", id, RestoreKind::kClone, 512),
+              HasSubstr("\"kind\":\"clone\",\"secret_pages\":512}"));
+  EXPECT_EQ(secrets_registered_line("7", {}),
+            "{\"type\":\"secrets_registered\",\"id\":\"7\",\"ok\":true}\n");
+  EXPECT_EQ(secrets_registered_line("7", fail("moved")),
+            "{\"type\":\"secrets_registered\",\"id\":\"7\",\"ok\":false,\"error\":\"moved\"}\n");
+  EXPECT_EQ(check_secrets_line(), "{\"type\":\"check_secrets\"}\n");
   EXPECT_EQ(registered_line({}), "{\"type\":\"registered\",\"ok\":true}\n");
   EXPECT_EQ(registered_line(fail("no \"room\"")),
             "{\"type\":\"registered\",\"ok\":false,\"error\":\"no \\\"room\\\"\"}\n");

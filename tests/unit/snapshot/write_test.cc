@@ -136,6 +136,19 @@ TEST_F(WriteSnapshot, WritesRangesOfSecretsAsZeros) {
   EXPECT_EQ(read_file(memory_file()), expected);
 }
 
+// A reader that doesn't know the list would let a clone of the clone keep its secrets.
+TEST_F(WriteSnapshot, IsOfFormat1Point2IfAndOnlyIfItHasSecretPages) {
+  WriteRequest request = guest_.request();
+  ASSERT_TRUE(write(dir(), request));
+  EXPECT_EQ(open(dir())->header().format_minor, 0);
+  request.sections.push_back({.tag = Tag::secret_pages, .bytes = bytes_of("a list")});
+  ASSERT_TRUE(write(temporary_.path() / "secrets", request));
+  const auto snapshot = open(temporary_.path() / "secrets");
+  ASSERT_TRUE(snapshot) << snapshot.error().message();
+  EXPECT_EQ(snapshot->header().format_minor, 2);
+  EXPECT_TRUE(snapshot->section(Tag::secret_pages)->critical);
+}
+
 TEST_F(WriteSnapshot, WritesNothingWhenASecretLiesOutsideMemory) {
   for (const auto& [start, size] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
            {SmallGuest::kLowPages * SmallGuest::kPage - 1, 2},
