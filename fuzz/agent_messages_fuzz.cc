@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "clonesafe/abi/secret_page.h"
 #include "vmm_device/agent_channel/messages.h"
 
 using namespace clonesafe;
@@ -28,6 +29,9 @@ void check(const GuestMessage& message) {
   if (const auto* hello = std::get_if<Hello>(&message)) {
     check_text(hello->agent);
     check_text(hello->kernel);
+  } else if (const auto* secrets = std::get_if<RegisterSecrets>(&message)) {
+    check_text(secrets->id);
+    if (secrets->pages.size() > CLONESAFE_SECRET_PAGES_MAX) std::abort();
   } else if (const auto* prepared = std::get_if<Prepared>(&message)) {
     check_text(prepared->error);
     check_results(prepared->steps);

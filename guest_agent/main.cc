@@ -8,7 +8,9 @@
 #include <boost/asio/io_context.hpp>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 
+#include "clonesafe/abi/secret_page.h"
 #include "clonesafe/version.h"
 #include "guest_agent/base/files.h"
 #include "guest_agent/base/log.h"
@@ -22,6 +24,7 @@
 #include "guest_agent/freeze/cgroup_freezer.h"
 #include "guest_agent/repairs/kernel.h"
 #include "guest_agent/repairs/standard_table.h"
+#include "guest_agent/secrets/secret_store.h"
 #include "guest_agent/sources/discover.h"
 
 namespace clonesafe::agent {
@@ -42,6 +45,12 @@ Result<UniqueFd> take_lock(const std::string& page_path) {
 std::string kernel_release() {
   utsname names = {};
   return ::uname(&names) == 0 ? names.release : "unknown";
+}
+
+ControlServer::Answer secret_answer(std::expected<UniqueFd, SecretStore::Refused> page) {
+  if (page) return {.line = R"({"secret":{"size":4096}})", .file = std::move(*page)};
+  const bool limit = page.error().why == SecretStore::Refusal::kLimit;
+  return {.line = refusal_line(page.error().text, limit ? "limit" : "not_covered")};
 }
 
 Status run(const Config& config) {
@@ -73,6 +82,11 @@ Status run(const Config& config) {
                              .page_path = config.page_path});
   if (!agent) return fail(std::move(agent.error()));
 
+  SecretStore secrets(
+      {.folder = std::filesystem::path(config.page_path).replace_filename("secrets"),
+       .pins = open_secret_pins(CLONESAFE_SECRET_PAGES_MAX),
+       .host = host,
+       .timers = timers});
   Wakes wakes(io, found.sources,
               {.poll_interval = config.poll_interval,
                .other_wake = [&host] { return host.wakes(); },
@@ -80,11 +94,13 @@ Status run(const Config& config) {
   if (config.host.enabled) {
     host.start({.said =
                     [&](const HostMessage& message) {
+                      secrets.host_said(message);
                       (*agent)->host_said(message);
                       wakes.reconsider();
                     },
                 .lost =
                     [&] {
+                      secrets.host_lost();
                       (*agent)->host_lost();
                       wakes.reconsider();
                     }});
@@ -95,13 +111,21 @@ Status run(const Config& config) {
                             .kernel = kernel_release(),
                             .page_path = config.page_path,
                             .sources = found.reports};
-  const auto status = [&] {
-    (*agent)->check("status");
-    return status_json(facts, (*agent)->status(), wakes.polls());
-  };
+  const ControlCommands commands = {
+      .status =
+          [&] {
+            (*agent)->check("status");
+            return status_json(facts, (*agent)->status(), secrets.status(), wakes.polls());
+          },
+      .allocate_secret =
+          [&secrets](uid_t user, const ControlServer::Reply& reply) {
+            secrets.allocate(user, [reply](auto page) { reply(secret_answer(std::move(page))); });
+          }};
   auto control = ControlServer::open(
       io, config.control_socket,
-      [&status](std::string_view request) { return answer_request(request, status); });
+      [&commands](std::string_view request, uid_t user, ControlServer::Reply reply) {
+        answer_request(request, user, commands, std::move(reply));
+      });
   if (!control) return fail(std::move(control.error()));
 
   // All that needs more than the repairs do is open.

@@ -8,8 +8,7 @@ namespace clonesafe::agent {
 // Gives up, for good, every capability that the repairs don't need. Kept, as far as they were
 // there (docs/man/clonesafed.8):
 //   CAP_SYS_ADMIN         the generator's ioctls, host name, bind mount of the boot id, and where
-//   in
-//                         guest memory the generation page is
+//                         in guest memory the generation page and secret pages are
 //   CAP_DAC_OVERRIDE      identity files of other owners, or without write permission
 //   CAP_NET_BIND_SERVICE  a vsock port that the host believes, for each new connection
 //   CAP_SYS_TIME          the wall clock

@@ -16,7 +16,9 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
+#include <cstring>
 #include <map>
+#include <optional>
 
 #include "guest_agent/base/log.h"
 
@@ -33,11 +35,28 @@ constexpr std::size_t kMostClientsOfUser = 32;
 constexpr std::size_t kLongestRequest = 4096;
 constexpr std::chrono::seconds kPatience{30};
 
+bool send_with_file(int socket, const std::string& line, int file) {
+  iovec text = {.iov_base = const_cast<char*>(line.data()), .iov_len = line.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof file)> control = {};
+  msghdr message = {};
+  message.msg_iov = &text;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof file);
+  std::memcpy(CMSG_DATA(header), &file, sizeof file);
+  return ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(line.size());
+}
+
 }  // namespace
 
 class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::Impl> {
  public:
-  Impl(asio::io_context& io, Answer answer) : acceptor_(io), answer_(std::move(answer)) {}
+  Impl(asio::io_context& io, Handler handler) : acceptor_(io), handler_(std::move(handler)) {}
 
   Status listen(const std::string& path) {
     error_code error;
@@ -92,7 +111,7 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
           acceptor_.get_executor(),
           [self = shared_from_this(), uid = peer.uid,
            client = std::move(socket)]() mutable -> asio::awaitable<void> {
-            co_await self->serve(std::move(client));
+            co_await self->serve(std::move(client), uid);
             --self->clients_;
             if (--self->clients_of_[uid] == 0) self->clients_of_.erase(uid);
           },
@@ -100,7 +119,35 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
     }
   }
 
-  asio::awaitable<void> serve(Local::socket socket) {
+  struct Pending {
+    explicit Pending(const asio::any_io_executor& executor)
+        : ready(executor, asio::steady_timer::time_point::max()) {}
+    std::optional<Answer> answer;
+    asio::steady_timer ready;  // cancelled once it is
+  };
+
+  asio::awaitable<Answer> answer(std::string_view request, uid_t user) {
+    const auto pending = std::make_shared<Pending>(acceptor_.get_executor());
+    handler_(request, user, [pending](Answer given) {
+      pending->answer = std::move(given);
+      pending->ready.cancel();
+    });
+    while (!pending->answer) co_await pending->ready.async_wait(kAwait);
+    co_return std::move(*pending->answer);
+  }
+
+  // The line in one piece, the file with its first byte. False: the client is past helping.
+  static asio::awaitable<bool> send(Local::socket& client, const Answer& answer) {
+    const std::string line = answer.line + "\n";
+    if (!answer.file) {
+      const auto [error, written] = co_await asio::async_write(client, asio::buffer(line), kAwait);
+      co_return !error;
+    }
+    const auto [error] = co_await client.async_wait(Local::socket::wait_write, kAwait);
+    co_return !error && send_with_file(client.native_handle(), line, answer.file.get());
+  }
+
+  asio::awaitable<void> serve(Local::socket socket, uid_t user) {
     // The socket lives in a shared place, so that the timer may close it at any moment.
     const auto client = std::make_shared<Local::socket>(std::move(socket));
     asio::steady_timer patience(client->get_executor());
@@ -120,26 +167,25 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
       pending.append(block.data(), size);
       std::size_t end = 0;
       while ((end = pending.find('\n')) != std::string::npos) {
-        const std::string answer = answer_(std::string_view(pending).substr(0, end)) + "\n";
+        const Answer given = co_await answer(pending.substr(0, end), user);
         pending.erase(0, end + 1);
         be_patient();
-        const auto [write_error, written] =
-            co_await asio::async_write(*client, asio::buffer(answer), kAwait);
-        if (write_error) co_return;
+        if (!co_await send(*client, given)) co_return;
       }
       if (pending.size() > kLongestRequest) co_return;
     }
   }
 
   Local::acceptor acceptor_;
-  const Answer answer_;
+  const Handler handler_;
   std::size_t clients_ = 0;
   std::map<uid_t, std::size_t> clients_of_;
 };
 
 Result<std::unique_ptr<ControlServer>> ControlServer::open(asio::io_context& io,
-                                                           const std::string& path, Answer answer) {
-  auto impl = std::make_shared<Impl>(io, std::move(answer));
+                                                           const std::string& path,
+                                                           Handler handler) {
+  auto impl = std::make_shared<Impl>(io, std::move(handler));
   if (auto listening = impl->listen(path); !listening) return fail(std::move(listening.error()));
   impl->start();
   return std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));

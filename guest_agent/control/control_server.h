@@ -1,12 +1,15 @@
 #ifndef CLONESAFE_GUEST_AGENT_CONTROL_CONTROL_SERVER_H_
 #define CLONESAFE_GUEST_AGENT_CONTROL_CONTROL_SERVER_H_
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "libclonesafe/base/error.h"
+#include "libclonesafe/base/unique_fd.h"
 
 namespace boost::asio {
 class io_context;
@@ -20,12 +23,19 @@ namespace clonesafe::agent {
 // hold a place without asking.
 class ControlServer {
  public:
-  // Answers one request line with one line, both without their newline.
-  using Answer = std::function<std::string(std::string_view)>;
+  // One line without its newline, and a file that goes along with it.
+  struct Answer {
+    std::string line;
+    UniqueFd file = {};
+  };
+  // Called once, at once or later. After the server's end it does nothing.
+  using Reply = std::function<void(Answer)>;
+  // One request line without its newline, of a process of `user`.
+  using Handler = std::function<void(std::string_view request, uid_t user, Reply reply)>;
 
   // Replaces a socket that an earlier agent left at `path`.
   static Result<std::unique_ptr<ControlServer>> open(boost::asio::io_context& io,
-                                                     const std::string& path, Answer answer);
+                                                     const std::string& path, Handler handler);
   ~ControlServer();
 
  private:
@@ -34,8 +44,15 @@ class ControlServer {
   std::shared_ptr<Impl> impl_;
 };
 
-// The requests that are known. `status` makes the answer to the one there is.
-std::string answer_request(std::string_view line, const std::function<std::string()>& status);
+// The requests that are known.
+struct ControlCommands {
+  std::function<std::string()> status;
+  std::function<void(uid_t user, ControlServer::Reply reply)> allocate_secret;
+};
+void answer_request(std::string_view line, uid_t user, const ControlCommands& commands,
+                    ControlServer::Reply reply);
+// A refusal that a program can tell from others by `code`; empty: by its text alone.
+std::string refusal_line(const std::string& why, const std::string& code = {});
 
 }  // namespace clonesafe::agent
 

@@ -35,6 +35,9 @@ class Members {
     reject(name, "a whole number");
     return 0;
   }
+  std::uint64_t number_if_there(std::string_view name) {
+    return find(name) == nullptr ? 0 : number(name);
+  }
   HostWords words() {
     HostWords words;
     if (const auto id = parse_id(text("restore_id"))) {
@@ -105,7 +108,9 @@ Result<HostMessage> parse_host_message(std::string_view line) {
     if (members.number("version") != CLONESAFE_HOST_PROTOCOL_VERSION) {
       members.reject("version", std::to_string(CLONESAFE_HOST_PROTOCOL_VERSION));
     }
-    Welcome welcome = {.host = members.text("host"), .words = members.words()};
+    Welcome welcome = {.host = members.text("host"),
+                       .words = members.words(),
+                       .secret_pages = members.number_if_there("secret_pages")};
     return members.finish(std::move(welcome));
   }
   if (type == "registered") {
@@ -113,6 +118,13 @@ Result<HostMessage> parse_host_message(std::string_view line) {
     if (!registered.ok) registered.error = members.text("error");
     return members.finish(std::move(registered));
   }
+  if (type == "secrets_registered") {
+    SecretsRegistered registered = {
+        .id = members.text("id"), .ok = members.truth("ok"), .error = {}};
+    if (!registered.ok) registered.error = members.text("error");
+    return members.finish(std::move(registered));
+  }
+  if (type == "check_secrets") return CheckSecrets{};
   if (type == "prepare") {
     constexpr std::size_t kLongestId = 64;
     constexpr std::uint64_t kLongestDeadlineMs = 3'600'000;
@@ -140,6 +152,14 @@ std::string register_line(const PageRegistration& registration) {
   return as_line({{"type", "register_page"},
                   {"address", hex(registration.address)},
                   {"nonce", hex(registration.nonce)}});
+}
+
+std::string register_secrets_line(std::string_view id, const std::vector<PageRegistration>& pages) {
+  json::array list;
+  for (const PageRegistration& page : pages)
+    list.push_back({{"address", hex(page.address)}, {"nonce", hex(page.nonce)}});
+  return as_line(
+      {{"type", "register_secrets"}, {"id", std::string(id)}, {"pages", std::move(list)}});
 }
 
 std::string prepared_line(std::string_view id, const Status& outcome,

@@ -21,11 +21,18 @@ namespace clonesafe::agent {
 struct Welcome {
   std::string host;
   HostWords words;
+  std::uint64_t secret_pages = 0;  // how many it keeps out of snapshots; 0: it can't
 };
 struct Registered {
   bool ok = false;
   std::string error;
 };
+struct SecretsRegistered {
+  std::string id;
+  bool ok = false;
+  std::string error;
+};
+struct CheckSecrets {};
 struct Prepare {
   std::string id;
   std::chrono::milliseconds deadline{0};
@@ -36,7 +43,8 @@ struct Resumed {
 struct Abort {
   std::string id;
 };
-using HostMessage = std::variant<Welcome, Registered, Prepare, Resumed, Abort>;
+using HostMessage =
+    std::variant<Welcome, Registered, SecretsRegistered, CheckSecrets, Prepare, Resumed, Abort>;
 
 // One line without its newline. Members that are not known are passed over; a type that is not
 // known, or a member that is missing or of the wrong type, is an error that names it.
@@ -54,6 +62,7 @@ struct SafeReport {
 // Lines for the host, each with its newline.
 std::string hello_line(std::string_view agent_version, std::string_view kernel_release);
 std::string register_line(const PageRegistration& registration);
+std::string register_secrets_line(std::string_view id, const std::vector<PageRegistration>& pages);
 std::string prepared_line(std::string_view id, const Status& outcome,
                           const std::vector<RepairResult>& steps);
 std::string safe_line(const SafeReport& report);

@@ -8,7 +8,8 @@ namespace clonesafe::agent {
 
 namespace json = boost::json;
 
-std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool polls) {
+std::string status_json(const AgentFacts& facts, const AgentStatus& status,
+                        const SecretStatus& secrets, bool polls) {
   const auto text = [](std::string_view view) { return std::string(view); };
   json::array repairs;
   for (const RepairResult& repair : status.repairs) {
@@ -50,6 +51,9 @@ std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool
                              {"pin_note", status.pin_weakness},
                              {"registered", status.registered},
                              {"error", status.registration_error}})},
+      {"secrets", json::object({{"pages", secrets.pages},
+                                {"host_covers", secrets.host_covers},
+                                {"error", secrets.problem}})},
       {"host", json::object({{"connected", status.host_welcomed}, {"name", status.host}})}};
   return json::serialize(object);
 }

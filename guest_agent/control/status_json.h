@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "guest_agent/core/agent.h"
+#include "guest_agent/secrets/secret_store.h"
 
 namespace clonesafe::agent {
 
@@ -17,7 +18,8 @@ struct AgentFacts {
 };
 
 // One line of JSON, without its newline (docs/protocols/agent.md).
-std::string status_json(const AgentFacts& facts, const AgentStatus& status, bool polls);
+std::string status_json(const AgentFacts& facts, const AgentStatus& status,
+                        const SecretStatus& secrets, bool polls);
 
 }  // namespace clonesafe::agent
 

@@ -95,6 +95,14 @@ std::string status_table(const json::object& status, bool color) {
                     is_true(page->get_object(), "pinned") ? ", pinned" : "",
                     is_true(page->get_object(), "registered") ? ", registered with the host" : "");
   }
+  if (const json::value* const secrets = status.if_contains("secrets");
+      secrets && secrets->is_object()) {
+    const json::object& object = secrets->get_object();
+    const std::string error = member(object, "error");
+    text += fmt::format("{:<16} {}{}{}\n", "secret pages", member(object, "pages"),
+                        is_true(object, "host_covers") ? "" : ", the host covers none",
+                        error.empty() ? "" : ", " + error);
+  }
   std::string repairs;
   add_list(status, "repairs", repairs, [color](const json::object& repair) {
     const std::string result = member(repair, "result");

@@ -9,10 +9,14 @@ namespace {
 class ControlServerTest : public LoopTest {
  protected:
   void open() {
-    auto server = ControlServer::open(io_, path_, [this](std::string_view request) {
-      requests_.emplace_back(request);
-      return "answer " + std::string(request);
-    });
+    auto server = ControlServer::open(
+        io_, path_, [this](std::string_view request, uid_t user, ControlServer::Reply reply) {
+          requests_.emplace_back(request);
+          users_.push_back(user);
+          replies_.push_back(std::move(reply));
+          if (!request.starts_with("later"))
+            replies_.back()({.line = "answer " + std::string(request)});
+        });
     ASSERT_TRUE(server) << server.error().message();
     server_ = std::move(*server);
   }
@@ -29,6 +33,8 @@ class ControlServerTest : public LoopTest {
   std::string path_ = folder_ / "agent.sock";
   std::unique_ptr<ControlServer> server_;
   std::vector<std::string> requests_;
+  std::vector<uid_t> users_;
+  std::vector<ControlServer::Reply> replies_;
 };
 
 TEST_F(ControlServerTest, RequestsAreAnsweredLineByLine) {
@@ -58,6 +64,50 @@ TEST_F(ControlServerTest, EndlessRequestEndsTheConnection) {
   EXPECT_TRUE(requests_.empty());
 }
 
+TEST_F(ControlServerTest, AnswerThatComesLaterHoldsUpNobodyElse) {
+  open();
+  const UniqueFd slow = connect_to(path_);
+  say(slow, "later\n");
+  run_until([&] { return requests_.size() == 1; });
+  const UniqueFd other = connect_to(path_);
+  EXPECT_EQ(exchange(other, "x\n", "x\n"), "answer x\n");
+  EXPECT_EQ(hear(slow), "");
+  replies_[0]({.line = "now"});
+  EXPECT_EQ(exchange(slow, "", "now\n"), "now\n");
+  EXPECT_EQ(users_[0], ::getuid());
+}
+
+TEST_F(ControlServerTest, FileTravelsWithTheAnswerToALiveClientAlone) {
+  open();
+  UniqueFd gone = connect_to(path_);
+  const UniqueFd client = connect_to(path_);
+  say(gone, "later 1\n");
+  run_until([&] { return requests_.size() == 1; });
+  say(client, "later 2\n");
+  run_until([&] { return requests_.size() == 2; });
+  gone.reset();
+  for (const auto& reply : replies_) {
+    UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    reply({.line = "here", .file = std::move(file)});
+  }
+  char text[16] = {};
+  alignas(cmsghdr) char control[64] = {};
+  iovec buffer = {.iov_base = text, .iov_len = sizeof text};
+  msghdr message = {};
+  message.msg_iov = &buffer;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  run_until([&] { return ::recvmsg(client.get(), &message, MSG_DONTWAIT) > 0; });
+  EXPECT_STREQ(text, "here\n");
+  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  ASSERT_NE(header, nullptr);
+  EXPECT_EQ(header->cmsg_type, SCM_RIGHTS);
+  int file = -1;
+  std::memcpy(&file, CMSG_DATA(header), sizeof file);
+  EXPECT_EQ(UniqueFd(file).get() >= 0, true);
+}
+
 TEST_F(ControlServerTest, SocketOfAnEarlierAgentIsReplaced) {
   open();
   server_.reset();
@@ -68,7 +118,8 @@ TEST_F(ControlServerTest, SocketOfAnEarlierAgentIsReplaced) {
 
 TEST_F(ControlServerTest, FileInItsPlaceIsNotRemoved) {
   folder_.write("agent.sock", "precious");
-  auto server = ControlServer::open(io_, path_, [](std::string_view) { return std::string(); });
+  auto server =
+      ControlServer::open(io_, path_, [](std::string_view, uid_t, const ControlServer::Reply&) {});
   ASSERT_FALSE(server);
   EXPECT_EQ(folder_.read("agent.sock"), "precious");
 }

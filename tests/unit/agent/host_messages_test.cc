@@ -39,6 +39,33 @@ TEST(HostMessages, RefusalOfTheHostCarriesItsReason) {
   EXPECT_TRUE(std::get<Registered>(*parse_host_message(R"({"type":"registered","ok":true})")).ok);
 }
 
+TEST(HostMessages, HostThatKeepsSecretsSaysHowMany) {
+  const std::string start = R"({"type":"welcome","version":1,"host":"h","kind":"boot",)";
+  const std::string id = std::string(R"("restore_id":")") + kId + "\"";
+  EXPECT_EQ(std::get<Welcome>(*parse_host_message(start + id + "}")).secret_pages, 0U);
+  EXPECT_EQ(
+      std::get<Welcome>(*parse_host_message(start + id + R"(,"secret_pages":512})")).secret_pages,
+      512U);
+  EXPECT_NE(refusal(start + id + R"(,"secret_pages":"many"})").find("secret_pages"),
+            std::string::npos);
+}
+
+TEST(HostMessages, AnswerToAListOfSecretsNamesIt) {
+  const auto good = parse_host_message(R"({"type":"secrets_registered","id":"7","ok":true})");
+  ASSERT_TRUE(good);
+  EXPECT_EQ(std::get<SecretsRegistered>(*good).id, "7");
+  EXPECT_TRUE(std::get<SecretsRegistered>(*good).ok);
+  const auto bad =
+      parse_host_message(R"({"type":"secrets_registered","id":"7","ok":false,"error":"moved"})");
+  ASSERT_TRUE(bad);
+  EXPECT_EQ(std::get<SecretsRegistered>(*bad).error, "moved");
+  EXPECT_NE(refusal(R"({"type":"secrets_registered","ok":true})").find("'id'"), std::string::npos);
+  EXPECT_NE(refusal(R"({"type":"secrets_registered","id":"7","ok":false})").find("error"),
+            std::string::npos);
+  EXPECT_TRUE(
+      std::holds_alternative<CheckSecrets>(*parse_host_message(R"({"type":"check_secrets"})")));
+}
+
 TEST(HostMessages, WhatIsWrongIsNamed) {
   EXPECT_NE(refusal("").find("not JSON"), std::string::npos);
   EXPECT_NE(refusal("nonsense").find("not JSON"), std::string::npos);
@@ -77,6 +104,12 @@ TEST(HostMessages, LinesAreAsTheProtocolHasThem) {
   EXPECT_EQ(
       register_line({.address = 0x1234000, .nonce = id(0xab)}),
       "{\"type\":\"register_page\",\"address\":\"1234000\",\"nonce\":\"" + hex(id(0xab)) + "\"}\n");
+  EXPECT_EQ(register_secrets_line("7", {{.address = 0x1234000, .nonce = id(0xab)}}),
+            "{\"type\":\"register_secrets\",\"id\":\"7\",\"pages\":[{\"address\":\"1234000\","
+            "\"nonce\":\"" +
+                hex(id(0xab)) + "\"}]}\n");
+  EXPECT_EQ(register_secrets_line("8", {}),
+            "{\"type\":\"register_secrets\",\"id\":\"8\",\"pages\":[]}\n");
   EXPECT_EQ(prepared_line("a", fail("no \"way\"\n"), {}),
             "{\"type\":\"prepared\",\"id\":\"a\",\"ok\":false,\"error\":\"no \\\"way\\\"\\n\","
             "\"steps\":[]}\n");
@@ -94,13 +127,31 @@ TEST(HostMessages, LinesAreAsTheProtocolHasThem) {
                 "\"us\":3,\"detail\":\"why\"}]}\n");
 }
 
-TEST(ControlRequests, StatusIsAnsweredAndTheRestRefused) {
-  const auto status = [] { return std::string("{\"state\":\"safe\"}"); };
-  EXPECT_EQ(answer_request(R"({"command":"status"})", status), "{\"state\":\"safe\"}");
+// What a request of user 7 is answered.
+std::string answer_to(std::string_view request) {
+  std::string answer;
+  const ControlCommands commands = {.status = [] { return std::string("{\"state\":\"safe\"}"); },
+                                    .allocate_secret =
+                                        [](uid_t user, const ControlServer::Reply& reply) {
+                                          reply({.line = "secret of " + std::to_string(user)});
+                                        }};
+  answer_request(request, 7, commands,
+                 [&answer](const ControlServer::Answer& given) { answer = given.line; });
+  return answer;
+}
+
+TEST(ControlRequests, WhatIsKnownIsAnsweredAndTheRestRefused) {
+  EXPECT_EQ(answer_to(R"({"command":"status"})"), "{\"state\":\"safe\"}");
+  EXPECT_EQ(answer_to(R"({"command":"allocate_secret"})"), "secret of 7");
   for (const char* const request :
        {"", "x", "[]", "{}", R"({"command":1})", R"({"command":"no"})", "[[[[[[[[[["}) {
-    EXPECT_EQ(answer_request(request, status).rfind("{\"error\":", 0), 0U) << request;
+    EXPECT_EQ(answer_to(request).rfind("{\"error\":", 0), 0U) << request;
   }
+}
+
+TEST(ControlRequests, RefusalHasACodeForPrograms) {
+  EXPECT_EQ(refusal_line("no room"), "{\"error\":\"no room\"}");
+  EXPECT_EQ(refusal_line("no room", "limit"), "{\"error\":\"no room\",\"code\":\"limit\"}");
 }
 
 }  // namespace
