@@ -185,6 +185,10 @@ const char* cs_strerror(int code) {
       return "out of memory";
     case CS_E_CRYPTO:
       return "libcrypto refused a primitive";
+    case CS_E_NOT_COVERED:
+      return "no agent and VMM keep memory of this program out of snapshots";
+    case CS_E_LIMIT:
+      return "this user or this machine has as many secret pages as there can be";
     case CS_E_BUSY:
       return "called from a signal handler that interrupted a call of the same thread";
     default:

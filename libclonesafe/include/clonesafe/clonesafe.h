@@ -42,6 +42,8 @@ extern "C" {
 #define CS_E_MEMORY (-5)   /* no memory for the thread's state */
 #define CS_E_CRYPTO (-6)   /* libcrypto refused a primitive */
 #define CS_E_BUSY (-7)     /* called from a signal handler that interrupted this library */
+#define CS_E_NOT_COVERED (-8) /* no agent and VMM keep memory of this program out of snapshots */
+#define CS_E_LIMIT (-9)       /* this user or machine has as many secret pages as there can be */
 
 /* How early this process knows of a restore. */
 #define CS_TIER_NONE 0      /* never: no source is visible here */
@@ -116,6 +118,28 @@ CS_API CS_MUST_USE int cs_generation(struct cs_stamp* stamp);
 /* What changed since `since` was taken: 0 or a sum of CS_CHANGED_ bits. A few loads when nothing
  * did; no system call in any case. Errs on the side of "changed". NULL counts as changed. */
 CS_API int cs_changed(const struct cs_stamp* since);
+
+/* Memory for a secret of 1 to CS_SECRET_MAX bytes that no snapshot of this virtual machine holds
+ * and no clone has: in a clone, a fork of the running machine or a moved machine it reads as zeros
+ * from the first instruction on, while the machine that was snapshotted keeps it. The memory is
+ * there again for a new secret, and covered as before. cs_changed tells when to make one.
+ *
+ * The memory, all CS_SECRET_MAX bytes of it, is zeros at first. It is in no core dump, and it is
+ * not there at all in a child of fork(2): to touch it or pass it to one of these functions is a
+ * fault. Covered is what lies in it: copies that the program makes elsewhere (on the stack, in a
+ * library's own structures, in a kernel buffer) are not.
+ *
+ * Fails with CS_E_NOT_COVERED if clonesafed or the VMM can't promise that, unless `flags` allows
+ * memory without the promise. Waits up to 12 seconds for the agent. Not in a signal handler. */
+#define CS_SECRET_MAX 4064
+#define CS_SECRET_ALLOW_UNCOVERED 1u /* memory that is as secret as any other will do */
+CS_API CS_MUST_USE int cs_secret_alloc(size_t size, unsigned flags, void** memory);
+/* 1 if what lies at `memory` is in no snapshot, 0 if it is as any other memory; CS_E_INVALID if
+ * `memory` did not come from cs_secret_alloc. What is covered stays so until it is freed, also when
+ * the agent ends or is started again. */
+CS_API CS_MUST_USE int cs_secret_covered(const void* memory);
+/* Erases and gives back. NULL is ignored. */
+CS_API void cs_secret_free(void* memory);
 
 /* Describes this process's safety. `size` is sizeof(struct cs_status_report); a library that knows
  * more or fewer fields fills or zeroes what the caller has. */

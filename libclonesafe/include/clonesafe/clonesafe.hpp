@@ -14,6 +14,7 @@
 #include <ostream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "clonesafe/clonesafe.h"
 
@@ -85,6 +86,34 @@ class Uuid {
 
  private:
   std::array<unsigned char, 16> bytes_ = {};
+};
+
+// Memory that no snapshot holds, see cs_secret_alloc. Freed with the object.
+class SecretMemory {
+ public:
+  // `flags`: 0 or CS_SECRET_ALLOW_UNCOVERED. Throws LibraryError.
+  explicit SecretMemory(std::size_t size, unsigned flags = 0) : size_(size) {
+    if (const int result = cs_secret_alloc(size, flags, &memory_); result != 0)
+      throw LibraryError(result);
+  }
+  SecretMemory(SecretMemory&& other) noexcept
+      : memory_(std::exchange(other.memory_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  SecretMemory& operator=(SecretMemory&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  SecretMemory(const SecretMemory&) = delete;
+  SecretMemory& operator=(const SecretMemory&) = delete;
+  ~SecretMemory() { cs_secret_free(memory_); }
+
+  unsigned char* data() const noexcept { return static_cast<unsigned char*>(memory_); }
+  std::size_t size() const noexcept { return size_; }
+  bool covered() const noexcept { return cs_secret_covered(memory_) == 1; }
+
+ private:
+  void* memory_ = nullptr;
+  std::size_t size_ = 0;
 };
 
 // A UniformRandomBitGenerator, for the distributions of <random>. It has no state of its own, so

@@ -1,6 +1,7 @@
 #include "clonesafe/abi/generation_page.h"
 #include "clonesafe/abi/host_protocol.h"
 #include "clonesafe/abi/restore_page.h"
+#include "clonesafe/abi/secret_page.h"
 #include "clonesafe/abi/vmclock.h"
 #include "clonesafe/abi/vmgenid.h"
 #include "clonesafe/clonesafe.h"

@@ -5,6 +5,7 @@
 #include "clonesafe/abi/generation_page.h"
 #include "clonesafe/abi/host_protocol.h"
 #include "clonesafe/abi/restore_page.h"
+#include "clonesafe/abi/secret_page.h"
 #include "clonesafe/abi/vmclock.h"
 #include "clonesafe/abi/vmgenid.h"
 #include "clonesafe/clonesafe.hpp"
@@ -17,6 +18,8 @@ std::string draw_from_cxx17() {
   for (int i = 0; i < 100; ++i) uuids.insert(clonesafe::Uuid::random());
   std::uniform_int_distribution<int> die(1, 6);
   clonesafe::RandomBits bits;
+  clonesafe::SecretMemory secret(32, CS_SECRET_ALLOW_UNCOVERED);
+  secret.data()[31] = 1;
   std::ostringstream out;
   out << uuids.size() << ' ' << *uuids.begin() << ' ' << die(bits) << ' ' << stamp.changes() << ' '
       << cs_tier_name(clonesafe::status().tier);
