@@ -12,7 +12,9 @@ namespace {
 Result<supervisor::Taken> take(const ForkOptions& options) {
   ApiFiles files;
   const auto reply =
-      call_api(options.api, {{"call", "fork"}, {"prepare", options.prepare}}, {.received = &files});
+      call_api(options.api,
+               {{"call", "fork"}, {"prepare", options.prepare}, {"count", options.restore.count}},
+               {.received = &files});
   if (!reply) return fail(reply.error());
   if (files.size() != 2)
     return fail("control socket " + options.api.string() + ": " + std::to_string(files.size()) +

@@ -75,6 +75,8 @@ void put_snapshots(Text& text, const Metrics& metrics) {
   text.sample(metrics.snapshots_failed, label("result", "failed"));
   text.family("snapshot_bytes_total", "counter", "Bytes written to snapshots.");
   text.sample(metrics.snapshot_bytes);
+  text.family("forks_total", "counter", "Clones forked from this running machine.");
+  text.sample(metrics.forks);
   if (!metrics.pause_us) return;
   text.family("snapshot_pause_seconds", "gauge", "How long the last snapshot stopped the guest.");
   text.seconds(*metrics.pause_us);

@@ -27,6 +27,7 @@ struct Metrics {
   std::uint64_t snapshots = 0;
   std::uint64_t snapshots_failed = 0;
   std::uint64_t snapshot_bytes = 0;       // written, of all
+  std::uint64_t forks = 0;                // clones that images of the running machine were for
   std::optional<std::uint64_t> pause_us;  // of the last one, until the guest ran again
   bool agent_connected = false;
   std::string agent_state = "none";      // none, safe, degraded

@@ -2,6 +2,8 @@
 // session_snapshot.cc.
 #include <unistd.h>
 
+#include <bit>
+
 #include "clonesafe/version.h"
 #include "vmm_device/machine/metrics.h"
 #include "vmm_device/machine/session_impl.h"
@@ -92,6 +94,7 @@ Metrics Session::Impl::metrics() const {
                   .snapshots = snapshots_,
                   .snapshots_failed = snapshots_failed_,
                   .snapshot_bytes = snapshot_bytes_,
+                  .forks = forks_,
                   .pause_us = pause_us_,
                   .agent_connected = agent_connected_};
   if (report_) {
@@ -128,6 +131,25 @@ void Session::Impl::resume(const ApiServer::Reply& reply) {
   }
   running_ = Running::kRunning;
   reply(api_done(), {});
+}
+
+// The source after its snapshot. If it was taken there may be clones: the source's generators must
+// not go on as theirs do. A machine that was paused before stays so, with the news in its pages.
+Status Session::Impl::go_on(bool was_taken, const std::string& announced) {
+  if (was_taken) {
+    if (auto told = machine_->announce_resume(); !told) return told;
+    report_.reset();
+    if (agent_) {
+      const GenerationDevices& generation = machine_->generation();
+      agent_->resumed(std::bit_cast<agent_channel::RestoreId>(generation.restore_id()),
+                      generation.kind());
+    }
+    limit_seed();
+  } else if (!announced.empty()) {
+    agent_->abort(announced);
+  }
+  if (running_ == Running::kPaused) return {};
+  return machine_->resume();
 }
 
 }  // namespace clonesafe

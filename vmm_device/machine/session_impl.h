@@ -91,6 +91,7 @@ class Session::Impl {
   std::optional<agent_channel::Hello> hello_;
   std::optional<agent_channel::SafeReport> report_;  // of the present restore id
   std::uint64_t snapshots_ = 0;
+  std::uint64_t forks_ = 0;  // clones, not calls
   std::uint64_t snapshots_failed_ = 0;
   std::uint64_t snapshot_bytes_ = 0;
   std::optional<std::uint64_t> pause_us_;  // of the last snapshot

@@ -47,4 +47,16 @@ Result<std::string> text_member(const json::object& request, std::string_view na
   return text;
 }
 
+Result<std::int64_t> number_member(const json::object& request, std::string_view name,
+                                   std::int64_t otherwise, std::int64_t least, std::int64_t most) {
+  const json::value* value = request.if_contains(json::string_view(name.data(), name.size()));
+  if (value == nullptr) return otherwise;
+  boost::system::error_code error;
+  const auto given = value->is_number() ? value->to_number<std::int64_t>(error) : least - 1;
+  if (error || given < least || given > most)
+    return fail("\"" + std::string(name) + "\" must be " + std::to_string(least) + " to " +
+                std::to_string(most));
+  return given;
+}
+
 }  // namespace clonesafe

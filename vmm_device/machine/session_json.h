@@ -31,6 +31,11 @@ Result<std::string> text_member(const boost::json::object& request, std::string_
                                 std::string otherwise,
                                 std::initializer_list<std::string_view> values = {});
 
+// The whole number of a member, `otherwise` if it is absent; an error if it isn't from `least` to
+// `most`.
+Result<std::int64_t> number_member(const boost::json::object& request, std::string_view name,
+                                   std::int64_t otherwise, std::int64_t least, std::int64_t most);
+
 }  // namespace clonesafe
 
 #endif  // CLONESAFE_VMM_DEVICE_MACHINE_SESSION_JSON_H_

@@ -24,19 +24,17 @@ std::int64_t microseconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 Result<std::chrono::milliseconds> deadline_of(const json::object& request) {
-  const json::value* value = request.if_contains("deadline_ms");
-  if (value == nullptr) return kPrepareDeadline;
-  boost::system::error_code error;
-  const auto given = value->is_number() ? value->to_number<std::int64_t>(error) : -1;
-  if (error || given < 1 || given > kPrepareDeadlineMax.count())
-    return fail("\"deadline_ms\" must be 1 to " + std::to_string(kPrepareDeadlineMax.count()));
-  return std::chrono::milliseconds(given);
+  const auto given = number_member(request, "deadline_ms", kPrepareDeadline.count(), 1,
+                                   kPrepareDeadlineMax.count());
+  if (!given) return fail(given.error());
+  return std::chrono::milliseconds(*given);
 }
 
 }  // namespace
 
 struct Session::Impl::SnapshotCall {
-  bool is_fork = false;  // into memory, for clones that need no file
+  bool is_fork = false;      // into memory, for clones that need no file
+  std::uint64_t clones = 0;  // that a fork is for
   std::filesystem::path out;
   UniqueFd folder;           // that it is made in, if the client gave one
   bool incremental = false;  // since base_
@@ -64,6 +62,12 @@ void Session::Impl::fork(const ApiRequest& request, ApiServer::Reply reply) {
   auto call = std::make_shared<SnapshotCall>();
   call->is_fork = true;
   call->reply = std::move(reply);
+  const auto clones = number_member(request.body, "count", 1, 1, UINT32_MAX);
+  if (!clones) {
+    call->reply(api_failure(clones.error().message()), {});
+    return;
+  }
+  call->clones = static_cast<std::uint64_t>(*clones);
   prepare_and_take(std::move(call), request.body);
 }
 
@@ -235,6 +239,7 @@ void Session::Impl::snapshot_written(SnapshotCall& call, const Result<snapshot::
 
 void Session::Impl::forked(SnapshotCall& call, Result<snapshot::Image> image) {
   if (!image) return snapshot_failed(call, image.error());
+  forks_ += call.clones;
   json::object result = api_done();
   result["digest"] = hex(image->digest);
   result["memory"] = image->memory_size;
@@ -274,25 +279,6 @@ bool Session::Impl::go_on_or_end(SnapshotCall& call, bool was_taken) {
   call.reply(api_failure(resumed.error().message()),
              [this, error = resumed.error()] { finish(fail(error)); });
   return false;
-}
-
-// The source after its snapshot. If it was taken there may be clones: the source's generators must
-// not go on as theirs do. A machine that was paused before stays so, with the news in its pages.
-Status Session::Impl::go_on(bool was_taken, const std::string& announced) {
-  if (was_taken) {
-    if (auto told = machine_->announce_resume(); !told) return told;
-    report_.reset();
-    if (agent_) {
-      const GenerationDevices& generation = machine_->generation();
-      agent_->resumed(std::bit_cast<agent_channel::RestoreId>(generation.restore_id()),
-                      generation.kind());
-    }
-    limit_seed();
-  } else if (!announced.empty()) {
-    agent_->abort(announced);
-  }
-  if (running_ == Running::kPaused) return {};
-  return machine_->resume();
 }
 
 }  // namespace clonesafe

@@ -81,6 +81,10 @@ TEST_F(BareTest, ForkedClonesAreNewAndTheirSourceGoesOnAsItWas) {
   auto forked = Restored::fork(vm->api(), path("clones"), 3, {"--wait", "running"});
   ASSERT_TRUE(forked);
   expect_new_generations(*forked, path("clones"), seen);
+  const auto metrics =
+      run({Lab::get().clonevm, "metrics", "--api", vm->api().string()}, Seconds(60));
+  ASSERT_TRUE(metrics);
+  EXPECT_NE(metrics->output.find("clonevm_forks_total 3\n"), std::string::npos) << metrics->output;
   const auto sent = fs::file_size(vm->sent());
   ASSERT_TRUE(eventually(Seconds(60), [&] { return fs::file_size(vm->sent()) > sent + 8; }));
   expect_sends_only(vm->sent(), before);

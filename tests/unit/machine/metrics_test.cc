@@ -40,6 +40,7 @@ TEST(Metrics, HasTheFiguresOfTheMachine) {
                                           .memory_bytes = 1 << 20,
                                           .exits = {.port = 7, .mmio = 8},
                                           .snapshots = 3,
+                                          .forks = 5,
                                           .pause_us = 1'234'567,
                                           .agent_state = "degraded"});
   EXPECT_THAT(text, HasSubstr("clonevm_running 1\n"));
@@ -47,6 +48,7 @@ TEST(Metrics, HasTheFiguresOfTheMachine) {
   EXPECT_THAT(text, HasSubstr("clonevm_exits_total{reason=\"port\"} 7\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_exits_total{reason=\"mmio\"} 8\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_snapshots_total{result=\"written\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_forks_total 5\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_snapshot_pause_seconds 1.234567\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_agent_state{state=\"degraded\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_agent_state{state=\"safe\"} 0\n"));
