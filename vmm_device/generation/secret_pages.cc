@@ -58,11 +58,6 @@ Status SecretPages::replace(std::vector<SecretPage> pages) {
   for (const SecretPage& page : pages) {
     if (auto checked = check_page(memory_, page); !checked) return checked;
   }
-  // What leaves the list was kept as zeros so far, so a later layer must have it as it is.
-  for (const SecretPage& page : pages_) {
-    if (std::ranges::binary_search(pages, page.address, {}, &SecretPage::address)) continue;
-    if (auto bytes = memory_.at(page.address, CLONESAFE_SECRET_PAGE_SIZE)) memory_.wrote(*bytes);
-  }
   pages_ = std::move(pages);
   return {};
 }

@@ -6,8 +6,6 @@
 #include <array>
 #include <cstring>
 
-#include "vmm_device/core/page_set.h"
-
 namespace clonesafe {
 namespace {
 
@@ -54,8 +52,7 @@ class SecretPagesTest : public ::testing::Test {
   }
 
   std::vector<std::byte> ram_ = std::vector<std::byte>(kPages * 4096);
-  PageSet written_{kPages};
-  GuestMemory memory_{{{GuestAddress(kStart), std::span(ram_)}}, &written_};
+  GuestMemory memory_{{{GuestAddress(kStart), std::span(ram_)}}};
   SecretPages secrets_{memory_};
 };
 
@@ -92,15 +89,6 @@ TEST_F(SecretPagesTest, NewListTakesThePlaceOfTheLastOne) {
   EXPECT_TRUE(secrets_.ranges()) << "page 1 is not looked at any more";
   ASSERT_TRUE(secrets_.replace({}));
   EXPECT_EQ(secrets_.count(), 0u);
-}
-
-// A layer that lies over a snapshot in which it was zeros must have it.
-TEST_F(SecretPagesTest, PageThatLeavesTheListCountsAsWritten) {
-  ASSERT_TRUE(secrets_.replace({make(1), make(2)}));
-  EXPECT_EQ(written_.count(), 0u);
-  ASSERT_TRUE(secrets_.replace({at(2)}));
-  EXPECT_TRUE(written_.contains(1));
-  EXPECT_EQ(written_.count(), 1u);
 }
 
 TEST_F(SecretPagesTest, ListWithOneWrongPageIsRefusedWhole) {

@@ -182,6 +182,21 @@ TEST_F(ChainTest, SecretsAreZeroInLayersAlsoWhereTheParentHasThem) {
   EXPECT_EQ(memory_of(*open_chain(place("three"))), guest_.image());
 }
 
+TEST_F(ChainTest, MergedSnapshotKeepsTheListOfSecretPages) {
+  WriteRequest request = guest_.request();
+  const PageSet set = set_of({0});
+  request.changed = &set;
+  request.parent = two_.digest;
+  request.sections.push_back({.tag = Tag::secret_pages, .bytes = bytes_of("a list")});
+  ASSERT_TRUE(write(place("three"), request));
+  ASSERT_TRUE(merge(*open_chain(place("three")), place("merged")));
+  const auto merged = open(place("merged"));
+  ASSERT_TRUE(merged);
+  EXPECT_EQ(merged->header().format_minor, 2);
+  ASSERT_EQ(merged->count(Tag::secret_pages), 1u);
+  EXPECT_TRUE(std::ranges::equal(merged->section(Tag::secret_pages)->bytes, bytes_of("a list")));
+}
+
 TEST_F(ChainTest, BytesOfAPageThatTheLayerDoesNotHaveAreRefused) {
   // A forged layer: page 7 is in its file, with the right checksum, but not in its set.
   std::vector<std::byte> state;
