@@ -26,6 +26,10 @@ run_one() { # TARGET
     -artifact_prefix="$scratch/$name-" "$scratch/$name" "$here/corpus/$name" >"$scratch/$name.log" 2>&1; then
     echo "FAILED $name"
     tail -40 "$scratch/$name.log"
+    # The scratch folder goes; the input that fails stays with who reads this.
+    for input in "$scratch/$name"-*; do
+      echo "$(basename "$input"), base64: $(base64 -w0 "$input" | head -c 16384)"
+    done
     return 1
   fi
   printf '%-32s %s runs\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$scratch/$name.log")"

@@ -66,18 +66,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::memcpy(address.sun_path, host.path.data(), host.path.size());
   require(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
   host.stream.reset();
-  for (std::size_t at = 0; at < input.size(); at += piece) {
-    const auto part = input.substr(at, piece);
-    if (::send(client.get(), part.data(), part.size(), MSG_NOSIGNAL) < 0) break;
+  std::string_view sent;
+  while (sent.size() < input.size()) {
+    const auto part = input.substr(sent.size(), piece);
+    const ssize_t count = ::send(client.get(), part.data(), part.size(), MSG_NOSIGNAL);
+    // Hung up on; or the socket is full, which a few hundred small pieces are enough for.
+    if (count < 0) break;
+    sent = input.substr(0, sent.size() + static_cast<std::size_t>(count));
     host.turn();
   }
   if (host.stream) {
-    const std::size_t newline = input.find('\n');
+    const std::size_t newline = sent.find('\n');
     require(newline != std::string_view::npos && newline <= 32);
-    require(input.starts_with("CONNECT "));
-    require(std::strtoull(std::string(input.substr(8)).c_str(), nullptr, 10) == host.port);
+    require(sent.starts_with("CONNECT "));
+    require(std::strtoull(std::string(sent.substr(8)).c_str(), nullptr, 10) == host.port);
     // The stream holds what came after the line, all of it.
-    require(received(host.stream.get()) == input.substr(newline + 1));
+    require(received(host.stream.get()) == sent.substr(newline + 1));
     host.stream.reset();
   }
   client.reset();
