@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Formatting (clang-format-19) and shell syntax of everything; with --tidy also clang-tidy-19 over the sources that the
-# release build compiles. It takes a quarter of a minute of processor time for each source that changed since it was
+# debug build compiles (scripts/build.sh debug). It takes a quarter of a minute of processor time for each source that changed since it was
 # last found clean, so it is a command of its own and no part of test.sh.
 #
 #   scripts/lint.sh [--tidy [--since COMMIT] [FILE.cc ...]]      see scripts/tidy.py

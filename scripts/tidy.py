@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build" / "release"
+BUILD = ROOT / "build" / "debug"  # it compiles each source by itself
 STAMPS = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "clonesafe" / "tidy"
 TIDY = "clang-tidy-19"
 
@@ -106,13 +106,13 @@ def main():
     parser.add_argument("files", nargs="*", help="only these sources")
     options = parser.parse_args()
     if not (BUILD / "compile_commands.json").exists():
-        sys.exit("tidy: no build/release/compile_commands.json; run cmake --preset release, and build")
+        sys.exit("tidy: no build/debug/compile_commands.json; run scripts/build.sh debug")
     chosen = sources()
     if options.files:
         names = {str(pathlib.Path(file).resolve().relative_to(ROOT)) for file in options.files}
         chosen = [source for source in chosen if source.name in names]
         if unknown := names - {source.name for source in chosen}:
-            sys.exit("tidy: build/release does not compile " + ", ".join(sorted(unknown)))
+            sys.exit("tidy: build/debug does not compile " + ", ".join(sorted(unknown)))
     if options.since:
         names = changed_since(options.since)
         chosen = [source for source in chosen if source.depends_on(names)]

@@ -21,6 +21,7 @@
 #include <optional>
 
 #include "guest_agent/base/log.h"
+#include "guest_agent/control/await.h"
 
 namespace clonesafe::agent {
 namespace {
@@ -28,7 +29,6 @@ namespace {
 namespace asio = boost::asio;
 using Local = asio::local::stream_protocol;
 using boost::system::error_code;
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 constexpr std::size_t kMostClients = 128;
 constexpr std::size_t kMostClientsOfUser = 32;

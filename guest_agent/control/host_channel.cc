@@ -22,6 +22,7 @@
 
 #include "clonesafe/abi/host_protocol.h"
 #include "guest_agent/base/log.h"
+#include "guest_agent/control/await.h"
 
 namespace clonesafe::agent {
 namespace {
@@ -30,7 +31,6 @@ namespace asio = boost::asio;
 using Stream = asio::generic::stream_protocol;
 using Clock = std::chrono::steady_clock;
 using Wait = std::chrono::milliseconds;
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 constexpr Wait kShortestPause{1};
 constexpr Wait kLongestPause{2000};

@@ -43,11 +43,6 @@ std::string member(const boost::json::object& object, const char* name) {
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
-bool is_true(const boost::json::object& object, const char* name) {
-  const auto* const value = object.if_contains(name);
-  return value != nullptr && value->is_bool() && value->get_bool();
-}
-
 void print_status(const boost::json::object& status, const Options& options) {
   print(options.json ? boost::json::serialize(status) + "\n" : status_table(status, on_terminal()));
 }

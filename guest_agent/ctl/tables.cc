@@ -23,14 +23,9 @@ std::string shown(const json::value& value) {
   return json::serialize(value);
 }
 
-std::string member(const json::object& object, const char* name) {
+std::string field(const json::object& object, const char* name) {
   const json::value* const value = object.if_contains(name);
   return value == nullptr ? "-" : shown(*value);
-}
-
-bool is_true(const json::object& object, const char* name) {
-  const json::value* const value = object.if_contains(name);
-  return value != nullptr && value->is_bool() && value->get_bool();
 }
 
 std::string painted(const std::string& text, const char* code, bool color) {
@@ -43,8 +38,8 @@ const char* color_of(const std::string& word) {
   return "33";
 }
 
-void add_list(const json::object& object, const char* name, std::string& text,
-              const std::function<std::string(const json::object&)>& line) {
+void add_lines(const json::object& object, const char* name, std::string& text,
+               const std::function<std::string(const json::object&)>& line) {
   const json::value* const list = object.if_contains(name);
   if (list == nullptr || !list->is_array()) return;
   for (const json::value& element : list->get_array()) {
@@ -54,19 +49,24 @@ void add_list(const json::object& object, const char* name, std::string& text,
 
 std::string sources_table(const json::object& status) {
   std::string text;
-  add_list(status, "sources", text, [](const json::object& source) {
-    return fmt::format("  {:<16} {:<8} {:<6} {}\n", member(source, "name"),
+  add_lines(status, "sources", text, [](const json::object& source) {
+    return fmt::format("  {:<16} {:<8} {:<6} {}\n", field(source, "name"),
                        is_true(source, "present") ? "present" : "absent",
-                       is_true(source, "wakes") ? "wakes" : "", member(source, "detail"));
+                       is_true(source, "wakes") ? "wakes" : "", field(source, "detail"));
   });
   return text.empty() ? text : "sources\n" + text;
 }
 
 }  // namespace
 
+bool is_true(const json::object& object, const char* name) {
+  const json::value* const value = object.if_contains(name);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
 std::string status_table(const json::object& status, bool color) {
-  const std::string state = member(status, "state");
-  const std::string tier = member(status, "tier");
+  const std::string state = field(status, "state");
+  const std::string tier = field(status, "tier");
   std::string text =
       fmt::format("state            {}\ntier             {}\n",
                   painted(state, color_of(state), color), painted(tier, color_of(tier), color));
@@ -81,35 +81,35 @@ std::string status_table(const json::object& status, bool color) {
                                     {"agent", "agent"},
                                     {"kernel", "kernel"}}) {
     if (status.if_contains(name) != nullptr) {
-      text += fmt::format("{:<16} {}\n", label, member(status, name));
+      text += fmt::format("{:<16} {}\n", label, field(status, name));
     }
   }
   if (const json::value* const host = status.if_contains("host"); host && host->is_object()) {
     const bool connected = is_true(host->get_object(), "connected");
     text += fmt::format("{:<16} {}\n", "host",
-                        connected ? member(host->get_object(), "name") : "not connected");
+                        connected ? field(host->get_object(), "name") : "not connected");
   }
   if (const json::value* const page = status.if_contains("page"); page && page->is_object()) {
     text +=
-        fmt::format("{:<16} {}{}{}\n", "page", member(page->get_object(), "path"),
+        fmt::format("{:<16} {}{}{}\n", "page", field(page->get_object(), "path"),
                     is_true(page->get_object(), "pinned") ? ", pinned" : "",
                     is_true(page->get_object(), "registered") ? ", registered with the host" : "");
   }
   if (const json::value* const secrets = status.if_contains("secrets");
       secrets && secrets->is_object()) {
     const json::object& object = secrets->get_object();
-    const std::string error = member(object, "error");
-    text += fmt::format("{:<16} {}{}{}\n", "secret pages", member(object, "pages"),
+    const std::string error = field(object, "error");
+    text += fmt::format("{:<16} {}{}{}\n", "secret pages", field(object, "pages"),
                         is_true(object, "host_covers") ? "" : ", the host covers none",
                         error.empty() ? "" : ", " + error);
   }
   std::string repairs;
-  add_list(status, "repairs", repairs, [color](const json::object& repair) {
-    const std::string result = member(repair, "result");
-    return fmt::format("  {:<16} {}{} {:>7} us  {}\n", member(repair, "name"),
+  add_lines(status, "repairs", repairs, [color](const json::object& repair) {
+    const std::string result = field(repair, "result");
+    return fmt::format("  {:<16} {}{} {:>7} us  {}\n", field(repair, "name"),
                        painted(result, color_of(result), color),
                        std::string(8 - std::min<std::size_t>(result.size(), 8), ' '),
-                       member(repair, "us"), member(repair, "detail"));
+                       field(repair, "us"), field(repair, "detail"));
   });
   if (!repairs.empty()) text += "repairs\n" + repairs;
   return text + sources_table(status);

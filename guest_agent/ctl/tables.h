@@ -9,6 +9,9 @@
 
 namespace clonesafe::ctl {
 
+// Whether the agent said so in plain words: absent, or of another type, is not true.
+bool is_true(const boost::json::object& object, const char* name);
+
 // What people read; `color` for a terminal.
 std::string status_table(const boost::json::object& status, bool color);
 std::string doctor_table(const boost::json::object& status, const std::vector<Finding>& findings,

@@ -29,6 +29,10 @@ target_compile_options(clonesafe_options INTERFACE
   $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-missing-designated-field-initializers>
   -Werror)
 target_compile_definitions(clonesafe_options INTERFACE _GNU_SOURCE)
+if(CMAKE_UNITY_BUILD)
+  # GCC takes a source that is compiled together with others for a header, where a class whose member has no linkage is a mistake.
+  target_compile_options(clonesafe_options INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
+endif()
 if(CLONESAFE_SANITIZE)
   target_compile_options(clonesafe_options INTERFACE
     -fsanitize=${CLONESAFE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds the host machine of the nested lane: Debian's 6.12 kernel with KVM for AMD and Intel, and a busybox initramfs that
-# runs one command (host/init). Prints the folder that holds vmlinuz and initrd; cached by what it is made from.
+# runs one command (host/init). Prints the folder that holds vmlinuz and initrd; cached by what it is made from. Safe to run
+# in parallel.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -11,8 +12,10 @@ busybox="$(command -v busybox)" || {
 }
 key="$(cat "$here/host/init" "$here/host-image.sh" "$here/modules.sh" "$cache/kernels/6.12/version" "$busybox" | sha256sum | cut -c1-16)"
 image="$cache/host/$key"
+mkdir -p "$cache/host"
+exec 9>"$cache/host/.lock"
+flock 9
 if [ ! -f "$image/initrd" ]; then
-  mkdir -p "$cache/host"
   scratch="$(mktemp -d "$cache/host/.new.XXXXXX")"
   trap 'rm -rf "$scratch"' EXIT
   root="$scratch/root"

@@ -9,7 +9,7 @@
 namespace clonesafe {
 namespace {
 
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kListVersion = 1;
 
 std::string name_of(GuestAddress address) {
   char text[48];
@@ -74,7 +74,7 @@ Result<std::vector<SecretPages::Range>> SecretPages::ranges() const {
 }
 
 void SecretPages::save(StateEncoder& encoder) const {
-  encoder.put(kVersion);
+  encoder.put(kListVersion);
   encoder.put(static_cast<std::uint32_t>(pages_.size()));
   for (const SecretPage& page : pages_) {
     encoder.put(page.address.value());
@@ -85,7 +85,8 @@ void SecretPages::save(StateEncoder& encoder) const {
 Status SecretPages::restore(StateDecoder& decoder) {
   auto version = decoder.get<std::uint32_t>();
   if (!version) return fail(std::move(version).error());
-  if (*version != kVersion) return decoder.corrupt("unknown version " + std::to_string(*version));
+  if (*version != kListVersion)
+    return decoder.corrupt("unknown version " + std::to_string(*version));
   auto count = decoder.get<std::uint32_t>();
   if (!count) return fail(std::move(count).error());
   if (*count == 0 || *count > CLONESAFE_SECRET_PAGES_MAX)

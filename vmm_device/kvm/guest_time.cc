@@ -8,7 +8,6 @@
 namespace clonesafe::kvm {
 namespace {
 
-constexpr std::uint32_t kMsrTsc = 0x10;
 // KVM's own (its module parameter tsc_tolerance_ppm).
 constexpr std::uint64_t kTolerancePpm = 250;
 constexpr int kReadings = 4;

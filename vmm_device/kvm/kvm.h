@@ -28,6 +28,9 @@ namespace clonesafe::kvm {
 // why.)
 inline constexpr std::size_t kXsaveSize = 4096;
 
+// IA32_TIME_STAMP_COUNTER.
+inline constexpr std::uint32_t kMsrTsc = 0x10;
+
 // An ioctl with the name it has in errors; made by CLONESAFE_KVM(KVM_...).
 struct Request {
   unsigned long number;

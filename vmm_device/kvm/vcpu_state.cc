@@ -7,7 +7,7 @@
 namespace clonesafe::kvm {
 namespace {
 
-constexpr std::uint32_t kMsrTsc = 0x10, kMsrTscDeadline = 0x6e0;
+constexpr std::uint32_t kMsrTscDeadline = 0x6e0;
 constexpr std::uint32_t kMsrKvmFirst = 0x4b564d00, kMsrKvmLast = 0x4b564dff;
 // KVM lists the MSRs of Hyper-V's interface too; the guest is not offered it.
 constexpr std::uint32_t kMsrHyperVFirst = 0x40000000, kMsrHyperVLast = 0x400001ff;

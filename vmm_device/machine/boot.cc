@@ -14,7 +14,6 @@ constexpr std::uint64_t kLargePage = 0x200000;
 constexpr std::uint64_t kIdentityMapped = std::uint64_t{4} << 30;
 constexpr std::uint32_t kE820Ram = 1, kE820Reserved = 2;
 constexpr std::uint64_t kPresentWritable = 3, kPageSizeBit = 0x80;
-constexpr std::uint64_t kEntry64 = 0x200;
 constexpr std::uint8_t kLoaderUndefined = 0xff;
 
 Status copy_in(const GuestMemory& memory, std::uint64_t address, std::span<const std::byte> bytes,
@@ -128,7 +127,7 @@ Result<BootEntry> load_linux(const GuestMemory& memory, const BootSource& source
       return fail(copied.error());
   }
   if (auto written = write_page_tables(memory); !written) return fail(written.error());
-  return BootEntry{.instruction = GuestAddress(layout::kKernelLoad + kEntry64),
+  return BootEntry{.instruction = GuestAddress(layout::kKernelLoad + BzImage::kEntry64),
                    .boot_params = GuestAddress(layout::kBootParams)};
 }
 

@@ -12,7 +12,6 @@ constexpr std::size_t kHeaderMagicOffset = 0x202;
 constexpr std::uint16_t kBootFlag = 0xaa55;
 constexpr std::uint32_t kHeaderMagic = 0x53726448;  // "HdrS"
 constexpr std::uint16_t kProtocol2_12 = 0x20c;      // first with xloadflags
-constexpr std::size_t kEntry64 = 0x200;
 // No kernel is larger; keeps sums of header fields far from wrapping.
 constexpr std::uint64_t kMaxKernel = std::uint64_t{1} << 31;
 
@@ -56,7 +55,8 @@ Result<BzImage> parse_bzimage(std::span<const std::byte> file) {
     return fail("kernel: cut short, the header promises " + std::to_string(protected_size) +
                 " bytes after the real-mode part, there are " +
                 std::to_string(image.protected_mode.size()));
-  if (image.protected_mode.size() <= kEntry64) return fail("kernel: no code at the 64-bit entry");
+  if (image.protected_mode.size() <= BzImage::kEntry64)
+    return fail("kernel: no code at the 64-bit entry");
 
   image.preferred_address = header.pref_address;
   image.init_size = header.init_size;

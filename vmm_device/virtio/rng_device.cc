@@ -9,7 +9,7 @@
 namespace clonesafe::virtio {
 namespace {
 
-constexpr std::array<std::uint16_t, 1> kQueueSizes = {64};
+constexpr std::array<std::uint16_t, 1> kRequestQueueSize = {64};
 // A request is answered with at most this much (5.4.6: one byte or more), however long its buffer,
 // and so many are answered in one go: the guest can't keep the device thread to itself.
 constexpr std::size_t kMaxBytes = 4096;
@@ -31,7 +31,7 @@ Status fill_random(std::span<std::byte> bytes) {
 }  // namespace
 
 std::span<const std::uint16_t> RngDevice::queue_sizes() const {
-  return kQueueSizes;
+  return kRequestQueueSize;
 }
 
 void RngDevice::notified(std::size_t index) {

@@ -71,6 +71,12 @@ std::unique_ptr<Restored> BareTest::restore(const fs::path& snapshot, const std:
   return Restored::restore(snapshot, path(run_dir), count, all);
 }
 
+std::set<std::string> names_in(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename());
+  return names;
+}
+
 void expect_sends_only(const fs::path& sent, const std::string& generation) {
   std::string bytes;
   ASSERT_TRUE(eventually(kTime, [&] { return (bytes = read_file(sent)).size() >= 3 * kWord; }))

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ class BareTest : public testing::Test {
  private:
   Scratch scratch_;
 };
+
+// The names of what is in a folder.
+std::set<std::string> names_in(const std::filesystem::path& folder);
 
 // Waits until the guest has sent two words at least, and checks that from its first byte on it sent
 // nothing but this generation (16 hexadecimal digits, as reports have it), again and again. A clone

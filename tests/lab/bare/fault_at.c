@@ -83,7 +83,7 @@ enum { kNoDisk, kDisk };
   }
 #define OPEN(name, parameters, arguments)                                                  \
   int name parameters {                                                                    \
-    static int (*real)();                                                                  \
+    static int(*real) parameters;                                                          \
     if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, #name);                            \
     va_list list;                                                                          \
     va_start(list, flags);                                                                 \

@@ -38,12 +38,6 @@ void expect_one_of_two(const std::function<Result<Outcome>()>& first,
   EXPECT_EQ(std::ranges::count(refused.output, '\n'), 1) << refused.output;
 }
 
-std::set<std::string> names_in(const fs::path& folder) {
-  std::set<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename());
-  return names;
-}
-
 TEST_F(BareTest, OfTwoMachinesThatWriteOneSnapshotOneIsRefused) {
   auto one = BareVm::start(path("one"));
   auto other = BareVm::start(path("other"));

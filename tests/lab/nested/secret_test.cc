@@ -79,7 +79,7 @@ bool file_holds(const fs::path& path, std::string_view bytes) {
 bool holds(const fs::path& snapshot, const std::string& value) {
   EXPECT_EQ(value.size(), 32u);
   for (const auto& entry : fs::directory_iterator(snapshot))
-    for (const std::size_t at : {0, 16})
+    for (const std::size_t at : {0UZ, 16UZ})
       if (file_holds(entry.path(), std::string_view(value).substr(at, 16))) return true;
   return false;
 }

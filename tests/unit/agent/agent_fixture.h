@@ -13,7 +13,7 @@ class AgentTest : public testing::Test {
  protected:
   AgentTest() {
     pages_.write(RestoreKind::kBoot, 10, 1);
-    folder_.write("machine-id", "0123456789abcdef0123456789abcdef\n");
+    folder_.write("machine-id", kOldMachineId);
     auto opened = RestorePageSource::open_file(pages_.path());
     seed_ = std::move(opened->seed);
     sources_.add(std::move(opened->source));

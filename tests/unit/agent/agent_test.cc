@@ -6,14 +6,12 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr char kOldId[] = "0123456789abcdef0123456789abcdef\n";
-
 TEST_F(AgentTest, BootSeedsTheKernelAndLeavesIdentityAlone) {
   start();
   EXPECT_EQ(agent_->status().state, CLONESAFE_STATE_SAFE);
   EXPECT_EQ(agent_->status().kind, RestoreKind::kBoot);
   EXPECT_EQ(reseeds(), 1);
-  EXPECT_EQ(machine_id(), kOldId);
+  EXPECT_EQ(machine_id(), kOldMachineId);
   const clonesafe_generation_slot published = slot();
   EXPECT_EQ(published.generation, 10U);
   EXPECT_EQ(published.state, CLONESAFE_STATE_SAFE);
@@ -37,7 +35,7 @@ TEST_F(AgentTest, CloneGetsSeedEpochAndIdentity) {
   EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
   EXPECT_EQ(agent_->status().woken_by, "test");
   EXPECT_EQ(reseeds(), 2);
-  EXPECT_NE(machine_id(), kOldId);
+  EXPECT_NE(machine_id(), kOldMachineId);
   const clonesafe_generation_slot published = slot();
   EXPECT_EQ(published.generation, 20U);
   EXPECT_EQ(published.state, CLONESAFE_STATE_SAFE);
@@ -62,7 +60,7 @@ TEST_F(AgentTest, ResumedSourceReseedsAndKeepsItsIdentity) {
   agent_->check("test");
   EXPECT_EQ(agent_->status().kind, RestoreKind::kResume);
   EXPECT_EQ(reseeds(), 2);
-  EXPECT_EQ(machine_id(), kOldId);
+  EXPECT_EQ(machine_id(), kOldMachineId);
 }
 
 TEST_F(AgentTest, MovedMachineKeepsItsIdentity) {
@@ -70,7 +68,7 @@ TEST_F(AgentTest, MovedMachineKeepsItsIdentity) {
   pages_.write(RestoreKind::kMove, 10, 2);
   agent_->check("test");
   EXPECT_EQ(agent_->status().kind, RestoreKind::kMove);
-  EXPECT_EQ(machine_id(), kOldId);
+  EXPECT_EQ(machine_id(), kOldMachineId);
 }
 
 TEST_F(AgentTest, CloneThatWasSnapshottedBeforeItsRepairIsStillAClone) {
@@ -79,7 +77,7 @@ TEST_F(AgentTest, CloneThatWasSnapshottedBeforeItsRepairIsStillAClone) {
   pages_.write(RestoreKind::kResume, 20, 3);
   agent_->check("test");
   EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
-  EXPECT_NE(machine_id(), kOldId);
+  EXPECT_NE(machine_id(), kOldMachineId);
 }
 
 TEST_F(AgentTest, WakeWithoutNewsDoesNothing) {
@@ -133,7 +131,7 @@ TEST_F(AgentTest, RestoreDuringARepairIsRepairedToo) {
   EXPECT_EQ(slot().generation, 30U);
   EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
   EXPECT_EQ(reseeds(), 3);
-  EXPECT_NE(machine_id(), kOldId);
+  EXPECT_NE(machine_id(), kOldMachineId);
 }
 
 TEST_F(AgentTest, VmmThatOvertakesARegisteredPageIsNeverOverwritten) {
@@ -260,7 +258,7 @@ TEST_F(AgentTest, RestoreWhileNoAgentRanIsRepairedByTheNextOne) {
   pages_.write(RestoreKind::kClone, 20, 2);
   start();
   EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
-  EXPECT_NE(machine_id(), kOldId);
+  EXPECT_NE(machine_id(), kOldMachineId);
 }
 
 TEST_F(AgentTest, AgentThatDiedInARepairIsReplacedByOneThatRepairs) {
@@ -271,7 +269,7 @@ TEST_F(AgentTest, AgentThatDiedInARepairIsReplacedByOneThatRepairs) {
   EXPECT_EQ(slot().state, CLONESAFE_STATE_REPAIRING);
   start();
   EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
-  EXPECT_NE(machine_id(), kOldId);
+  EXPECT_NE(machine_id(), kOldMachineId);
 }
 
 TEST(Diversifier, WithoutASeedSiblingsStillDiffer) {

@@ -26,6 +26,8 @@
 
 namespace clonesafe::agent {
 
+inline constexpr char kOldMachineId[] = "0123456789abcdef0123456789abcdef\n";
+
 class TemporaryFolder {
  public:
   TemporaryFolder() {

@@ -8,7 +8,7 @@ namespace {
 
 constexpr char kId[] = "000102030405060708090a0b0c0d0e0f";
 
-std::string refusal(std::string_view line) {
+std::string refusal_of_line(std::string_view line) {
   const auto message = parse_host_message(line);
   return message ? "(accepted)" : message.error().message();
 }
@@ -46,7 +46,7 @@ TEST(HostMessages, HostThatKeepsSecretsSaysHowMany) {
   EXPECT_EQ(
       std::get<Welcome>(*parse_host_message(start + id + R"(,"secret_pages":512})")).secret_pages,
       512U);
-  EXPECT_NE(refusal(start + id + R"(,"secret_pages":"many"})").find("secret_pages"),
+  EXPECT_NE(refusal_of_line(start + id + R"(,"secret_pages":"many"})").find("secret_pages"),
             std::string::npos);
 }
 
@@ -59,43 +59,51 @@ TEST(HostMessages, AnswerToAListOfSecretsNamesIt) {
       parse_host_message(R"({"type":"secrets_registered","id":"7","ok":false,"error":"moved"})");
   ASSERT_TRUE(bad);
   EXPECT_EQ(std::get<SecretsRegistered>(*bad).error, "moved");
-  EXPECT_NE(refusal(R"({"type":"secrets_registered","ok":true})").find("'id'"), std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"secrets_registered","id":"7","ok":false})").find("error"),
+  EXPECT_NE(refusal_of_line(R"({"type":"secrets_registered","ok":true})").find("'id'"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_line(R"({"type":"secrets_registered","id":"7","ok":false})").find("error"),
             std::string::npos);
   EXPECT_TRUE(
       std::holds_alternative<CheckSecrets>(*parse_host_message(R"({"type":"check_secrets"})")));
 }
 
 TEST(HostMessages, WhatIsWrongIsNamed) {
-  EXPECT_NE(refusal("").find("not JSON"), std::string::npos);
-  EXPECT_NE(refusal("nonsense").find("not JSON"), std::string::npos);
-  EXPECT_NE(refusal("[1]").find("object"), std::string::npos);
-  EXPECT_NE(refusal("{}").find("no type"), std::string::npos);
-  EXPECT_NE(refusal(R"({"type":5})").find("no type"), std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"dance"})").find("'dance'"), std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"prepare","id":"a"})").find("deadline_ms"), std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"prepare","id":"a","deadline_ms":-1})").find("deadline_ms"),
+  EXPECT_NE(refusal_of_line("").find("not JSON"), std::string::npos);
+  EXPECT_NE(refusal_of_line("nonsense").find("not JSON"), std::string::npos);
+  EXPECT_NE(refusal_of_line("[1]").find("object"), std::string::npos);
+  EXPECT_NE(refusal_of_line("{}").find("no type"), std::string::npos);
+  EXPECT_NE(refusal_of_line(R"({"type":5})").find("no type"), std::string::npos);
+  EXPECT_NE(refusal_of_line(R"({"type":"dance"})").find("'dance'"), std::string::npos);
+  EXPECT_NE(refusal_of_line(R"({"type":"prepare","id":"a"})").find("deadline_ms"),
             std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"prepare","id":"a","deadline_ms":1e9})").find("deadline_ms"),
+  EXPECT_NE(refusal_of_line(R"({"type":"prepare","id":"a","deadline_ms":-1})").find("deadline_ms"),
             std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"prepare","id":")" + std::string(65, 'x') + R"(","deadline_ms":1})")
+  EXPECT_NE(refusal_of_line(R"({"type":"prepare","id":"a","deadline_ms":1e9})").find("deadline_ms"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_line(R"({"type":"prepare","id":")" + std::string(65, 'x') +
+                            R"(","deadline_ms":1})")
                 .find("'id'"),
             std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"abort"})").find("'id'"), std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"resumed","restore_id":"00","kind":"resume"})").find("restore_id"),
+  EXPECT_NE(refusal_of_line(R"({"type":"abort"})").find("'id'"), std::string::npos);
+  EXPECT_NE(
+      refusal_of_line(R"({"type":"resumed","restore_id":"00","kind":"resume"})").find("restore_id"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal_of_line(std::string(R"({"type":"resumed","kind":"x","restore_id":")") + kId + "\"}")
+          .find("'kind'"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal_of_line(std::string(R"({"type":"welcome","version":2,"host":"h","kind":"boot",)") +
+                      R"("restore_id":")" + kId + "\"}")
+          .find("version"),
+      std::string::npos);
+  EXPECT_NE(refusal_of_line(R"({"type":"registered","ok":false})").find("error"),
             std::string::npos);
-  EXPECT_NE(refusal(std::string(R"({"type":"resumed","kind":"x","restore_id":")") + kId + "\"}")
-                .find("'kind'"),
-            std::string::npos);
-  EXPECT_NE(refusal(std::string(R"({"type":"welcome","version":2,"host":"h","kind":"boot",)") +
-                    R"("restore_id":")" + kId + "\"}")
-                .find("version"),
-            std::string::npos);
-  EXPECT_NE(refusal(R"({"type":"registered","ok":false})").find("error"), std::string::npos);
 }
 
 TEST(HostMessages, DeepNestingIsRefused) {
-  EXPECT_NE(refusal(R"({"type":)" + std::string(5000, '[')).find("not JSON"), std::string::npos);
+  EXPECT_NE(refusal_of_line(R"({"type":)" + std::string(5000, '[')).find("not JSON"),
+            std::string::npos);
 }
 
 TEST(HostMessages, LinesAreAsTheProtocolHasThem) {

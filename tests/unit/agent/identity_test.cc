@@ -8,7 +8,6 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr char kOldId[] = "0123456789abcdef0123456789abcdef\n";
 constexpr char kOldBootId[] = "01234567-89ab-4def-8123-456789abcdef\n";
 
 class IdentityTest : public testing::Test {
@@ -18,8 +17,8 @@ class IdentityTest : public testing::Test {
     event_.diversifier = bytes32(5);
     event_.restore.restore_id = id(6);
     event_.restore.generation = 0x00c0ffee12345678;
-    folder_.write("machine-id", kOldId);
-    folder_.write("dbus-id", kOldId);
+    folder_.write("machine-id", kOldMachineId);
+    folder_.write("dbus-id", kOldMachineId);
     folder_.write("boot_id", kOldBootId);
   }
 
@@ -44,7 +43,7 @@ TEST_F(IdentityTest, CloneGetsAnIdOfTheRightForm) {
   ASSERT_EQ(text.size(), 33U);
   EXPECT_TRUE(parse_id(text.substr(0, 32)));
   EXPECT_EQ(text[12], '4');
-  EXPECT_NE(text, kOldId);
+  EXPECT_NE(text, kOldMachineId);
   EXPECT_EQ(folder_.read("dbus-id"), text);
 }
 
@@ -64,7 +63,7 @@ TEST_F(IdentityTest, OnlyACloneChangesItsIdentity) {
     EXPECT_EQ(boot_id().outcome, Outcome::kSkipped);
     EXPECT_EQ(hostname().outcome, Outcome::kSkipped);
   }
-  EXPECT_EQ(folder_.read("machine-id"), kOldId);
+  EXPECT_EQ(folder_.read("machine-id"), kOldMachineId);
   EXPECT_EQ(folder_.read("boot_id"), kOldBootId);
   EXPECT_EQ(kernel_.name, "web");
 }

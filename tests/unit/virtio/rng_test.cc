@@ -17,8 +17,8 @@ constexpr std::size_t kSize = 256 << 10;
 constexpr std::uint64_t kEnd = FakeMemory::kStart + kSize;
 
 // One machine with an entropy device.
-struct Machine {
-  explicit Machine(const FakeMemory& bytes) : memory(bytes.memory()) {}
+struct RngMachine {
+  explicit RngMachine(const FakeMemory& bytes) : memory(bytes.memory()) {}
   GuestMemory memory;
   CountingLine line;
   boost::asio::io_context io;
@@ -61,7 +61,7 @@ class RngTest : public testing::Test {
   }
 
   FakeMemory bytes_{kSize};
-  Machine machine_{bytes_};
+  RngMachine machine_{bytes_};
   FakeQueue queue_{kRing, 64};
 };
 
@@ -323,7 +323,7 @@ TEST_F(RngTest, RestoredDeviceAnswersWhatWasAskedBeforeAndDiffersFromItsSource) 
   const FakeMemory clone_bytes(bytes_);
   FakeQueue clone_queue = queue_;
 
-  Machine clone(clone_bytes);
+  RngMachine clone(clone_bytes);
   StateDecoder decoder("rng", encoder.bytes());
   ASSERT_TRUE(clone.transport.restore(decoder));
   ASSERT_TRUE(decoder.finish());
@@ -349,7 +349,7 @@ TEST_F(RngTest, StateOfAnyLengthCutOrFlippedIsAnErrorOrHarmless) {
   StateEncoder encoder;
   machine_.transport.save(encoder);
   for (std::size_t length = 0; length < encoder.bytes().size(); ++length) {
-    Machine clone(bytes_);
+    RngMachine clone(bytes_);
     StateDecoder decoder("rng", std::span(encoder.bytes()).first(length));
     EXPECT_FALSE(clone.transport.restore(decoder)) << length;
   }
@@ -357,7 +357,7 @@ TEST_F(RngTest, StateOfAnyLengthCutOrFlippedIsAnErrorOrHarmless) {
     auto state = encoder.bytes();
     state[bit / 8] ^= static_cast<std::byte>(1 << (bit % 8));
     const FakeMemory copy(bytes_);
-    Machine clone(copy);
+    RngMachine clone(copy);
     StateDecoder decoder("rng", state);
     if (!clone.transport.restore(decoder)) continue;
     clone.transport.resume();
