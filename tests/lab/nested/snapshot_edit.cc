@@ -19,10 +19,11 @@ std::span<std::byte> bytes_of(std::string& text) {
   return std::as_writable_bytes(std::span(text));
 }
 
-// The digests of payload and header, over what they cover now.
+// The payload's length, and the digests of payload and header over what they cover now.
 void seal(std::string& state) {
   format::Header header;
   std::memcpy(&header, state.data(), sizeof header);
+  header.payload_length = state.size() - sizeof header;
   std::ranges::copy(*snapshot::sha256(bytes_of(state).subspan(sizeof header)),
                     header.payload_digest);
   const auto covered =
@@ -32,6 +33,25 @@ void seal(std::string& state) {
 }
 
 }  // namespace
+
+std::optional<std::string> repeat_section(const fs::path& snapshot, std::size_t index) {
+  std::string state = state_of(snapshot);
+  std::size_t at = format::kHeaderLength;
+  format::SectionHeader section;
+  while (at + sizeof section <= state.size()) {
+    std::memcpy(&section, state.data() + at, sizeof section);
+    const std::size_t size = sizeof section + section.length;
+    if (index-- == 0) {
+      state.insert(at + size, state.substr(at, size));
+      seal(state);
+      set_state(snapshot, state);
+      const auto info = snapshot::tag_info(section.tag);
+      return info ? std::string(info->name) : std::to_string(section.tag);
+    }
+    at += size;
+  }
+  return std::nullopt;
+}
 
 std::string state_of(const fs::path& snapshot) {
   return read_file(snapshot / snapshot::kStateFile);

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,9 @@ void edit_header(const std::filesystem::path& snapshot,
 // Changes the bytes of every section with this tag, not their number.
 void edit_sections(const std::filesystem::path& snapshot, snapshot::Tag tag,
                    const std::function<void(std::span<std::byte>)>& edit);
+
+// Puts a copy of a section, counted from 0, behind it. Its name; none if there are no more.
+std::optional<std::string> repeat_section(const std::filesystem::path& snapshot, std::size_t index);
 
 std::string state_of(const std::filesystem::path& snapshot);
 void set_state(const std::filesystem::path& snapshot, std::string_view state);
