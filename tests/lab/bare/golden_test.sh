@@ -2,7 +2,7 @@
 # Snapshots that earlier versions of the format have left (golden/MAJOR.MINOR[-WHAT].tar.gz) are still read, whole and as they were.
 # usage: golden_test.sh CLONEVM
 # golden/digests has a line for each: its place in the archives, and its digest. A new version of the format needs an archive
-# and lines of its own; an archive never changes again.
+# and lines of its own; an archive never changes again. A snapshot with a MAC has its key beside it.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -22,7 +22,12 @@ cut -d' ' -f1 "$here/golden/digests" | sort >expected
 cmp -s found expected || fail "the archives hold $(tr '\n' ' ' <found), digests has $(tr '\n' ' ' <expected)"
 
 while read -r snapshot digest; do
-  "$clonevm" verify "$snapshot" >verified 2>&1 || fail "$snapshot: $(cat verified)"
+  key=()
+  if [ -f "$snapshot.key" ]; then
+    key=(--key "$snapshot.key")
+    ! "$clonevm" verify "$snapshot" >verified 2>&1 || fail "$snapshot is accepted without its key"
+  fi
+  "$clonevm" verify "$snapshot" "${key[@]}" >verified 2>&1 || fail "$snapshot: $(cat verified)"
   "$clonevm" inspect "$snapshot" --json >inspected || fail "$snapshot can't be inspected"
   grep -qF "\"digest\":\"$digest\"" inspected || fail "$snapshot has another digest than $digest"
   version="$(sed -n 's/.*"format":"\([0-9.]*\)".*/\1/p' inspected)"
