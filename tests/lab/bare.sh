@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs bare_test on a host with KVM: clonevm with a guest of one loop, which boots in no time.
 # usage: bare.sh [--build DIR] [GOOGLETEST-ARGUMENT]...
-# CLONESAFE_LAB_EVERY=1 takes every byte and every step instead of a sample; CLONESAFE_LAB_TIMEOUT is in seconds.
+# CLONESAFE_LAB_EVERY=N takes every Nth byte, and every step, instead of a sample; CLONESAFE_LAB_TIMEOUT is in seconds.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
