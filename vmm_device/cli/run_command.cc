@@ -2,8 +2,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -82,18 +80,9 @@ Result<SessionEnd> run(RunOptions options) {
   return session.run();
 }
 
-// Guest memory is in this process: no core dump of it, and no debugger of the same user.
-Status keep_from_dumps() {
-  const rlimit none{0, 0};
-  if (::setrlimit(RLIMIT_CORE, &none) != 0) return fail_errno("setrlimit for core dumps");
-  if (::prctl(PR_SET_DUMPABLE, 0) != 0) return fail_errno("prctl(PR_SET_DUMPABLE)");
-  return {};
-}
-
 }  // namespace
 
 int run_command(const RunOptions& options) {
-  if (auto kept = keep_from_dumps(); !kept) return report(kept.error());
   const auto end = run(options);
   if (!end) return report(end.error());
   if (end->kind != SessionEnd::Kind::kReset) return kExitDone;

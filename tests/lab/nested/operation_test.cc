@@ -5,9 +5,8 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fstream>
-#include <set>
-#include <sstream>
 
+#include "tests/lab/nested/confinement.h"
 #include "tests/lab/nested/lab_vm.h"
 
 namespace clonesafe::lab {
@@ -31,34 +30,6 @@ json::object status_of(const fs::path& api) {
   return status.is_object() ? status.get_object() : json::object{};
 }
 
-// The value of a line of /proc/.../status.
-std::string field(const fs::path& task, const std::string& name) {
-  std::istringstream lines(read_file(task / "status"));
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with(name + ":\t")) continue;
-    return line.substr(name.size() + 2);
-  }
-  return "nothing";
-}
-
-// Filter, privileges and root of each thread of a machine's process. KVM of some kernels has one in
-// it too.
-void expect_confined(const std::string& pid, const fs::path& root) {
-  const fs::path process = fs::path("/proc") / pid;
-  std::set<std::string> names;
-  for (const auto& task : fs::directory_iterator(process / "task")) {
-    const std::string name = field(task, "Name");
-    EXPECT_EQ(field(task, "Seccomp"), "2") << name;
-    EXPECT_EQ(field(task, "NoNewPrivs"), "1") << name;
-    for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
-      EXPECT_EQ(field(task, set), "0000000000000000") << name << " " << set;
-    names.insert(name);
-  }
-  for (const char* name : {"clonevm", "vcpu 0", "vcpu 1"})
-    EXPECT_TRUE(names.contains(name)) << name;
-  EXPECT_EQ(fs::read_symlink(process / "root"), fs::canonical(root));
-}
-
 void write_key(const fs::path& path) {
   std::ofstream(path) << std::string(32, 'k');
   fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
@@ -72,7 +43,7 @@ TEST(OperationTest, MachinesAreConfinedAndAnswer) {
   auto status = status_of(source / "api");
   ASSERT_TRUE(status.contains("pid"));
   EXPECT_TRUE(status["jail"].at("lacks").as_array().empty()) << json::serialize(status);
-  expect_confined(std::to_string(vm->process().pid()), source);
+  expect_confined(std::to_string(vm->process().pid()), source, 2);
 
   // What lies outside its root comes to it open: the directory, and the key.
   const auto key = (scratch / "key").string();
@@ -92,9 +63,10 @@ TEST(OperationTest, MachinesAreConfinedAndAnswer) {
     const auto folder = scratch / "clones" / clone;
     status = status_of(folder / "api.sock");
     EXPECT_EQ(status["kind"].as_string(), "clone");
-    expect_confined(json::serialize(status["pid"]), folder);
+    expect_confined(json::serialize(status["pid"]), folder, 2);
   }
-  EXPECT_EQ(field(fs::path("/proc") / std::to_string(restored->process().pid()), "Seccomp"), "2");
+  EXPECT_EQ(status_field(fs::path("/proc") / std::to_string(restored->process().pid()), "Seccomp"),
+            "2");
 
   const Outcome listed = clonevm({"ps", (scratch / "clones").string(), "--json"});
   EXPECT_NE(listed.output.find("clones/1/api.sock"), std::string::npos) << listed.output;
@@ -113,8 +85,9 @@ TEST(OperationTest, MachinesAreConfinedAndAnswer) {
   ASSERT_TRUE(forked);
   const auto fork = scratch / "forks/1";
   status = status_of(fork / "api.sock");
-  expect_confined(json::serialize(status["pid"]), fork);
-  EXPECT_EQ(field(fs::path("/proc") / std::to_string(forked->process().pid()), "Seccomp"), "2");
+  expect_confined(json::serialize(status["pid"]), fork, 2);
+  EXPECT_EQ(status_field(fs::path("/proc") / std::to_string(forked->process().pid()), "Seccomp"),
+            "2");
   EXPECT_EQ(clonevm({"stop", "--api", (fork / "api.sock").string()}).status, 0);
   EXPECT_EQ(forked->process().wait(Seconds(30)).value_or(-1), 0);
   EXPECT_EQ(clonevm({"stop", "--api", (source / "api").string()}).status, 0);
