@@ -12,6 +12,7 @@
 
 #include "clonesafe/abi/secret_page.h"
 #include "clonesafe/version.h"
+#include "guest_agent/base/command_line.h"
 #include "guest_agent/base/files.h"
 #include "guest_agent/base/log.h"
 #include "guest_agent/base/rights.h"
@@ -140,19 +141,23 @@ Status run(const Config& config) {
 
 // NOLINTNEXTLINE(bugprone-exception-escape): terminate() names what was thrown
 int main(int argc, char** argv) {
-  CLI::App app("clonesafed: makes this machine its own again after it was cloned");
-  std::string config_path;
-  app.add_option("--config", config_path, "TOML file; all keys have defaults");
-  app.set_version_flag("--version", std::string("clonesafed ") + CLONESAFE_VERSION);
-  CLI11_PARSE(app, argc, argv);
-
   using namespace clonesafe;
+  CLI::App app("Makes this machine its own again after it was cloned.", "clonesafed");
+  std::string config_path;
+  bool check = false;
+  CLI::Option* const file =
+      app.add_option("--config", config_path, "TOML file; all keys have defaults");
+  app.add_flag("--check", check, "Only check the file")->needs(file);
+  app.set_version_flag("--version", std::string("clonesafed ") + CLONESAFE_VERSION);
+  if (const auto end = parse_command_line(app, argc, argv)) return *end;
+
   const auto config = config_path.empty() ? Result<agent::Config>(agent::Config())
                                           : agent::load_config(config_path);
   if (!config) {
     std::fprintf(stderr, "clonesafed: %s\n", config.error().message().c_str());
-    return 2;
+    return kExitUsage;
   }
+  if (check) return 0;
   if (auto done = agent::run(*config); !done) {
     std::fprintf(stderr, "clonesafed: %s\n", done.error().message().c_str());
     return 1;

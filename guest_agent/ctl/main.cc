@@ -10,6 +10,7 @@
 
 #include "clonesafe/abi/generation_page.h"
 #include "clonesafe/version.h"
+#include "guest_agent/base/command_line.h"
 #include "guest_agent/ctl/agent_client.h"
 #include "guest_agent/ctl/doctor.h"
 #include "guest_agent/ctl/tables.h"
@@ -106,7 +107,7 @@ int wait(const Options& options) {
 int main(int argc, char** argv) {
   using namespace clonesafe::ctl;
   Options options;
-  CLI::App app("clonesafectl: asks clonesafed about this machine");
+  CLI::App app("Asks clonesafed about this machine.", "clonesafectl");
   app.set_version_flag("--version", std::string("clonesafectl ") + CLONESAFE_VERSION);
   app.require_subcommand(1);
   app.add_option("--socket", options.socket, "the agent's socket")->capture_default_str();
@@ -122,7 +123,7 @@ int main(int argc, char** argv) {
   for (CLI::App* const command : {status, doctor, wait_command}) {
     command->add_flag("--json", options.json, "one JSON object");
   }
-  CLI11_PARSE(app, argc, argv);
+  if (const auto end = clonesafe::parse_command_line(app, argc, argv)) return *end;
 
   if (status->parsed()) return show_status(options);
   if (doctor->parsed()) return show_doctor(options);
