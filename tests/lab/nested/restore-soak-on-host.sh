@@ -178,7 +178,11 @@ while [ "$round" -le "$rounds" ] && [ "$(date +%s)" -lt "$end" ]; do
     console="$("console_$vmm" "$clone")"
     settled() { why="$("why_$vmm" "$clone")" || beats_after "$console" 0; }
     why=""
-    until_ "$patience" settled || why="not heard in $patience s; $(tail -n 2 "$work/run/$clone/log" "$console" 2>&1 | tail -c 400)"
+    if ! until_ "$patience" settled; then
+      found="$(grep -o 'errors [1-9].* end' "$console" | tail -n 1)"
+      [ -z "$found" ] || why="guest_state found $found"
+      [ -n "$found" ] || why="not heard in $patience s; $(tail -n 2 "$work/run/$clone/log" "$console" 2>&1 | tail -c 400)"
+    fi
     eval "why_$clone=\$why"
     clone=$((clone + 1))
   done
