@@ -14,10 +14,11 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/golden"
 for archive in "$here"/bare/golden/*.tar.gz; do tar -C "$scratch/golden" -xzf "$archive" --no-same-owner; done
+where="$("$here/on-kvm-host.sh" --where)"
 every=()
 [ -z "${CLONESAFE_LAB_EVERY:-}" ] || every=("CLONESAFE_LAB_EVERY=$CLONESAFE_LAB_EVERY")
 "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-500}" \
   --copy "$build/bin/clonevm" --copy "$build/bin/bare_test" --copy "$build/lib/libfault_at.so" --copy "$build/lab/bare_guest" --copy "$here/bare-snapshot.sh" \
   --copy "$scratch/golden:golden" -- \
-  env "${every[@]}" TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=./bare_guest CLONESAFE_LAB_BARE_GUEST=./bare_guest \
+  env "${every[@]}" TMPDIR=/tmp CLONESAFE_LAB_WHERE="$where" CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=./bare_guest CLONESAFE_LAB_BARE_GUEST=./bare_guest \
   CLONESAFE_LAB_FAULT_AT=./libfault_at.so CLONESAFE_LAB_GOLDEN=golden CLONESAFE_LAB_BARE_SNAPSHOT=./bare-snapshot.sh sh -c 'exec "$0" "$@" 2>&1' ./bare_test "$@"

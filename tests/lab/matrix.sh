@@ -42,7 +42,7 @@ cache="$("$here/fetch.sh" "$kernel" 6.12 qemu)"
 rm -rf "$out"
 mkdir -p "$out"
 "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$out/guest.cpio"
-"$here/on-kvm-host.sh" --timeout 500 --out "$out" \
+"$here/on-kvm-host.sh" --timeout 850 --out "$out" \
   --copy "$build/bin/clonevm" --copy "$build/bin/clonesafe-audit" --copy "$here/audit-on-host.sh" --copy "$here/$matrix-on-host.sh" \
   --copy "$cache/kernels/$kernel/vmlinuz" --copy "$out/guest.cpio" \
   -- "./$matrix-on-host.sh" "$kernel" "$clones" "$("$here/on-kvm-host.sh" --where)"

@@ -13,7 +13,7 @@ namespace clonesafe::cli {
 using Command = std::function<int()>;
 
 // Declares clonevm's verbs and their options. When `app` has parsed a command line, `chosen` is
-// what its verb does; `chosen` outlives `app`.
+// what its verb does; it lives at least until then, and `app` until `chosen` has been called.
 void add_commands(CLI::App& app, Command& chosen);
 
 }  // namespace clonesafe::cli
