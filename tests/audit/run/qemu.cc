@@ -47,14 +47,14 @@ class Qemu final : public Vmm {
       const std::string name = "clone-vm-" + std::to_string(i);
       auto guest = start(name, true);
       if (!guest) return fail(guest.error());
-      const fs::path socket = options_.folder / name / "qmp.sock";
-      if (auto up = wait_until([&] { return fs::exists(socket); }, guest->process, seconds(30),
-                               "QMP socket");
-          !up) {
-        return fail(up.error());
-      }
-      auto qmp = Qmp::connect(socket);
-      if (!qmp) return fail(qmp.error());
+      // QEMU names the socket before it listens on it, so its being there is not enough.
+      Result<Qmp> qmp = fail("not tried");
+      const auto connected = [&] {
+        qmp = Qmp::connect(options_.folder / name / "qmp.sock");
+        return qmp.has_value();
+      };
+      if (auto up = wait_until(connected, guest->process, seconds(30), "QMP socket"); !up)
+        return fail(up.error().message() + ": " + qmp.error().message());
       const std::string from = R"({"uri":"file:)" + memory_image().string() + "\"}";
       if (auto asked = qmp->execute("migrate-incoming", from); !asked) return fail(asked.error());
       if (auto done = qmp->wait_migrated(); !done) return fail(done.error());
