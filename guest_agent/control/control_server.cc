@@ -132,8 +132,9 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
       pending->answer = std::move(given);
       pending->ready.cancel();
     });
-    while (!pending->answer) co_await pending->ready.async_wait(kAwait);
-    co_return std::move(*pending->answer);
+    std::optional<Answer>& given = pending->answer;
+    while (!given.has_value()) co_await pending->ready.async_wait(kAwait);
+    co_return std::move(given).value();
   }
 
   // The line in one piece, the file with its first byte. False: the client is past helping.

@@ -4,21 +4,22 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 namespace clonesafe::cli {
 
 namespace fs = std::filesystem;
 
-Result<std::optional<jail::Jail>> make_jail(bool wanted) {
+Result<std::unique_ptr<jail::Jail>> make_jail(bool wanted) {
   if (!wanted) {
     std::fprintf(stderr,
                  "clonevm: WARNING: --no-jail: a guest that breaks out of its machine has every "
                  "right of this user\n");
-    return std::nullopt;
+    return nullptr;
   }
   auto jail = jail::Jail::compile();
   if (!jail) return fail(jail.error(), "jail");
-  return std::move(*jail);
+  return std::make_unique<jail::Jail>(std::move(*jail));
 }
 
 Result<fs::path> common_folder(const std::vector<fs::path>& files) {

@@ -2,7 +2,7 @@
 #define CLONESAFE_VMM_DEVICE_CLI_JAIL_H_
 
 #include <filesystem>
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "libclonesafe/base/error.h"
@@ -11,7 +11,7 @@
 namespace clonesafe::cli {
 
 // The jail of the machines that this command runs; nothing, said loudly, with --no-jail.
-Result<std::optional<jail::Jail>> make_jail(bool wanted);
+Result<std::unique_ptr<jail::Jail>> make_jail(bool wanted);
 
 // The deepest directory that all of these files, which may not exist yet, are in; empty for none.
 Result<std::filesystem::path> common_folder(const std::vector<std::filesystem::path>& files);

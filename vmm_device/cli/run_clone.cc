@@ -20,18 +20,19 @@ Status confine_supervisor(const jail::Jail& jail) {
   return jail.confine_thread(jail::Thread::supervisor, "supervisor");
 }
 
-using Command = std::function<int(const supervisor::RestoreOptions&, const supervisor::RunClone&)>;
+using RunClones =
+    std::function<int(const supervisor::RestoreOptions&, const supervisor::RunClone&)>;
 
-int in_jail(supervisor::RestoreOptions options, bool with_jail, const Command& command) {
+int in_jail(supervisor::RestoreOptions options, bool with_jail, const RunClones& run_clones) {
   // Once, before any fork: the clones have its filters ready.
   const auto jail = make_jail(with_jail);
   if (!jail) return report(jail.error());
-  const jail::Jail* used = *jail ? &**jail : nullptr;
+  const jail::Jail* used = jail->get();
   if (used != nullptr) options.confine = [used] { return confine_supervisor(*used); };
-  return command(options,
-                 [used](const supervisor::CloneRequest& request, supervisor::CloneEvents& events) {
-                   return run_clone(used, request, events);
-                 });
+  return run_clones(
+      options, [used](const supervisor::CloneRequest& request, supervisor::CloneEvents& events) {
+        return run_clone(used, request, events);
+      });
 }
 
 }  // namespace

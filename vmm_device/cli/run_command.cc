@@ -57,7 +57,7 @@ Result<SessionEnd> run(RunOptions options) {
   auto stop = stop_signals();
   if (!stop) return fail(stop.error());
 
-  if (*jail) {
+  if (*jail != nullptr) {
     // All other files are open by now.
     if (auto entered = enter_root({&options.vsock, &options.api}); !entered)
       return fail(entered.error());
@@ -68,7 +68,7 @@ Result<SessionEnd> run(RunOptions options) {
                    .stop_fd = stop->get(),
                    .track_dirty = options.track_dirty,
                    .events = {},
-                   .jail = *jail ? &**jail : nullptr});
+                   .jail = jail->get()});
   if (auto booted = session.boot(options.machine, *kernel, initrd, options.command_line); !booted)
     return fail(booted.error());
   // The guest has its own copy.
