@@ -56,7 +56,11 @@ Status Qmp::wait_migrated() {
   for (int turn = 0; turn < 6000; ++turn) {
     const auto answer = execute("query-migrate");
     if (!answer) return fail(answer.error());
-    if (answer->find(R"("status":"completed")") != std::string::npos) return {};
+    if (answer->find(R"("status":"completed")") != std::string::npos) {
+      const auto machine = execute("query-status");
+      if (!machine) return fail(machine.error());
+      if (machine->find(R"("status":"finish-migrate")") == std::string::npos) return {};
+    }
     if (answer->find(R"("status":"failed")") != std::string::npos)
       return fail("the migration failed: " + *answer);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -16,7 +16,8 @@ class Qmp {
 
   // Runs a command; `arguments` is a JSON object. Returns the `return` value as JSON.
   Result<std::string> execute(const std::string& command, const std::string& arguments = "{}");
-  // Polls query-migrate until the migration has completed or failed.
+  // Polls until the migration has failed, or has completed and the machine can be started again:
+  // for a moment QEMU says the one and still refuses the other.
   Status wait_migrated();
 
  private:

@@ -1,0 +1,90 @@
+// What an audit relies on of QEMU's machine protocol, against a QEMU of a few lines.
+#include "tests/audit/run/qmp.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+#include <thread>
+
+namespace clonesafe::audit {
+namespace {
+
+// Says that its migration has completed while its machine is still being moved, as QEMU does for a
+// moment, and refuses `cont` until then.
+class LateQemu {
+ public:
+  LateQemu(const std::filesystem::path& socket, int polls_until_moved)
+      : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+        polls_left_(polls_until_moved) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    socket.string().copy(name.sun_path, sizeof name.sun_path - 1);
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&name), sizeof name), 0);
+    EXPECT_EQ(::listen(listener_.get(), 1), 0);
+    server_ = std::jthread([this] { serve(); });
+  }
+  ~LateQemu() { ::shutdown(listener_.get(), SHUT_RDWR); }
+  LateQemu(const LateQemu&) = delete;
+  LateQemu& operator=(const LateQemu&) = delete;
+
+ private:
+  void serve() {
+    const UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    say(peer, R"({"QMP":{}})");
+    std::string received;
+    char block[4096];
+    for (ssize_t size; (size = ::recv(peer.get(), block, sizeof block, 0)) > 0;) {
+      received.append(block, static_cast<std::size_t>(size));
+      for (std::size_t end; (end = received.find('\n')) != std::string::npos;) {
+        say(peer, answer(received.substr(0, end)));
+        received.erase(0, end + 1);
+      }
+    }
+  }
+
+  std::string_view answer(std::string_view order) {
+    if (order.contains("query-migrate")) return R"({"return":{"status":"completed"}})";
+    if (order.contains("query-status")) {
+      if (polls_left_ > 0) --polls_left_;
+      return polls_left_ > 0 ? R"({"return":{"running":false,"status":"finish-migrate"}})"
+                             : R"({"return":{"running":false,"status":"postmigrate"}})";
+    }
+    if (order.contains("cont") && polls_left_ > 0)
+      return R"({"error":{"class":"GenericError","desc":"Migration is not finalized yet"}})";
+    return R"({"return":{}})";
+  }
+
+  static void say(const UniqueFd& peer, std::string_view answer) {
+    const std::string line = std::string(answer) + "\n";
+    EXPECT_EQ(::send(peer.get(), line.data(), line.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(line.size()));
+  }
+
+  UniqueFd listener_;
+  int polls_left_;
+  std::jthread server_;  // last, so that it ends first
+};
+
+TEST(QmpTest, AMigrationIsOverWhenTheMachineCanBeStarted) {
+  std::string folder = testing::TempDir() + "qmp.XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  const std::filesystem::path socket = std::filesystem::path(folder) / "qmp.sock";
+  {
+    const LateQemu late(socket, 3);
+    auto qmp = Qmp::connect(socket);
+    ASSERT_TRUE(qmp) << qmp.error().message();
+    const auto migrated = qmp->wait_migrated();
+    EXPECT_TRUE(migrated) << migrated.error().message();
+    const auto running = qmp->execute("cont");
+    EXPECT_TRUE(running) << running.error().message();
+    // Its end of the connection closes here, and the server ends with it.
+  }
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace clonesafe::audit
