@@ -23,6 +23,9 @@
 #include "guest_agent/core/agent.h"
 #include "guest_agent/core/event_loop.h"
 #include "guest_agent/freeze/cgroup_freezer.h"
+#include "guest_agent/helper/helper.h"
+#include "guest_agent/helper/helper_client.h"
+#include "guest_agent/hooks/program_hooks.h"
 #include "guest_agent/repairs/kernel.h"
 #include "guest_agent/repairs/standard_table.h"
 #include "guest_agent/secrets/secret_store.h"
@@ -61,6 +64,9 @@ Status run(const Config& config) {
   const auto lock = take_lock(config.page_path);
   if (!lock) return fail(lock.error());
 
+  auto helper_socket = start_helper();
+  if (!helper_socket) return fail(std::move(helper_socket.error()));
+
   Discovery found = discover_sources(config.sources);
   for (const SourceReport& source : found.reports) {
     log_info("source " + source.name + ": " + (source.present ? "" : "absent: ") + source.detail);
@@ -73,11 +79,17 @@ Status run(const Config& config) {
 
   boost::asio::io_context io(1);
   LoopTimers timers(io);
+  HelperClient helper(io, std::move(*helper_socket));
+  ProgramHooks programs(
+      helper, {.folder = config.hooks.folder, .each = config.hooks.each, .all = config.hooks.all});
+  HookChain hooks;
+  hooks.add(programs);
   HostChannel host(io, config.host, hello_line(CLONESAFE_VERSION, kernel_release()));
   auto agent = Agent::start({.sources = found.sources,
                              .seed = found.seed.get(),
                              .repairs = repairs,
                              .freezer = freezer,
+                             .hooks = &hooks,
                              .host = host,
                              .timers = timers,
                              .page_path = config.page_path});

@@ -101,6 +101,9 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"identity.boot_id_file", text(config.identity.boot_id_file)},
       {"identity.hostname", text(config.identity.hostname)},
       {"snapshot.freeze", folders(config.snapshot.freeze)},
+      {"hooks.folder", text(config.hooks.folder)},
+      {"hooks.deadline_ms", number(config.hooks.each, 1, 600'000)},
+      {"hooks.all_deadline_ms", number(config.hooks.all, 1, 3'600'000)},
   };
 }
 

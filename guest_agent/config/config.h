@@ -42,6 +42,13 @@ struct Config {
     // Frozen from `prepare` until repaired. Never the agent's own, nor what it waits for.
     std::vector<std::string> freeze;
   } snapshot;
+
+  struct Hooks {
+    // Programs in its folders before-snapshot and after-restore; empty: none.
+    std::string folder = "/etc/clonesafe/hooks.d";
+    std::chrono::milliseconds each{10'000};
+    std::chrono::milliseconds all{60'000};
+  } hooks;
 };
 
 // `name` is how errors call the text ("/etc/clonesafe/agent.toml").

@@ -2,11 +2,14 @@
 
 #include <fmt/core.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "guest_agent/base/digest.h"
+#include "guest_agent/base/elapsed.h"
 #include "guest_agent/base/log.h"
 
 namespace clonesafe::agent {
@@ -14,13 +17,31 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::uint64_t microseconds_since(Clock::time_point start) {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
-}
-
 bool tells_of(const clonesafe_generation_slot& slot, const Restore& restore) {
   return std::equal(restore.restore_id.begin(), restore.restore_id.end(), slot.restore_id);
+}
+
+bool any_failed(const std::vector<RepairResult>& results) {
+  return std::ranges::any_of(results,
+                             [](const RepairResult& r) { return r.outcome == Outcome::kFailed; });
+}
+
+// Whether hooks that are told of `other` know all that `one` would tell.
+bool less_news(RestoreKind one, RestoreKind other) {
+  const auto news = [](RestoreKind kind) {
+    switch (kind) {
+      case RestoreKind::kBoot:
+        return 0;
+      case RestoreKind::kResume:
+        return 1;
+      case RestoreKind::kMove:
+        return 2;
+      case RestoreKind::kClone:
+        return 3;
+    }
+    return 3;
+  };
+  return news(one) < news(other);
 }
 
 // A value that the epoch never had: a count would repeat when a clone goes back to an older one.
@@ -77,6 +98,7 @@ Result<std::unique_ptr<Agent>> Agent::start(const Parts& parts) {
                                .outcome = Outcome::kSkipped,
                                .detail = "started again; repaired before"});
     agent->thaw(agent->results_);
+    if (::access(agent->mark_path().c_str(), F_OK) == 0) agent->run_hooks_of_undoing();
     // The page lost its pin with the earlier agent: it has to be registered again.
     agent->publish_tier();
     return agent;
@@ -110,30 +132,60 @@ RestoreKind Agent::kind_of(const Restore& restore) const {
 }
 
 void Agent::repair_until_settled(Restore restore, std::string_view woken_by) {
-  const auto start = Clock::now();
+  woken_at_ = Clock::now();
   for (;;) {
-    const bool settled = repair(restore);
+    const bool done = repair(restore);
     // Without a registered page nothing refuses a commit: look once more.
     auto now = decide(parts_.sources.read());
     if (!now) {
       log_error(now.error().message());
       break;
     }
-    if (settled && now->restore_id == restore.restore_id) break;
+    if (done && now->restore_id == restore.restore_id) break;
     restore = *now;
   }
   woken_by_ = woken_by;
-  repair_us_ = microseconds_since(start);
   ++restores_;
-  log_results();
-  report_safe();
-  // A page that is only locked may have moved.
-  if (welcomed_) register_page();
   retries_ = 0;
   retrying_ = false;
   ++retry_serial_;
+  // A page that is only locked may have moved.
+  if (welcomed_) register_page();
+  if (owed_) return run_hooks_of_restore();
+  settled();
+}
+
+// Everything that belongs to this restore has ended.
+void Agent::settled() {
+  repair_us_ = microseconds_since(woken_at_);
+  log_results();
+  report_safe();
   if (state_ != CLONESAFE_STATE_SAFE) retry_later();
   if (changed_) changed_();
+}
+
+bool Agent::any_hooks(const HookEvent& event) const {
+  return parts_.hooks != nullptr && parts_.hooks->any(event);
+}
+
+void Agent::run_hooks_of_restore() {
+  hooks_running_ = true;
+  if (changed_) changed_();
+  parts_.hooks->run({.phase = HookPhase::kAfterRestore,
+                     .cause = std::string(name_of(*owed_)),
+                     .restore = current_},
+                    [this](auto results) { hooks_of_restore_ended(std::move(results)); });
+}
+
+void Agent::hooks_of_restore_ended(std::vector<RepairResult> results) {
+  hooks_running_ = false;
+  owed_.reset();
+  (void)::unlink(mark_path().c_str());
+  std::ranges::move(results, std::back_inserter(results_));
+  const auto state = any_failed(results_) ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
+  if (!publish(current_, state)) return check("hooks");
+  state_ = state;
+  settled();
 }
 
 void Agent::log_results() const {
@@ -152,7 +204,7 @@ void Agent::log_results() const {
 void Agent::retry_later() {
   constexpr int kMostRetries = 12;
   constexpr std::chrono::milliseconds kFirst{100};
-  retrying_ = retries_ < kMostRetries;
+  retrying_ = retries_ < kMostRetries && parts_.repairs.any_failed(results_);
   if (!retrying_) return;
   const std::uint64_t serial = retry_serial_;
   parts_.timers.after(kFirst * (1 << retries_++), [this, serial] { retry(serial); });
@@ -165,15 +217,15 @@ void Agent::retry(std::uint64_t serial) {
   parts_.repairs.run_failed({.restore = current_, .kind = kind_, .diversifier = diversifier_},
                             results);
   const auto failed = [](const std::vector<RepairResult>& list, std::string_view name) {
-    return std::any_of(list.begin(), list.end(), [name](const RepairResult& r) {
-      return r.outcome == Outcome::kFailed && (name.empty() || r.name == name);
+    return std::ranges::any_of(list, [name](const RepairResult& r) {
+      return r.outcome == Outcome::kFailed && r.name == name;
     });
   };
   if (failed(results_, "kernel_rng") && !failed(results, "kernel_rng")) {
     kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
   }
   results_ = std::move(results);
-  const auto state = failed(results_, {}) ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
+  const auto state = any_failed(results_) ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
   if (!publish(current_, state)) return check("retry");
   if (state != CLONESAFE_STATE_SAFE) return retry_later();
   state_ = state;
@@ -206,19 +258,24 @@ bool Agent::repair(const Restore& restore) {
   const RepairEvent event = {.restore = restore, .kind = kind, .diversifier = diversifier_};
   std::vector<RepairResult> results;
   parts_.repairs.run(Stage::kKernelRng, event, results);
-  const auto failed = [&results] {
-    return std::any_of(results.begin(), results.end(),
-                       [](const RepairResult& r) { return r.outcome == Outcome::kFailed; });
-  };
-  if (!failed()) kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
+  if (!any_failed(results)) kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
   if (!publish(restore, CLONESAFE_STATE_REPAIRING)) return false;
 
   for (const Stage stage : {Stage::kClock, Stage::kIdentity})
     parts_.repairs.run(stage, event, results);
   thaw(results);
-  const auto state = failed() ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
+  // Hooks come last. Those of an earlier restore that this one overtook were not told of it yet.
+  owed_ = std::max(owed_.value_or(kind), kind, less_news);
+  const bool hooks =
+      *owed_ != RestoreKind::kBoot && any_hooks({.phase = HookPhase::kAfterRestore,
+                                                 .cause = std::string(name_of(*owed_)),
+                                                 .restore = restore});
+  const auto state = hooks                 ? CLONESAFE_STATE_REPAIRING
+                     : any_failed(results) ? CLONESAFE_STATE_DEGRADED
+                                           : CLONESAFE_STATE_SAFE;
   if (!publish(restore, state)) return false;
 
+  if (!hooks) owed_.reset();
   current_ = restore;
   kind_ = kind;
   state_ = state;
@@ -260,6 +317,7 @@ AgentStatus Agent::status() const {
           .host_welcomed = welcomed_,
           .host = host_name_,
           .prepared = preparation_.has_value(),
+          .hooks_running = hooks_running_,
           .retrying = retrying_,
           .restores = restores_,
           .woken_by = woken_by_,

@@ -13,6 +13,7 @@
 
 #include "guest_agent/control/host_messages.h"
 #include "guest_agent/freeze/cgroup_freezer.h"
+#include "guest_agent/hooks/hooks.h"
 #include "guest_agent/page/published_page.h"
 #include "guest_agent/repairs/repair.h"
 #include "guest_agent/sources/seed_page.h"
@@ -48,6 +49,7 @@ struct AgentStatus {
   bool host_welcomed = false;
   std::string host;
   bool prepared = false;
+  bool hooks_running = false;
   bool retrying = false;       // failed repairs will be tried again
   std::uint64_t restores = 0;  // since this agent started; the first look is not one
   std::string woken_by;
@@ -55,8 +57,9 @@ struct AgentStatus {
   std::vector<RepairResult> repairs;
 };
 
-// Single-threaded. Everything that happens, happens inside one of these calls, so a repair is never
-// interleaved with another one.
+// Single-threaded. Repairs happen inside one of these calls, so one is never interleaved with
+// another. Hooks run between them: until those of a restore have ended, the page says `repairing`
+// and the host has no report.
 class Agent {
  public:
   struct Parts {
@@ -64,6 +67,7 @@ class Agent {
     SeedPage* seed = nullptr;
     RepairTable& repairs;
     CgroupFreezer& freezer;
+    Hooks* hooks = nullptr;  // null: there are none
     HostLink& host;
     Timers& timers;
     std::string page_path = CLONESAFE_GENERATION_PAGE_PATH;
@@ -90,6 +94,7 @@ class Agent {
     std::string id;
     std::uint64_t serial = 0;
     std::chrono::steady_clock::time_point started;
+    std::vector<RepairResult> steps = {};
     bool answered = false;
   };
 
@@ -98,6 +103,10 @@ class Agent {
   void repair_until_settled(Restore restore, std::string_view woken_by);
   // False: overtaken by another restore; nothing of this one counts any more.
   bool repair(const Restore& restore);
+  void settled();
+  bool any_hooks(const HookEvent& event) const;
+  void run_hooks_of_restore();
+  void hooks_of_restore_ended(std::vector<RepairResult> results);
   bool publish(const Restore& restore, clonesafe_generation_state state);
   void publish_tier();
   void retry_later();
@@ -108,10 +117,17 @@ class Agent {
   void register_page();
 
   void prepare(const Prepare& message);
+  void hooks_before_ended(std::vector<RepairResult> results);
+  void freeze(std::uint64_t serial);
   void look_whether_frozen(std::uint64_t serial);
   void preparation_expired(std::uint64_t serial);
+  void frozen(const Status& outcome);
   void answer_prepare(const Status& outcome);
   void undo_preparation(std::string_view why);
+  void run_hooks_of_undoing();
+  // A file beside the page, so that an agent that dies between the two does not leave hooks without
+  // their second half.
+  std::string mark_path() const { return parts_.page_path + ".prepared"; }
   void thaw(std::vector<RepairResult>& results);
 
   Parts parts_;
@@ -127,6 +143,7 @@ class Agent {
   clonesafe_generation_state state_ = CLONESAFE_STATE_REPAIRING;
   std::vector<RepairResult> results_;
   std::string woken_by_;
+  std::chrono::steady_clock::time_point woken_at_;
   std::uint64_t repair_us_ = 0;
   std::uint64_t restores_ = 0;
   // Of the failed repairs of current_. The serial makes an older restore's timer harmless.
@@ -143,6 +160,10 @@ class Agent {
 
   std::optional<Preparation> preparation_;
   std::uint64_t preparations_ = 0;
+
+  bool hooks_running_ = false;
+  // What hooks are still to be told, if anything: a restore that overtakes them adds to it.
+  std::optional<RestoreKind> owed_;
 };
 
 // What tells siblings apart in the page. In order: what the page in force already says of this very

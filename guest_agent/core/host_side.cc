@@ -5,7 +5,7 @@
 namespace clonesafe::agent {
 
 void Agent::report_safe() {
-  if (!welcomed_) return;
+  if (!welcomed_ || state_ == CLONESAFE_STATE_REPAIRING) return;
   SafeReport report = {.restore_id = current_.restore_id,
                        .generation = current_.generation,
                        .reseed_epoch = current_.reseed_epoch,

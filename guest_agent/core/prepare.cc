@@ -1,13 +1,19 @@
-// The agent's part in an announced snapshot: freeze, answer, and thaw when it is over, whichever
-// way it ends.
+// The agent's part in an announced snapshot: hooks, freeze, answer; and thaw and hooks when it is
+// over, whichever way it ends.
 #include <fmt/core.h>
+#include <unistd.h>
 
+#include <algorithm>
+
+#include "guest_agent/base/elapsed.h"
+#include "guest_agent/base/files.h"
 #include "guest_agent/base/log.h"
 #include "guest_agent/core/agent.h"
 
 namespace clonesafe::agent {
 namespace {
 
+using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kFreezePoll{1};
 
 }  // namespace
@@ -19,46 +25,67 @@ void Agent::prepare(const Prepare& message) {
         message.id, fail("the snapshot '" + preparation_->id + "' is being prepared"), {}));
     return;
   }
-  preparation_ = {.id = message.id,
-                  .serial = ++preparations_,
-                  .started = std::chrono::steady_clock::now(),
-                  .answered = false};
-  if (auto asked = parts_.freezer.freeze(); !asked) {
-    answer_prepare(asked);
+  if (hooks_running_) {
+    parts_.host.send(prepared_line(message.id, fail("hooks of what was before still run"), {}));
     return;
   }
-  const std::uint64_t serial = preparations_;
+  const std::uint64_t serial = ++preparations_;
+  preparation_ = {.id = message.id, .serial = serial, .started = Clock::now()};
   parts_.timers.after(message.deadline, [this, serial] { preparation_expired(serial); });
+  const HookEvent event = {
+      .phase = HookPhase::kBeforeSnapshot, .cause = "snapshot", .restore = current_};
+  if (!any_hooks(event)) return freeze(serial);
+  hooks_running_ = true;
+  if (auto marked = replace_file(mark_path(), "", 0600); !marked)
+    log_warning(marked.error().message());
+  parts_.hooks->run(event, [this](auto results) { hooks_before_ended(std::move(results)); });
+}
+
+void Agent::hooks_before_ended(std::vector<RepairResult> results) {
+  hooks_running_ = false;
+  if (!preparation_) return;
+  const auto failed = std::ranges::find(results, Outcome::kFailed, &RepairResult::outcome);
+  const Status outcome =
+      failed == results.end() ? Status() : fail(failed->name + ": " + failed->detail);
+  preparation_->steps = std::move(results);
+  if (!outcome) return answer_prepare(outcome);
+  freeze(preparation_->serial);
+}
+
+void Agent::freeze(std::uint64_t serial) {
+  preparation_->started = Clock::now();
+  if (auto asked = parts_.freezer.freeze(); !asked) return frozen(asked);
   look_whether_frozen(serial);
 }
 
 void Agent::look_whether_frozen(std::uint64_t serial) {
   if (!preparation_ || preparation_->serial != serial) return;
-  const auto frozen = parts_.freezer.frozen();
-  if (!frozen) {
-    answer_prepare(fail(frozen.error()));
-  } else if (*frozen) {
-    answer_prepare({});
+  const auto stands_still = parts_.freezer.frozen();
+  if (!stands_still) {
+    frozen(fail(stands_still.error()));
+  } else if (*stands_still) {
+    frozen({});
   } else {
     parts_.timers.after(kFreezePoll, [this, serial] { look_whether_frozen(serial); });
   }
 }
 
-void Agent::answer_prepare(const Status& outcome) {
-  if (!preparation_) return;
-  preparation_->answered = true;
-  const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(
-      std::chrono::steady_clock::now() - preparation_->started);
+void Agent::frozen(const Status& outcome) {
   const std::size_t cgroups = parts_.freezer.folders().size();
-  const RepairResult step = {.name = "freeze",
-                             .outcome = !outcome       ? Outcome::kFailed
-                                        : cgroups == 0 ? Outcome::kSkipped
-                                                       : Outcome::kOk,
-                             .us = static_cast<std::uint64_t>(spent.count()),
-                             .detail = !outcome       ? outcome.error().message()
-                                       : cgroups == 0 ? "no cgroups are configured"
-                                                      : fmt::format("{} cgroups", cgroups)};
-  parts_.host.send(prepared_line(preparation_->id, outcome, {step}));
+  preparation_->steps.push_back({.name = "freeze",
+                                 .outcome = !outcome       ? Outcome::kFailed
+                                            : cgroups == 0 ? Outcome::kSkipped
+                                                           : Outcome::kOk,
+                                 .us = microseconds_since(preparation_->started),
+                                 .detail = !outcome       ? outcome.error().message()
+                                           : cgroups == 0 ? "no cgroups are configured"
+                                                          : fmt::format("{} cgroups", cgroups)});
+  answer_prepare(outcome);
+}
+
+void Agent::answer_prepare(const Status& outcome) {
+  preparation_->answered = true;
+  parts_.host.send(prepared_line(preparation_->id, outcome, preparation_->steps));
   if (!outcome) undo_preparation(outcome.error().message());
 }
 
@@ -68,11 +95,9 @@ void Agent::preparation_expired(std::uint64_t serial) {
   // not run before it is repaired.
   check("deadline");
   if (!preparation_ || preparation_->serial != serial) return;
-  if (!preparation_->answered) {
-    answer_prepare(fail("the workload was not frozen within the deadline"));
-  } else {
-    undo_preparation("no snapshot within the deadline");
-  }
+  if (preparation_->answered) return undo_preparation("no snapshot within the deadline");
+  if (hooks_running_) return answer_prepare(fail("the hooks had not ended within the deadline"));
+  frozen(fail("the workload was not frozen within the deadline"));
 }
 
 void Agent::undo_preparation(std::string_view why) {
@@ -80,21 +105,36 @@ void Agent::undo_preparation(std::string_view why) {
   log_info(fmt::format("snapshot preparation ends: {}", why));
   std::vector<RepairResult> results;
   thaw(results);
+  run_hooks_of_undoing();
 }
 
+void Agent::run_hooks_of_undoing() {
+  const HookEvent event = {
+      .phase = HookPhase::kAfterRestore, .cause = "undone", .restore = current_};
+  if (!any_hooks(event)) return;
+  hooks_running_ = true;
+  parts_.hooks->run(event, [this](const std::vector<RepairResult>& results) {
+    hooks_running_ = false;
+    (void)::unlink(mark_path().c_str());
+    for (const RepairResult& result : results) {
+      if (result.outcome == Outcome::kFailed) log_warning(result.name + ": " + result.detail);
+    }
+    if (changed_) changed_();
+  });
+}
+
+// Whatever was prepared is over.
 void Agent::thaw(std::vector<RepairResult>& results) {
   preparation_.reset();
+  if (std::exchange(hooks_running_, false)) parts_.hooks->cancel();
   if (!parts_.freezer.held()) return;
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   const Status thawed = parts_.freezer.thaw();
   if (!thawed) log_error("thaw: " + thawed.error().message());
-  results.push_back(
-      {.name = "thaw",
-       .outcome = thawed ? Outcome::kOk : Outcome::kFailed,
-       .us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
-                                            std::chrono::steady_clock::now() - start)
-                                            .count()),
-       .detail = thawed ? std::string() : thawed.error().message()});
+  results.push_back({.name = "thaw",
+                     .outcome = thawed ? Outcome::kOk : Outcome::kFailed,
+                     .us = microseconds_since(start),
+                     .detail = thawed ? std::string() : thawed.error().message()});
 }
 
 }  // namespace clonesafe::agent

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "guest_agent/base/elapsed.h"
+
 namespace clonesafe::agent {
 
 std::string_view name_of(Outcome outcome) {
@@ -20,13 +22,11 @@ std::string_view name_of(Outcome outcome) {
 namespace {
 
 RepairResult run_one(Repair& repair, const RepairEvent& event) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   Repair::Finding finding = repair.run(event);
-  const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
   return {.name = std::string(repair.name()),
           .outcome = finding.outcome,
-          .us = static_cast<std::uint64_t>(spent.count()),
+          .us = microseconds_since(start),
           .detail = std::move(finding.detail)};
 }
 
@@ -41,11 +41,20 @@ void RepairTable::run(Stage stage, const RepairEvent& event, std::vector<RepairR
 void RepairTable::run_failed(const RepairEvent& event, std::vector<RepairResult>& results) {
   for (RepairResult& result : results) {
     if (result.outcome != Outcome::kFailed) continue;
-    const auto repair =
-        std::find_if(repairs_.begin(), repairs_.end(),
-                     [&result](const auto& entry) { return entry->name() == result.name; });
-    if (repair != repairs_.end()) result = run_one(**repair, event);
+    if (Repair* const repair = find(result.name)) result = run_one(*repair, event);
   }
+}
+
+bool RepairTable::any_failed(const std::vector<RepairResult>& results) const {
+  return std::ranges::any_of(results, [this](const RepairResult& result) {
+    return result.outcome == Outcome::kFailed && find(result.name) != nullptr;
+  });
+}
+
+Repair* RepairTable::find(std::string_view name) const {
+  const auto repair =
+      std::ranges::find_if(repairs_, [name](const auto& entry) { return entry->name() == name; });
+  return repair == repairs_.end() ? nullptr : repair->get();
 }
 
 }  // namespace clonesafe::agent

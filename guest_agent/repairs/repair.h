@@ -62,8 +62,12 @@ class RepairTable {
   void run(Stage stage, const RepairEvent& event, std::vector<RepairResult>& results);
   // Runs those again that failed according to `results`, and replaces what came of them.
   void run_failed(const RepairEvent& event, std::vector<RepairResult>& results);
+  // Whether one of the table's own is among what failed.
+  bool any_failed(const std::vector<RepairResult>& results) const;
 
  private:
+  Repair* find(std::string_view name) const;
+
   std::vector<std::unique_ptr<Repair>> repairs_;
 };
 

@@ -31,6 +31,7 @@ class AgentTest : public testing::Test {
                                .seed = seed_.get(),
                                .repairs = repairs_,
                                .freezer = freezer_,
+                               .hooks = hooks_,
                                .host = host_,
                                .timers = timers_,
                                .page_path = page_path_});
@@ -84,6 +85,7 @@ class AgentTest : public testing::Test {
   SourceSet sources_;
   RepairTable repairs_;
   CgroupFreezer freezer_{{folder_ / "one", folder_ / "two"}};
+  Hooks* hooks_ = nullptr;
   std::unique_ptr<Agent> agent_;
 };
 

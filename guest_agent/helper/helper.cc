@@ -1,0 +1,115 @@
+#include "guest_agent/helper/helper.h"
+
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <vector>
+
+#include "guest_agent/base/elapsed.h"
+#include "guest_agent/base/log.h"
+#include "guest_agent/helper/messages.h"
+#include "guest_agent/helper/run_program.h"
+#include "guest_agent/hooks/hook_folder.h"
+
+namespace clonesafe::agent {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::size_t kLongestPacket = std::size_t{64} * 1024;
+
+bool answer(int socket, const HelperAnswer& answer) {
+  const std::string packet = to_packet(answer);
+  return ::send(socket, packet.data(), packet.size(), MSG_NOSIGNAL) ==
+         static_cast<ssize_t>(packet.size());
+}
+
+std::string detail_of(const ProgramEnd& end) {
+  if (end.error.empty()) return end.last_line;
+  return end.last_line.empty() ? end.error : end.error + ": " + end.last_line;
+}
+
+RepairResult run_hook(const HookProgram& hook, const RunHooks& run, Clock::time_point end_of_all,
+                      int socket) {
+  RepairResult result = {.name = "hook " + hook.name, .outcome = Outcome::kFailed};
+  if (!hook.refused.empty()) {
+    result.detail = hook.path + " " + hook.refused;
+    return result;
+  }
+  const auto start = Clock::now();
+  if (start >= end_of_all) {
+    result.detail = "not started: the time for all hooks is over";
+    return result;
+  }
+  const ProgramEnd end = run_program({.path = hook.path,
+                                      .environment = run.environment,
+                                      .deadline = std::min(start + run.each, end_of_all),
+                                      .cancel_fd = socket});
+  if (end.error.empty()) result.outcome = Outcome::kOk;
+  result.us = microseconds_since(start);
+  result.detail = detail_of(end);
+  return result;
+}
+
+// Whether the agent has something to say, or is gone: what runs is not wanted any more.
+bool agent_calls(int socket) {
+  char first = 0;
+  const ssize_t size = ::recv(socket, &first, sizeof first, MSG_PEEK | MSG_DONTWAIT);
+  return size >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+void run_hooks(int socket, std::uint64_t id, const RunHooks& run) {
+  const auto end_of_all = Clock::now() + run.all;
+  const auto programs = list_hook_programs(run.folder, run.phase);
+  if (!programs) {
+    (void)answer(socket, {.id = id,
+                          .result = RepairResult{.name = "hooks",
+                                                 .outcome = Outcome::kFailed,
+                                                 .detail = programs.error().message()}});
+    return;
+  }
+  for (const HookProgram& program : *programs) {
+    const RepairResult result = run_hook(program, run, end_of_all, socket);
+    if (agent_calls(socket) || !answer(socket, {.id = id, .result = result})) return;
+  }
+}
+
+}  // namespace
+
+void serve_agent(int socket) {
+  std::vector<char> packet(kLongestPacket);
+  for (;;) {
+    const ssize_t size = ::recv(socket, packet.data(), packet.size(), 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return;
+    const auto request = parse_helper_request({packet.data(), static_cast<std::size_t>(size)});
+    if (!request) return log_error(request.error().message());
+    if (const auto* const run = std::get_if<RunHooks>(&request->what)) {
+      run_hooks(socket, request->id, *run);
+      if (!answer(socket, {.id = request->id, .result = {}})) return;
+    }
+  }
+}
+
+Result<UniqueFd> start_helper() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return fail_errno("socketpair for the helper process");
+  UniqueFd ours(ends[0]);
+  UniqueFd helpers(ends[1]);
+  const pid_t pid = ::fork();
+  if (pid < 0) return fail_errno("fork of the helper process");
+  if (pid > 0) return ours;
+
+  ours.reset();
+  ::prctl(PR_SET_NAME, "clonesafed-help");
+  // Asked to stop, the agent's end is what tells this process.
+  for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) std::signal(signal, SIG_IGN);
+  serve_agent(helpers.get());
+  ::_exit(0);
+}
+
+}  // namespace clonesafe::agent

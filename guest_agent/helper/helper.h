@@ -1,0 +1,21 @@
+// helper: a process of the agent's own for what takes long, or needs rights that the agent gives
+// up: the programs of hooks. While it works the agent goes on looking for restores.
+#ifndef CLONESAFE_GUEST_AGENT_HELPER_HELPER_H_
+#define CLONESAFE_GUEST_AGENT_HELPER_HELPER_H_
+
+#include "libclonesafe/base/error.h"
+#include "libclonesafe/base/unique_fd.h"
+
+namespace clonesafe::agent {
+
+// Starts it: a fork that keeps the rights of this moment. It ends, and kills what it runs, when the
+// last descriptor of the socket that this returns is closed. Before the first thread and before
+// anything is mapped or opened that the helper should not have.
+Result<UniqueFd> start_helper();
+
+// What the helper process does until its agent is gone.
+void serve_agent(int socket);
+
+}  // namespace clonesafe::agent
+
+#endif  // CLONESAFE_GUEST_AGENT_HELPER_HELPER_H_

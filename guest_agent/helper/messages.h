@@ -1,0 +1,49 @@
+#ifndef CLONESAFE_GUEST_AGENT_HELPER_MESSAGES_H_
+#define CLONESAFE_GUEST_AGENT_HELPER_MESSAGES_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "guest_agent/hooks/hooks.h"
+#include "libclonesafe/base/error.h"
+
+namespace clonesafe::agent {
+
+// What the agent asks of its helper process, one thing at a time. Each message is one packet of the
+// socket between the two, and JSON; both ends are this program.
+
+// The programs of a phase, one after another.
+struct RunHooks {
+  std::string folder;
+  HookPhase phase = HookPhase::kAfterRestore;
+  std::chrono::milliseconds each{10'000};
+  std::chrono::milliseconds all{60'000};
+  std::vector<std::string> environment;
+};
+
+// Ends what is being done. Its answer is still the last one's end.
+struct CancelRun {};
+
+struct HelperRequest {
+  std::uint64_t id = 0;
+  std::variant<RunHooks, CancelRun> what;
+};
+
+struct HelperAnswer {
+  std::uint64_t id = 0;
+  std::optional<RepairResult> result;  // absent: that was all
+};
+
+std::string to_packet(const HelperRequest& request);
+std::string to_packet(const HelperAnswer& answer);
+Result<HelperRequest> parse_helper_request(std::string_view packet);
+Result<HelperAnswer> parse_helper_answer(std::string_view packet);
+
+}  // namespace clonesafe::agent
+
+#endif  // CLONESAFE_GUEST_AGENT_HELPER_MESSAGES_H_
