@@ -10,17 +10,51 @@
 #include "guest_agent/sources/iomem.h"
 #include "guest_agent/sources/kmsg_source.h"
 
+namespace {
+
+// A client that may do everything, once as one that watches.
+class Client : public clonesafe::agent::ControlClient {
+ public:
+  uid_t user() const override { return 0; }
+  pid_t pid() const override { return 1; }
+  bool may_drive() const override { return true; }
+  void keep(std::function<void()> ended) override { ended_ = std::move(ended); }
+  void push(std::string) override {}
+
+ private:
+  std::function<void()> ended_;
+};
+
+class NoTimers : public clonesafe::agent::Timers {
+ public:
+  void after(std::chrono::milliseconds, std::function<void()>) override {}
+};
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace clonesafe::agent;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   (void)parse_host_message(text);
   int answers = 0;
   const auto reply = [&answers](const ControlServer::Answer&) { ++answers; };
+  const auto nothing = [] { return std::string("{}"); };
+  NoTimers timers;
+  Watchers watchers(timers, std::chrono::milliseconds(1));
   const ControlCommands commands = {
-      .status = [] { return std::string("{}"); },
-      .allocate_secret = [](uid_t, const ControlServer::Reply& answer) { answer({.line = "{}"}); }};
-  answer_request(text, 0, commands, reply);
-  if (answers != 1) std::abort();
+      .status = nothing,
+      .allocate_secret = [](uid_t, const ControlServer::Reply& answer) { answer({.line = "{}"}); },
+      .prepare = [](std::chrono::milliseconds,
+                    const ControlServer::Reply& answer) { answer({.line = "{}"}); },
+      .resume = nothing,
+      .hooks = nothing,
+      .watchers = watchers};
+  const auto client = std::make_shared<Client>();
+  for (int turn = 1; turn <= 2; ++turn) {
+    answer_request(text, client, commands, reply);
+    if (answers != turn) std::abort();
+    client->watcher = watchers.add({.push = [](const std::string&) {}});
+  }
   (void)vm_fork_notice(text);
   (void)find_in_iomem(text, "CLNS0001");
   return 0;

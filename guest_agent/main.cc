@@ -26,6 +26,7 @@
 #include "guest_agent/helper/helper.h"
 #include "guest_agent/helper/helper_client.h"
 #include "guest_agent/hooks/program_hooks.h"
+#include "guest_agent/hooks/watchers.h"
 #include "guest_agent/repairs/kernel.h"
 #include "guest_agent/repairs/standard_table.h"
 #include "guest_agent/secrets/secret_store.h"
@@ -82,7 +83,9 @@ Status run(const Config& config) {
   HelperClient helper(io, std::move(*helper_socket));
   ProgramHooks programs(
       helper, {.folder = config.hooks.folder, .each = config.hooks.each, .all = config.hooks.all});
+  Watchers watchers(timers, config.hooks.watchers);
   HookChain hooks;
+  hooks.add(watchers);
   hooks.add(programs);
   HostChannel host(io, config.host, hello_line(CLONESAFE_VERSION, kernel_release()));
   auto agent = Agent::start({.sources = found.sources,
@@ -133,13 +136,30 @@ Status run(const Config& config) {
       .allocate_secret =
           [&secrets](uid_t user, const ControlServer::Reply& reply) {
             secrets.allocate(user, [reply](auto page) { reply(secret_answer(std::move(page))); });
-          }};
-  auto control = ControlServer::open(
-      io, config.control_socket,
-      [&commands](std::string_view request, uid_t user, ControlServer::Reply reply) {
-        answer_request(request, user, commands, std::move(reply));
-      });
+          },
+      .prepare =
+          [&agent](std::chrono::milliseconds deadline, const ControlServer::Reply& reply) {
+            (*agent)->prepare({.id = "local", .deadline = deadline},
+                              [reply](const Status& outcome, const auto& steps) {
+                                reply({.line = prepared_json(outcome, steps)});
+                              });
+          },
+      .resume =
+          [&agent] {
+            const Status resumed = (*agent)->resume();
+            return resumed ? R"({"resumed":true})" : refusal_line(resumed.error().message());
+          },
+      .hooks = [&] { return hooks_json(config.hooks.folder, watchers); },
+      .watchers = watchers};
+  auto control =
+      ControlServer::open(io, config.control_socket, config.control_group,
+                          [&commands](std::string_view request, const ControlServer::Client& client,
+                                      const ControlServer::Reply& reply) {
+                            answer_request(request, client, commands, reply);
+                          });
   if (!control) return fail(std::move(control.error()));
+  (*agent)->on_change([&] { watchers.observe((*agent)->status()); });
+  watchers.observe((*agent)->status());
 
   // All that needs more than the repairs do is open.
   if (auto dropped = drop_rights(); !dropped) return dropped;

@@ -84,6 +84,7 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"log_level", text(config.log_level)},
       {"page", text(config.page_path)},
       {"control_socket", text(config.control_socket)},
+      {"control_group", text(config.control_group)},
       {"sources.poll_ms", number(config.poll_interval, 1, 60'000)},
       {"sources.memory", text(config.sources.memory)},
       {"sources.iomem", text(config.sources.iomem)},
@@ -104,6 +105,7 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"hooks.folder", text(config.hooks.folder)},
       {"hooks.deadline_ms", number(config.hooks.each, 1, 600'000)},
       {"hooks.all_deadline_ms", number(config.hooks.all, 1, 3'600'000)},
+      {"hooks.watchers_deadline_ms", number(config.hooks.watchers, 1, 600'000)},
   };
 }
 

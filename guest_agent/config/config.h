@@ -17,6 +17,8 @@ struct Config {
   std::string log_level = "info";
   std::string page_path = CLONESAFE_GENERATION_PAGE_PATH;
   std::string control_socket = "/run/clonesafe/agent.sock";
+  // Whose members may announce a snapshot and be waited for, besides root; empty: nobody's.
+  std::string control_group = "clonesafe";
   // How often the words are looked at where nothing can wake the agent.
   std::chrono::milliseconds poll_interval{100};
   SourcePaths sources;
@@ -48,6 +50,7 @@ struct Config {
     std::string folder = "/etc/clonesafe/hooks.d";
     std::chrono::milliseconds each{10'000};
     std::chrono::milliseconds all{60'000};
+    std::chrono::milliseconds watchers{5'000};
   } hooks;
 };
 

@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "clonesafe/abi/host_protocol.h"
+#include "guest_agent/control/result_list.h"
 
 namespace clonesafe::agent {
 namespace {
@@ -73,17 +74,6 @@ class Members {
 
 std::string as_line(const json::object& object) {
   return json::serialize(object) + "\n";
-}
-
-json::array as_array(const std::vector<RepairResult>& results) {
-  json::array array;
-  for (const RepairResult& result : results) {
-    array.push_back({{"name", result.name},
-                     {"result", std::string(name_of(result.outcome))},
-                     {"us", result.us},
-                     {"detail", result.detail}});
-  }
-  return array;
 }
 
 }  // namespace
@@ -166,7 +156,7 @@ std::string prepared_line(std::string_view id, const Status& outcome,
                           const std::vector<RepairResult>& steps) {
   json::object line = {{"type", "prepared"}, {"id", std::string(id)}, {"ok", outcome.has_value()}};
   if (!outcome) line["error"] = outcome.error().message();
-  line["steps"] = as_array(steps);
+  line["steps"] = result_list(steps);
   return as_line(line);
 }
 
@@ -179,7 +169,7 @@ std::string safe_line(const SafeReport& report) {
                   {"reseed_epoch", hex(report.reseed_epoch)},
                   {"state", report.degraded ? "degraded" : "safe"},
                   {"sources", std::move(sources)},
-                  {"repairs", as_array(report.repairs)}});
+                  {"repairs", result_list(report.repairs)}});
 }
 
 }  // namespace clonesafe::agent

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "guest_agent/core/agent.h"
+#include "guest_agent/hooks/watchers.h"
 #include "guest_agent/secrets/secret_store.h"
 
 namespace clonesafe::agent {
@@ -20,6 +21,12 @@ struct AgentFacts {
 // One line of JSON, without its newline (docs/protocols/agent.md).
 std::string status_json(const AgentFacts& facts, const AgentStatus& status,
                         const SecretStatus& secrets, bool polls);
+
+// The answer to the request `prepare`.
+std::string prepared_json(const Status& outcome, const std::vector<RepairResult>& steps);
+
+// The answer to the request `hooks`: what is there now, in the order in which it would run.
+std::string hooks_json(const std::string& folder, const Watchers& watchers);
 
 }  // namespace clonesafe::agent
 

@@ -170,11 +170,11 @@ bool Agent::any_hooks(const HookEvent& event) const {
 
 void Agent::run_hooks_of_restore() {
   hooks_running_ = true;
-  if (changed_) changed_();
   parts_.hooks->run({.phase = HookPhase::kAfterRestore,
                      .cause = std::string(name_of(*owed_)),
                      .restore = current_},
                     [this](auto results) { hooks_of_restore_ended(std::move(results)); });
+  if (changed_) changed_();
 }
 
 void Agent::hooks_of_restore_ended(std::vector<RepairResult> results) {

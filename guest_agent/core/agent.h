@@ -86,6 +86,12 @@ class Agent {
   void host_lost();
 
   AgentStatus status() const;
+  // Announced by somebody in this machine in place of the host: hooks, freeze, then the answer.
+  // Undone at the deadline, by `resume`, or by a restore.
+  using Prepared = std::function<void(const Status&, const std::vector<RepairResult>& steps)>;
+  void prepare(const Prepare& announced, Prepared answer);
+  Status resume();
+
   // Called whenever what `status` gives may have changed.
   void on_change(std::function<void()> callback) { changed_ = std::move(callback); }
 
@@ -93,6 +99,7 @@ class Agent {
   struct Preparation {
     std::string id;
     std::uint64_t serial = 0;
+    Prepared answer;
     std::chrono::steady_clock::time_point started;
     std::vector<RepairResult> steps = {};
     bool answered = false;
@@ -116,7 +123,6 @@ class Agent {
   void report_safe();
   void register_page();
 
-  void prepare(const Prepare& message);
   void hooks_before_ended(std::vector<RepairResult> results);
   void freeze(std::uint64_t serial);
   void look_whether_frozen(std::uint64_t serial);

@@ -51,7 +51,9 @@ void Agent::host_said(const HostMessage& message) {
     if (!registered_) log_warning("the host refuses the generation page: " + registered->error);
     publish_tier();
   } else if (const auto* const announced = std::get_if<Prepare>(&message)) {
-    prepare(*announced);
+    prepare(*announced, [this, id = announced->id](const Status& outcome, const auto& steps) {
+      parts_.host.send(prepared_line(id, outcome, steps));
+    });
   } else if (const auto* const resumed = std::get_if<Resumed>(&message)) {
     host_restore_id_ = resumed->words.restore_id;
     parts_.sources.set_host_words(resumed->words);

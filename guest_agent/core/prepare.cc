@@ -18,20 +18,15 @@ constexpr std::chrono::milliseconds kFreezePoll{1};
 
 }  // namespace
 
-void Agent::prepare(const Prepare& message) {
-  check("host");
-  if (preparation_) {
-    parts_.host.send(prepared_line(
-        message.id, fail("the snapshot '" + preparation_->id + "' is being prepared"), {}));
-    return;
-  }
-  if (hooks_running_) {
-    parts_.host.send(prepared_line(message.id, fail("hooks of what was before still run"), {}));
-    return;
-  }
+void Agent::prepare(const Prepare& announced, Prepared answer) {
+  check("prepare");
+  if (preparation_)
+    return answer(fail("the snapshot '" + preparation_->id + "' is being prepared"), {});
+  if (hooks_running_) return answer(fail("hooks of what was before still run"), {});
   const std::uint64_t serial = ++preparations_;
-  preparation_ = {.id = message.id, .serial = serial, .started = Clock::now()};
-  parts_.timers.after(message.deadline, [this, serial] { preparation_expired(serial); });
+  preparation_ = {
+      .id = announced.id, .serial = serial, .answer = std::move(answer), .started = Clock::now()};
+  parts_.timers.after(announced.deadline, [this, serial] { preparation_expired(serial); });
   const HookEvent event = {
       .phase = HookPhase::kBeforeSnapshot, .cause = "snapshot", .restore = current_};
   if (!any_hooks(event)) return freeze(serial);
@@ -85,7 +80,8 @@ void Agent::frozen(const Status& outcome) {
 
 void Agent::answer_prepare(const Status& outcome) {
   preparation_->answered = true;
-  parts_.host.send(prepared_line(preparation_->id, outcome, preparation_->steps));
+  preparation_->answer(outcome, preparation_->steps);
+  if (changed_) changed_();
   if (!outcome) undo_preparation(outcome.error().message());
 }
 
@@ -100,12 +96,20 @@ void Agent::preparation_expired(std::uint64_t serial) {
   frozen(fail("the workload was not frozen within the deadline"));
 }
 
+Status Agent::resume() {
+  check("resume");
+  if (!preparation_) return fail("no snapshot is being prepared");
+  undo_preparation("by request");
+  return {};
+}
+
 void Agent::undo_preparation(std::string_view why) {
   if (!preparation_ && !parts_.freezer.held()) return;
   log_info(fmt::format("snapshot preparation ends: {}", why));
   std::vector<RepairResult> results;
   thaw(results);
   run_hooks_of_undoing();
+  if (changed_) changed_();
 }
 
 void Agent::run_hooks_of_undoing() {

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <boost/json.hpp>
 #include <chrono>
 #include <cstdio>
@@ -23,7 +24,10 @@ struct Options {
   std::string page = CLONESAFE_GENERATION_PAGE_PATH;
   bool json = false;
   bool safe = false;
+  bool acknowledged = false;
   double timeout_s = 30;
+  double deadline_s = 10;
+  unsigned count = 0;  // of events; 0: without end
 };
 
 int complain(const std::string& message) {
@@ -74,9 +78,63 @@ int show_doctor(const Options& options) {
   return bad ? 1 : 0;
 }
 
+int show_hooks(const Options& options) {
+  const auto hooks = ask(options.socket, {{"command", "hooks"}});
+  if (!hooks) return complain(hooks.error().message());
+  print(options.json ? boost::json::serialize(*hooks) + "\n" : hooks_table(*hooks, on_terminal()));
+  const std::string error = member(*hooks, "error");
+  return error.empty() ? 0 : complain(error);
+}
+
+int show_events(const Options& options) {
+  unsigned seen = 0;
+  const auto ended = watch(options.socket, [&](const std::string& line, const auto& event) {
+    print(options.json ? line + "\n" : event_line(event, on_terminal()));
+    std::fflush(stdout);
+    return ++seen != options.count;
+  });
+  return ended ? 0 : complain(ended.error().message());
+}
+
+std::chrono::milliseconds milliseconds_of(double seconds) {
+  return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+}
+
+int prepare(const Options& options) {
+  const auto deadline = milliseconds_of(options.deadline_s);
+  const auto prepared =
+      ask(options.socket, {{"command", "prepare"}, {"deadline_ms", deadline.count()}}, deadline);
+  if (!prepared) return complain(prepared.error().message());
+  print(options.json ? boost::json::serialize(*prepared) + "\n"
+                     : steps_table(*prepared, on_terminal()));
+  return is_true(*prepared, "prepared") ? 0
+                                        : complain("not prepared: " + member(*prepared, "error"));
+}
+
+int resume(const Options& options) {
+  const auto resumed = ask(options.socket, {{"command", "resume"}});
+  if (!resumed) return complain(resumed.error().message());
+  if (options.json) print(boost::json::serialize(*resumed) + "\n");
+  return 0;
+}
+
+// Until the programs that are tracked have acknowledged what happened last.
+int wait_for_watchers(const Options& options) {
+  const auto limit = milliseconds_of(options.timeout_s);
+  const auto acks =
+      ask(options.socket, {{"command", "wait"}, {"timeout_ms", limit.count()}}, limit);
+  if (!acks) return complain(acks.error().message());
+  if (options.json) print(boost::json::serialize(*acks) + "\n");
+  if (is_true(*acks, "acknowledged")) return 0;
+  return complain("not acknowledged within the time limit: " +
+                  boost::json::serialize(acks->contains("missing") ? acks->at("missing")
+                                                                   : boost::json::value()));
+}
+
 // The agent repairs before it answers, so its answer is about this machine as it is now. What there
 // may be to wait for is the agent itself.
 int wait(const Options& options) {
+  if (options.acknowledged) return wait_for_watchers(options);
   using Clock = std::chrono::steady_clock;
   constexpr std::chrono::milliseconds kPause{10};
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
@@ -112,20 +170,37 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.add_option("--socket", options.socket, "the agent's socket")->capture_default_str();
   app.add_option("--page", options.page, "the generation page")->capture_default_str();
-  CLI::App* const status = app.add_subcommand("status", "what the agent knows and has done");
-  CLI::App* const doctor =
-      app.add_subcommand("doctor", "which tier programs get, what is not safe, what to change");
-  CLI::App* const wait_command = app.add_subcommand("wait", "until repairs are done");
-  wait_command->add_flag("--safe", options.safe, "until they all succeeded");
+  const auto add = [&](const char* name, const char* what, int (*run)(const Options&)) {
+    CLI::App* const command = app.add_subcommand(name, what);
+    command->add_flag("--json", options.json, "JSON, one object a line");
+    return std::pair{command, run};
+  };
+  const std::array commands = {
+      add("status", "what the agent knows and has done", show_status),
+      add("doctor", "which tier programs get, what is not safe, what to change", show_doctor),
+      add("wait", "until repairs are done", wait),
+      add("events", "each snapshot, restore and change of state, as it happens", show_events),
+      add("hooks", "what runs before a snapshot and after a restore", show_hooks),
+      add("prepare", "announce a snapshot: hooks, freeze", prepare),
+      add("resume", "the announced snapshot was taken, or will not be", resume)};
+  CLI::App* const wait_command = app.get_subcommand("wait");
+  CLI::Option* const safe =
+      wait_command->add_flag("--safe", options.safe, "until they all succeeded");
+  wait_command
+      ->add_flag("--acknowledged", options.acknowledged,
+                 "until programs that are tracked have acknowledged the last event")
+      ->excludes(safe);
   wait_command->add_option("--timeout", options.timeout_s, "seconds")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  for (CLI::App* const command : {status, doctor, wait_command}) {
-    command->add_flag("--json", options.json, "one JSON object");
-  }
+      ->check(CLI::Range(0.0, 1e9));
+  app.get_subcommand("events")->add_option("--count", options.count, "end after so many");
+  app.get_subcommand("prepare")
+      ->add_option("--deadline", options.deadline_s, "seconds, after which it is undone")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 600.0));
   if (const auto end = clonesafe::parse_command_line(app, argc, argv)) return *end;
 
-  if (status->parsed()) return show_status(options);
-  if (doctor->parsed()) return show_doctor(options);
-  return wait(options);
+  const auto given =
+      std::ranges::find_if(commands, [](const auto& command) { return command.first->parsed(); });
+  return given->second(options);
 }

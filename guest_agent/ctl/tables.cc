@@ -57,6 +57,18 @@ std::string sources_table(const json::object& status) {
   return text.empty() ? text : "sources\n" + text;
 }
 
+std::string results_table(const json::object& object, const char* name, bool color) {
+  std::string text;
+  add_lines(object, name, text, [color](const json::object& result) {
+    const std::string outcome = field(result, "result");
+    return fmt::format("  {:<16} {}{} {:>7} us  {}\n", field(result, "name"),
+                       painted(outcome, color_of(outcome), color),
+                       std::string(8 - std::min<std::size_t>(outcome.size(), 8), ' '),
+                       field(result, "us"), field(result, "detail"));
+  });
+  return text;
+}
+
 }  // namespace
 
 bool is_true(const json::object& object, const char* name) {
@@ -103,16 +115,42 @@ std::string status_table(const json::object& status, bool color) {
                         is_true(object, "host_covers") ? "" : ", the host covers none",
                         error.empty() ? "" : ", " + error);
   }
-  std::string repairs;
-  add_lines(status, "repairs", repairs, [color](const json::object& repair) {
-    const std::string result = field(repair, "result");
-    return fmt::format("  {:<16} {}{} {:>7} us  {}\n", field(repair, "name"),
-                       painted(result, color_of(result), color),
-                       std::string(8 - std::min<std::size_t>(result.size(), 8), ' '),
-                       field(repair, "us"), field(repair, "detail"));
-  });
+  const std::string repairs = results_table(status, "repairs", color);
   if (!repairs.empty()) text += "repairs\n" + repairs;
   return text + sources_table(status);
+}
+
+std::string steps_table(const json::object& prepared, bool color) {
+  return results_table(prepared, "steps", color);
+}
+
+std::string hooks_table(const json::object& hooks, bool color) {
+  std::string text = "folder           " + field(hooks, "folder") + "\n";
+  for (const auto& [label, name] :
+       {std::pair{"before-snapshot", "before_snapshot"}, {"after-restore", "after_restore"}}) {
+    text += std::string(label) + "\n";
+    add_lines(hooks, name, text, [color](const json::object& hook) {
+      const std::string refused = field(hook, "refused");
+      return fmt::format("  {:<16} {}\n", field(hook, "name"),
+                         refused.empty() ? "" : painted("refused: it " + refused, "31", color));
+    });
+  }
+  text += "watchers\n";
+  add_lines(hooks, "watchers", text, [](const json::object& watcher) {
+    return fmt::format("  {:<16} {}\n", field(watcher, "name"),
+                       is_true(watcher, "tracked") ? "tracked" : "");
+  });
+  return text;
+}
+
+std::string event_line(const json::object& event, bool color) {
+  const std::string what = field(event, "event");
+  if (what == "state") {
+    const std::string state = field(event, "state");
+    return fmt::format("{:<16} {}\n", what, painted(state, color_of(state), color));
+  }
+  return fmt::format("{:<16} {} generation {} restore id {}\n", what, field(event, "cause"),
+                     field(event, "generation"), field(event, "restore_id"));
 }
 
 namespace {

@@ -16,6 +16,9 @@ bool is_true(const boost::json::object& object, const char* name);
 std::string status_table(const boost::json::object& status, bool color);
 std::string doctor_table(const boost::json::object& status, const std::vector<Finding>& findings,
                          bool color);
+std::string steps_table(const boost::json::object& prepared, bool color);
+std::string hooks_table(const boost::json::object& hooks, bool color);
+std::string event_line(const boost::json::object& event, bool color);
 std::string doctor_json(const boost::json::object& status, const std::vector<Finding>& findings);
 
 }  // namespace clonesafe::ctl

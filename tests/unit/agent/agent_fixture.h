@@ -8,6 +8,10 @@
 
 namespace clonesafe::agent {
 
+// How often the agent looks whether all is frozen, and what snapshots are announced with.
+inline constexpr std::chrono::milliseconds kPoll{1};
+inline constexpr std::chrono::milliseconds kDeadline{500};
+
 // A whole agent over a restore page in a file.
 class AgentTest : public testing::Test {
  protected:

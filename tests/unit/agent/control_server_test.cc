@@ -1,5 +1,10 @@
 #include "guest_agent/control/control_server.h"
 
+#include <grp.h>
+#include <sys/syscall.h>
+
+#include <thread>
+
 #include "guest_agent/core/event_loop.h"
 #include "tests/unit/agent/loop_fixture.h"
 
@@ -9,14 +14,16 @@ namespace {
 class ControlServerTest : public LoopTest {
  protected:
   void open() {
-    auto server = ControlServer::open(
-        io_, path_, [this](std::string_view request, uid_t user, ControlServer::Reply reply) {
-          requests_.emplace_back(request);
-          users_.push_back(user);
-          replies_.push_back(std::move(reply));
-          if (!request.starts_with("later"))
-            replies_.back()({.line = "answer " + std::string(request)});
-        });
+    auto server =
+        ControlServer::open(io_, path_, "",
+                            [this](std::string_view request, const ControlServer::Client& client,
+                                   ControlServer::Reply reply) {
+                              requests_.emplace_back(request);
+                              clients_.push_back(client);
+                              replies_.push_back(std::move(reply));
+                              if (!request.starts_with("later"))
+                                replies_.back()({.line = "answer " + std::string(request)});
+                            });
     ASSERT_TRUE(server) << server.error().message();
     server_ = std::move(*server);
   }
@@ -33,7 +40,7 @@ class ControlServerTest : public LoopTest {
   std::string path_ = folder_ / "agent.sock";
   std::unique_ptr<ControlServer> server_;
   std::vector<std::string> requests_;
-  std::vector<uid_t> users_;
+  std::vector<ControlServer::Client> clients_;
   std::vector<ControlServer::Reply> replies_;
 };
 
@@ -74,7 +81,8 @@ TEST_F(ControlServerTest, AnswerThatComesLaterHoldsUpNobodyElse) {
   EXPECT_EQ(hear(slow), "");
   replies_[0]({.line = "now"});
   EXPECT_EQ(exchange(slow, "", "now\n"), "now\n");
-  EXPECT_EQ(users_[0], ::getuid());
+  EXPECT_EQ(clients_[0]->user(), ::getuid());
+  EXPECT_EQ(clients_[0]->pid(), ::getpid());
 }
 
 TEST_F(ControlServerTest, FileTravelsWithTheAnswerToALiveClientAlone) {
@@ -108,6 +116,74 @@ TEST_F(ControlServerTest, FileTravelsWithTheAnswerToALiveClientAlone) {
   EXPECT_EQ(UniqueFd(file).get() >= 0, true);
 }
 
+TEST_F(ControlServerTest, LinesThatNobodyAskedForComeInOrder) {
+  open();
+  const UniqueFd client = connect_to(path_);
+  exchange(client, "x\n", "x\n");
+  for (int i = 0; i < 10; ++i) clients_[0]->push("event " + std::to_string(i));
+  EXPECT_EQ(exchange(client, "y\n", "y\n").substr(0, 16), "event 0\nevent 1\n");
+}
+
+TEST_F(ControlServerTest, OneThatReadsNothingIsDroppedAndItsEndIsTold) {
+  open();
+  const UniqueFd client = connect_to(path_);
+  exchange(client, "x\n", "x\n");
+  bool ended = false;
+  clients_[0]->keep([&ended] { ended = true; });
+  for (int i = 0; i < 5000 && !ended; ++i) {
+    clients_[0]->push(std::string(4000, 'e'));
+    io_.restart();
+    io_.poll();
+  }
+  run_until([&] { return ended; });
+  bool closed = false;
+  run_until([&] {
+    hear(client, &closed);
+    return closed;
+  });
+}
+
+TEST_F(ControlServerTest, ConnectionThatEndsIsTold) {
+  open();
+  UniqueFd client = connect_to(path_);
+  exchange(client, "x\n", "x\n");
+  bool ended = false;
+  clients_[0]->keep([&ended] { ended = true; });
+  client.reset();
+  run_until([&] { return ended; });
+}
+
+TEST_F(ControlServerTest, RootAndTheAgentsOwnUserMayDriveOthersInTheGroupOnly) {
+  if (::geteuid() != 0) GTEST_SKIP() << "SKIPPED: only root can become somebody else";
+  const auto drives = [this](const std::string& group, gid_t other) {
+    auto server = ControlServer::open(io_, path_, group,
+                                      [this](std::string_view, const ControlServer::Client& client,
+                                             const ControlServer::Reply& reply) {
+                                        clients_.push_back(client);
+                                        reply({.line = client->may_drive() ? "yes" : "no"});
+                                      });
+    EXPECT_TRUE(server);
+    std::filesystem::permissions(folder_ / "", std::filesystem::perms(0755));
+    UniqueFd client;
+    // Threads have their own: this one is somebody else while it connects.
+    std::thread([&] {
+      ::syscall(SYS_setgroups, 1, &other);
+      ::syscall(SYS_setresuid, 12345, 12345, 12345);
+      client = connect_to(path_);
+    }).join();
+    const std::string answer = exchange(client, "x\n", "\n");
+    clients_.clear();
+    return answer;
+  };
+  const group* const adm = ::getgrnam("adm");  // NOLINT(concurrency-mt-unsafe)
+  ASSERT_NE(adm, nullptr);
+  const gid_t member = adm->gr_gid;
+  EXPECT_EQ(drives("adm", member), "yes\n");
+  EXPECT_EQ(drives("adm", member + 1), "no\n");
+  EXPECT_EQ(drives("", member), "no\n");
+  EXPECT_EQ(drives("no-such-group", member), "no\n");
+}
+
 TEST_F(ControlServerTest, SocketOfAnEarlierAgentIsReplaced) {
   open();
   server_.reset();
@@ -118,8 +194,9 @@ TEST_F(ControlServerTest, SocketOfAnEarlierAgentIsReplaced) {
 
 TEST_F(ControlServerTest, FileInItsPlaceIsNotRemoved) {
   folder_.write("agent.sock", "precious");
-  auto server =
-      ControlServer::open(io_, path_, [](std::string_view, uid_t, const ControlServer::Reply&) {});
+  auto server = ControlServer::open(
+      io_, path_, "",
+      [](std::string_view, const ControlServer::Client&, const ControlServer::Reply&) {});
   ASSERT_FALSE(server);
   EXPECT_EQ(folder_.read("agent.sock"), "precious");
 }

@@ -6,9 +6,6 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr std::chrono::milliseconds kPoll{1};
-constexpr std::chrono::milliseconds kDeadline{500};
-
 // Hooks that end when the test says so.
 class FakeHooks : public Hooks {
  public:

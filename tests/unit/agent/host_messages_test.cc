@@ -135,32 +135,5 @@ TEST(HostMessages, LinesAreAsTheProtocolHasThem) {
                 "\"us\":3,\"detail\":\"why\"}]}\n");
 }
 
-// What a request of user 7 is answered.
-std::string answer_to(std::string_view request) {
-  std::string answer;
-  const ControlCommands commands = {.status = [] { return std::string("{\"state\":\"safe\"}"); },
-                                    .allocate_secret =
-                                        [](uid_t user, const ControlServer::Reply& reply) {
-                                          reply({.line = "secret of " + std::to_string(user)});
-                                        }};
-  answer_request(request, 7, commands,
-                 [&answer](const ControlServer::Answer& given) { answer = given.line; });
-  return answer;
-}
-
-TEST(ControlRequests, WhatIsKnownIsAnsweredAndTheRestRefused) {
-  EXPECT_EQ(answer_to(R"({"command":"status"})"), "{\"state\":\"safe\"}");
-  EXPECT_EQ(answer_to(R"({"command":"allocate_secret"})"), "secret of 7");
-  for (const char* const request :
-       {"", "x", "[]", "{}", R"({"command":1})", R"({"command":"no"})", "[[[[[[[[[["}) {
-    EXPECT_EQ(answer_to(request).rfind("{\"error\":", 0), 0U) << request;
-  }
-}
-
-TEST(ControlRequests, RefusalHasACodeForPrograms) {
-  EXPECT_EQ(refusal_line("no room"), "{\"error\":\"no room\"}");
-  EXPECT_EQ(refusal_line("no room", "limit"), "{\"error\":\"no room\",\"code\":\"limit\"}");
-}
-
 }  // namespace
 }  // namespace clonesafe::agent

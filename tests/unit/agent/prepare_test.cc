@@ -3,9 +3,6 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr std::chrono::milliseconds kPoll{1};
-constexpr std::chrono::milliseconds kDeadline{500};
-
 class PrepareTest : public AgentTest {
  protected:
   void announce(const std::string& id = "s1") {
