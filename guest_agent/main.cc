@@ -25,6 +25,7 @@
 #include "guest_agent/freeze/cgroup_freezer.h"
 #include "guest_agent/helper/helper.h"
 #include "guest_agent/helper/helper_client.h"
+#include "guest_agent/hooks/memory_trim.h"
 #include "guest_agent/hooks/program_hooks.h"
 #include "guest_agent/hooks/watchers.h"
 #include "guest_agent/repairs/kernel.h"
@@ -84,6 +85,8 @@ Status run(const Config& config) {
   ProgramHooks programs(
       helper, {.folder = config.hooks.folder, .each = config.hooks.each, .all = config.hooks.all});
   Watchers watchers(timers, config.hooks.watchers);
+  MemoryTrim trim(helper,
+                  {.drop_caches = config.snapshot.drop_caches, .reclaim = config.snapshot.reclaim});
   HookChain hooks;
   hooks.add(watchers);
   hooks.add(programs);
@@ -93,8 +96,11 @@ Status run(const Config& config) {
                              .repairs = repairs,
                              .freezer = freezer,
                              .hooks = &hooks,
+                             .trim = &trim,
                              .host = host,
                              .timers = timers,
+                             .on_failure = config.on_failure,
+                             .power_off = [&helper] { helper.run(PowerOff(), {}); },
                              .page_path = config.page_path});
   if (!agent) return fail(std::move(agent.error()));
 

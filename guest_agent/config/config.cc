@@ -77,6 +77,20 @@ Taker folders(std::vector<std::string>& target) {
   };
 }
 
+Taker policy(FailurePolicy& target) {
+  return [&target](const toml::node& node) -> Status {
+    const auto value = node.value_exact<std::string>();
+    for (const auto& [name, policy] : {std::pair{"continue", FailurePolicy::kContinue},
+                                       {"hold", FailurePolicy::kHold},
+                                       {"poweroff", FailurePolicy::kPowerOff}}) {
+      if (value != name) continue;
+      target = policy;
+      return {};
+    }
+    return fail("is not \"continue\", \"hold\" or \"poweroff\"");
+  };
+}
+
 // Dotted key -> what takes it. The tables of the file are the part before the last dot.
 std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
   constexpr std::int64_t kMaxCid = 0xffffffff;
@@ -84,6 +98,7 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"log_level", text(config.log_level)},
       {"page", text(config.page_path)},
       {"control_socket", text(config.control_socket)},
+      {"on_failure", policy(config.on_failure)},
       {"control_group", text(config.control_group)},
       {"sources.poll_ms", number(config.poll_interval, 1, 60'000)},
       {"sources.memory", text(config.sources.memory)},
@@ -102,6 +117,8 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"identity.boot_id_file", text(config.identity.boot_id_file)},
       {"identity.hostname", text(config.identity.hostname)},
       {"snapshot.freeze", folders(config.snapshot.freeze)},
+      {"snapshot.drop_caches", truth(config.snapshot.drop_caches)},
+      {"snapshot.reclaim_ms", number(config.snapshot.reclaim, 0, 600'000)},
       {"hooks.folder", text(config.hooks.folder)},
       {"hooks.deadline_ms", number(config.hooks.each, 1, 600'000)},
       {"hooks.all_deadline_ms", number(config.hooks.all, 1, 3'600'000)},

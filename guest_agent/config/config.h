@@ -9,6 +9,7 @@
 
 #include "clonesafe/abi/generation_page.h"
 #include "clonesafe/abi/host_protocol.h"
+#include "guest_agent/core/failure_policy.h"
 #include "guest_agent/sources/discover.h"
 
 namespace clonesafe::agent {
@@ -40,9 +41,16 @@ struct Config {
     std::string hostname = "{base}-{generation}";
   } identity;
 
+  // What becomes of a restored machine that can't be repaired.
+  FailurePolicy on_failure = FailurePolicy::kContinue;
+
   struct Snapshot {
     // Frozen from `prepare` until repaired. Never the agent's own, nor what it waits for.
     std::vector<std::string> freeze;
+    // Write what is cached to disk and drop it, so that the snapshot need not hold it.
+    bool drop_caches = true;
+    // How long the kernel's own reclaim of idle pages (DAMON) runs; 0: not.
+    std::chrono::milliseconds reclaim{0};
   } snapshot;
 
   struct Hooks {

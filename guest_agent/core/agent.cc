@@ -151,7 +151,7 @@ void Agent::repair_until_settled(Restore restore, std::string_view woken_by) {
   ++retry_serial_;
   // A page that is only locked may have moved.
   if (welcomed_) register_page();
-  if (owed_) return run_hooks_of_restore();
+  if (owed_ && !held_) return run_hooks_of_restore();
   settled();
 }
 
@@ -161,6 +161,9 @@ void Agent::settled() {
   log_results();
   report_safe();
   if (state_ != CLONESAFE_STATE_SAFE) retry_later();
+  if (state_ != CLONESAFE_STATE_SAFE && kind_ != RestoreKind::kBoot &&
+      parts_.on_failure == FailurePolicy::kPowerOff)
+    power_off_later();
   if (changed_) changed_();
 }
 
@@ -225,6 +228,7 @@ void Agent::retry(std::uint64_t serial) {
     kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
   }
   results_ = std::move(results);
+  if (held_ && !parts_.repairs.any_failed(results_)) return let_go();
   const auto state = any_failed(results_) ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
   if (!publish(current_, state)) return check("retry");
   if (state != CLONESAFE_STATE_SAFE) return retry_later();
@@ -263,19 +267,25 @@ bool Agent::repair(const Restore& restore) {
 
   for (const Stage stage : {Stage::kClock, Stage::kIdentity})
     parts_.repairs.run(stage, event, results);
-  thaw(results);
+  held_ = parts_.on_failure == FailurePolicy::kHold && kind != RestoreKind::kBoot &&
+          any_failed(results);
+  if (held_) {
+    hold_workload();
+  } else {
+    thaw(results);
+  }
   // Hooks come last. Those of an earlier restore that this one overtook were not told of it yet.
   owed_ = std::max(owed_.value_or(kind), kind, less_news);
-  const bool hooks =
-      *owed_ != RestoreKind::kBoot && any_hooks({.phase = HookPhase::kAfterRestore,
-                                                 .cause = std::string(name_of(*owed_)),
-                                                 .restore = restore});
+  const bool hooks = !held_ && *owed_ != RestoreKind::kBoot &&
+                     any_hooks({.phase = HookPhase::kAfterRestore,
+                                .cause = std::string(name_of(*owed_)),
+                                .restore = restore});
   const auto state = hooks                 ? CLONESAFE_STATE_REPAIRING
                      : any_failed(results) ? CLONESAFE_STATE_DEGRADED
                                            : CLONESAFE_STATE_SAFE;
   if (!publish(restore, state)) return false;
 
-  if (!hooks) owed_.reset();
+  if (!hooks && !held_) owed_.reset();
   current_ = restore;
   kind_ = kind;
   state_ = state;
@@ -318,6 +328,7 @@ AgentStatus Agent::status() const {
           .host = host_name_,
           .prepared = preparation_.has_value(),
           .hooks_running = hooks_running_,
+          .held = held_,
           .retrying = retrying_,
           .restores = restores_,
           .woken_by = woken_by_,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "guest_agent/control/host_messages.h"
+#include "guest_agent/core/failure_policy.h"
 #include "guest_agent/freeze/cgroup_freezer.h"
 #include "guest_agent/hooks/hooks.h"
 #include "guest_agent/page/published_page.h"
@@ -50,6 +51,7 @@ struct AgentStatus {
   std::string host;
   bool prepared = false;
   bool hooks_running = false;
+  bool held = false;           // the workload stands still because a repair failed
   bool retrying = false;       // failed repairs will be tried again
   std::uint64_t restores = 0;  // since this agent started; the first look is not one
   std::string woken_by;
@@ -68,8 +70,11 @@ class Agent {
     RepairTable& repairs;
     CgroupFreezer& freezer;
     Hooks* hooks = nullptr;  // null: there are none
+    Hooks* trim = nullptr;   // before a snapshot, when the workload is frozen; as above
     HostLink& host;
     Timers& timers;
+    FailurePolicy on_failure = FailurePolicy::kContinue;
+    std::function<void()> power_off = {};
     std::string page_path = CLONESAFE_GENERATION_PAGE_PATH;
   };
 
@@ -113,6 +118,9 @@ class Agent {
   void settled();
   bool any_hooks(const HookEvent& event) const;
   void run_hooks_of_restore();
+  void hold_workload();
+  void let_go();
+  void power_off_later();
   void hooks_of_restore_ended(std::vector<RepairResult> results);
   bool publish(const Restore& restore, clonesafe_generation_state state);
   void publish_tier();
@@ -128,6 +136,7 @@ class Agent {
   void look_whether_frozen(std::uint64_t serial);
   void preparation_expired(std::uint64_t serial);
   void frozen(const Status& outcome);
+  void trimmed(const std::vector<RepairResult>& results);
   void answer_prepare(const Status& outcome);
   void undo_preparation(std::string_view why);
   void run_hooks_of_undoing();
@@ -167,7 +176,9 @@ class Agent {
   std::optional<Preparation> preparation_;
   std::uint64_t preparations_ = 0;
 
+  bool held_ = false;
   bool hooks_running_ = false;
+  bool trimming_ = false;
   // What hooks are still to be told, if anything: a restore that overtakes them adds to it.
   std::optional<RestoreKind> owed_;
 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "guest_agent/base/elapsed.h"
 #include "guest_agent/base/files.h"
@@ -75,7 +76,19 @@ void Agent::frozen(const Status& outcome) {
                                  .detail = !outcome       ? outcome.error().message()
                                            : cgroups == 0 ? "no cgroups are configured"
                                                           : fmt::format("{} cgroups", cgroups)});
-  answer_prepare(outcome);
+  const HookEvent event = {
+      .phase = HookPhase::kBeforeSnapshot, .cause = "snapshot", .restore = current_};
+  if (!outcome || parts_.trim == nullptr || !parts_.trim->any(event))
+    return answer_prepare(outcome);
+  trimming_ = true;
+  parts_.trim->run(event, [this](const auto& results) { trimmed(results); });
+}
+
+// Memory that stays makes a snapshot larger, not wrong.
+void Agent::trimmed(const std::vector<RepairResult>& results) {
+  trimming_ = false;
+  std::ranges::copy(results, std::back_inserter(preparation_->steps));
+  answer_prepare({});
 }
 
 void Agent::answer_prepare(const Status& outcome) {
@@ -93,6 +106,7 @@ void Agent::preparation_expired(std::uint64_t serial) {
   if (!preparation_ || preparation_->serial != serial) return;
   if (preparation_->answered) return undo_preparation("no snapshot within the deadline");
   if (hooks_running_) return answer_prepare(fail("the hooks had not ended within the deadline"));
+  if (trimming_) return answer_prepare(fail("memory was not given back within the deadline"));
   frozen(fail("the workload was not frozen within the deadline"));
 }
 
@@ -131,6 +145,7 @@ void Agent::run_hooks_of_undoing() {
 void Agent::thaw(std::vector<RepairResult>& results) {
   preparation_.reset();
   if (std::exchange(hooks_running_, false)) parts_.hooks->cancel();
+  if (std::exchange(trimming_, false)) parts_.trim->cancel();
   if (!parts_.freezer.held()) return;
   const auto start = Clock::now();
   const Status thawed = parts_.freezer.thaw();

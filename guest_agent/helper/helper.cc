@@ -1,6 +1,8 @@
 #include "guest_agent/helper/helper.h"
 
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/reboot.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include "guest_agent/base/log.h"
 #include "guest_agent/helper/messages.h"
 #include "guest_agent/helper/run_program.h"
+#include "guest_agent/helper/trim_memory.h"
 #include "guest_agent/hooks/hook_folder.h"
 
 namespace clonesafe::agent {
@@ -77,6 +80,28 @@ void run_hooks(int socket, std::uint64_t id, const RunHooks& run) {
   }
 }
 
+// False: the agent wants something else.
+bool sleep_unless_called(int socket, std::chrono::milliseconds time) {
+  pollfd wait = {.fd = socket, .events = POLLIN, .revents = 0};
+  const auto end = Clock::now() + time;
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+    if (left <= 0) return true;
+    const int ready = ::poll(&wait, 1, static_cast<int>(left));
+    if (ready > 0) return false;
+    if (ready < 0 && errno != EINTR) return false;
+  }
+}
+
+void trim(int socket, std::uint64_t id, const TrimMemory& request) {
+  trim_memory(
+      request, {},
+      [&](const RepairResult& result) {
+        return answer(socket, {.id = id, .result = result}) && !agent_calls(socket);
+      },
+      [socket](std::chrono::milliseconds time) { return sleep_unless_called(socket, time); });
+}
+
 }  // namespace
 
 void serve_agent(int socket) {
@@ -87,10 +112,14 @@ void serve_agent(int socket) {
     if (size <= 0) return;
     const auto request = parse_helper_request({packet.data(), static_cast<std::size_t>(size)});
     if (!request) return log_error(request.error().message());
-    if (const auto* const run = std::get_if<RunHooks>(&request->what)) {
+    if (std::holds_alternative<CancelRun>(request->what)) continue;
+    if (const auto* const run = std::get_if<RunHooks>(&request->what))
       run_hooks(socket, request->id, *run);
-      if (!answer(socket, {.id = request->id, .result = {}})) return;
-    }
+    if (const auto* const memory = std::get_if<TrimMemory>(&request->what))
+      trim(socket, request->id, *memory);
+    if (std::holds_alternative<PowerOff>(request->what) && ::reboot(RB_POWER_OFF) != 0)
+      log_error(Error::from_errno("power off").message());
+    if (!answer(socket, {.id = request->id, .result = {}})) return;
   }
 }
 

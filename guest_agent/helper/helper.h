@@ -1,5 +1,6 @@
 // helper: a process of the agent's own for what takes long, or needs rights that the agent gives
-// up: the programs of hooks. While it works the agent goes on looking for restores.
+// up: the programs of hooks, giving back memory before a snapshot, power off. While it works the
+// agent goes on looking for restores.
 #ifndef CLONESAFE_GUEST_AGENT_HELPER_HELPER_H_
 #define CLONESAFE_GUEST_AGENT_HELPER_HELPER_H_
 

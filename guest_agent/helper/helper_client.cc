@@ -17,11 +17,11 @@ class HelperClient::Impl : public std::enable_shared_from_this<HelperClient::Imp
  public:
   Impl(asio::io_context& io, UniqueFd socket) : socket_(io, socket.release()) {}
 
-  void run(const RunHooks& run, Done done) {
+  void run(const HelperTask& what, Done done) {
     cancel();
     done_ = std::move(done);
     ++id_;
-    if (!gone_ && send({.id = id_, .what = run})) return wait();
+    if (!gone_ && send({.id = id_, .what = what})) return wait();
     lost();
   }
 
@@ -78,9 +78,10 @@ class HelperClient::Impl : public std::enable_shared_from_this<HelperClient::Imp
   }
 
   void lost() {
-    if (!std::exchange(gone_, true)) log_error("the helper process is gone: no hook can be run");
+    if (!std::exchange(gone_, true))
+      log_error("the helper process is gone: no hook can be run, no memory given back");
     if (done_ == nullptr) return;
-    results_.push_back({.name = "hooks",
+    results_.push_back({.name = "helper",
                         .outcome = Outcome::kFailed,
                         .detail = "the agent's helper process is gone"});
     const Done done = std::exchange(done_, nullptr);
@@ -100,8 +101,8 @@ HelperClient::HelperClient(asio::io_context& io, UniqueFd socket)
 HelperClient::~HelperClient() {
   impl_->stop();
 }
-void HelperClient::run(const RunHooks& run, Done done) {
-  impl_->run(run, std::move(done));
+void HelperClient::run(const HelperTask& what, Done done) {
+  impl_->run(what, std::move(done));
 }
 void HelperClient::cancel() {
   impl_->cancel();

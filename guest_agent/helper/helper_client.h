@@ -24,7 +24,7 @@ class HelperClient {
 
   // Calls `done` with all results, unless it is cancelled first; one thing at a time. A helper that
   // is gone is a result that says so.
-  void run(const RunHooks& run, Done done);
+  void run(const HelperTask& what, Done done);
   void cancel();
 
  private:

@@ -27,6 +27,12 @@ HelperRequest request_of(const json::value& packet) {
   HelperRequest request = {.id = packet.at("id").to_number<std::uint64_t>(), .what = CancelRun()};
   if (const auto* const run = packet.as_object().if_contains("hooks"))
     request.what = run_hooks_of(*run);
+  if (const auto* const trim = packet.as_object().if_contains("trim")) {
+    request.what = TrimMemory{
+        .drop_caches = trim->at("drop_caches").as_bool(),
+        .reclaim = std::chrono::milliseconds(trim->at("reclaim_ms").to_number<std::int64_t>())};
+  }
+  if (packet.as_object().contains("power_off")) request.what = PowerOff();
   return request;
 }
 
@@ -56,6 +62,10 @@ auto parse(std::string_view packet, const Read& read) -> Result<decltype(read(js
 std::string to_packet(const HelperRequest& request) {
   json::object packet = {{"id", request.id}};
   if (const auto* const run = std::get_if<RunHooks>(&request.what)) packet["hooks"] = to_json(*run);
+  if (std::holds_alternative<PowerOff>(request.what)) packet["power_off"] = true;
+  if (const auto* const trim = std::get_if<TrimMemory>(&request.what)) {
+    packet["trim"] = {{"drop_caches", trim->drop_caches}, {"reclaim_ms", trim->reclaim.count()}};
+  }
   return json::serialize(packet);
 }
 

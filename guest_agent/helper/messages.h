@@ -26,12 +26,25 @@ struct RunHooks {
   std::vector<std::string> environment;
 };
 
+// Memory that a snapshot need not hold, given back to the machine: what is cached is written to
+// disk and dropped, and then, for `reclaim` if that is not zero, the kernel's own reclaim of idle
+// pages (DAMON) runs.
+struct TrimMemory {
+  bool drop_caches = true;
+  std::chrono::milliseconds reclaim{0};
+};
+
+// The machine, at once, without anybody's shutdown: what is unsafe must not act any more.
+struct PowerOff {};
+
 // Ends what is being done. Its answer is still the last one's end.
 struct CancelRun {};
 
+using HelperTask = std::variant<RunHooks, TrimMemory, PowerOff, CancelRun>;
+
 struct HelperRequest {
   std::uint64_t id = 0;
-  std::variant<RunHooks, CancelRun> what;
+  HelperTask what;
 };
 
 struct HelperAnswer {

@@ -36,8 +36,11 @@ class AgentTest : public testing::Test {
                                .repairs = repairs_,
                                .freezer = freezer_,
                                .hooks = hooks_,
+                               .trim = trim_,
                                .host = host_,
                                .timers = timers_,
+                               .on_failure = on_failure_,
+                               .power_off = [this] { ++powered_off_; },
                                .page_path = page_path_});
     ASSERT_TRUE(agent) << agent.error().message();
     agent_ = std::move(*agent);
@@ -90,6 +93,9 @@ class AgentTest : public testing::Test {
   RepairTable repairs_;
   CgroupFreezer freezer_{{folder_ / "one", folder_ / "two"}};
   Hooks* hooks_ = nullptr;
+  Hooks* trim_ = nullptr;
+  FailurePolicy on_failure_ = FailurePolicy::kContinue;
+  int powered_off_ = 0;
   std::unique_ptr<Agent> agent_;
 };
 

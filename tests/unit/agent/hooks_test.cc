@@ -241,6 +241,163 @@ TEST_F(HooksTest, AgentThatDiedBetweenTheTwoHalvesIsReplacedByOneThatRunsTheSeco
   EXPECT_TRUE(fake_.told.empty());
 }
 
+class TrimTest : public HooksTest {
+ protected:
+  TrimTest() {
+    fake_.present = false;
+    trim_ = &memory_;
+  }
+  void prepare() {
+    boot();
+    announce();
+    EXPECT_FALSE(memory_.running()) << "nothing stands still yet";
+    kernel_freezes();
+    timers_.run_one_of(kPoll);
+    EXPECT_TRUE(memory_.running());
+    EXPECT_EQ(host_.count("prepared"), 0U);
+  }
+  FakeHooks memory_;
+};
+
+TEST_F(TrimTest, MemoryIsGivenBackOnceAllStandsStill) {
+  prepare();
+  memory_.end();
+  ASSERT_EQ(host_.count("prepared"), 1U);
+  EXPECT_NE(last().find("\"ok\":true"), std::string::npos);
+  EXPECT_LT(last().find("\"freeze\""), last().find("\"hook \"")) << last();
+  EXPECT_FALSE(thawed());
+}
+
+TEST_F(TrimTest, MemoryThatStaysIsReportedAndRefusesNothing) {
+  prepare();
+  memory_.end(Outcome::kFailed);
+  EXPECT_NE(last().find("\"ok\":true"), std::string::npos);
+  EXPECT_NE(last().find("\"failed\""), std::string::npos);
+}
+
+TEST_F(TrimTest, TooLongIsARefusalAndUndone) {
+  prepare();
+  ASSERT_TRUE(timers_.run_one_of(kDeadline));
+  EXPECT_NE(last().find("memory was not given back within the deadline"), std::string::npos);
+  EXPECT_EQ(memory_.cancelled, 1);
+  EXPECT_TRUE(thawed());
+}
+
+TEST_F(TrimTest, RestoreInTheMiddleOfItRepairsAndThaws) {
+  prepare();
+  clone();
+  EXPECT_EQ(memory_.cancelled, 1);
+  EXPECT_TRUE(thawed());
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  EXPECT_EQ(host_.count("prepared"), 0U);
+}
+
+class FailClosedTest : public HooksTest {
+ protected:
+  void prepare_and_clone() {
+    announce();
+    fake_.end();
+    kernel_freezes();
+    timers_.run_one_of(kPoll);
+    fake_.told.clear();
+    clone();
+  }
+  static constexpr std::chrono::milliseconds kRetry{100}, kBeforePowerOff{200};
+};
+
+TEST_F(FailClosedTest, ContinuesIfSoConfigured) {
+  boot();
+  kernel_.errors["reseed"] = EPERM;
+  prepare_and_clone();
+  EXPECT_TRUE(thawed());
+  EXPECT_EQ(fake_.told.size(), 1U);
+  fake_.end();
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_DEGRADED);
+  EXPECT_FALSE(timers_.run_one_of(kBeforePowerOff));
+}
+
+TEST_F(FailClosedTest, HeldWorkloadIsThawedWhenTheRepairSucceeds) {
+  on_failure_ = FailurePolicy::kHold;
+  boot();
+  kernel_.errors["reseed"] = EPERM;
+  prepare_and_clone();
+  EXPECT_FALSE(thawed());
+  EXPECT_TRUE(fake_.told.empty());
+  EXPECT_TRUE(agent_->status().held);
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_DEGRADED);
+  EXPECT_NE(last().find("\"state\":\"degraded\""), std::string::npos);
+  ASSERT_TRUE(timers_.run_one_of(kRetry));
+  EXPECT_FALSE(thawed());
+  kernel_.errors.clear();
+  ASSERT_TRUE(timers_.run_one_of(kRetry * 2));
+  EXPECT_TRUE(thawed());
+  EXPECT_EQ(fake_.told, std::vector<std::string>{"after-restore clone"});
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_REPAIRING);
+  fake_.end();
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  EXPECT_FALSE(agent_->status().held);
+}
+
+TEST_F(FailClosedTest, WorkloadThatWasNotFrozenIsHeldToo) {
+  on_failure_ = FailurePolicy::kHold;
+  fake_.present = false;
+  boot();
+  kernel_.errors["reseed"] = EPERM;
+  clone();
+  EXPECT_FALSE(thawed());
+  kernel_.errors.clear();
+  ASSERT_TRUE(timers_.run_one_of(kRetry));
+  EXPECT_TRUE(thawed());
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+}
+
+TEST_F(FailClosedTest, RestoreOfAHeldMachineIsRepairedAndLetGo) {
+  on_failure_ = FailurePolicy::kHold;
+  boot();
+  kernel_.errors["reseed"] = EPERM;
+  clone();
+  kernel_.errors.clear();
+  clone(30, 3);
+  EXPECT_TRUE(thawed());
+  fake_.end();
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+}
+
+TEST_F(FailClosedTest, PowersOffAfterTheReport) {
+  on_failure_ = FailurePolicy::kPowerOff;
+  boot();
+  kernel_.errors["reseed"] = EPERM;
+  clone();
+  fake_.end();
+  EXPECT_NE(last().find("\"state\":\"degraded\""), std::string::npos);
+  EXPECT_EQ(powered_off_, 0);
+  ASSERT_TRUE(timers_.run_one_of(kBeforePowerOff));
+  EXPECT_EQ(powered_off_, 1);
+}
+
+TEST_F(FailClosedTest, HookThatFailsIsAFailureLikeAnother) {
+  on_failure_ = FailurePolicy::kPowerOff;
+  boot();
+  clone();
+  fake_.end(Outcome::kFailed);
+  ASSERT_TRUE(timers_.run_one_of(kBeforePowerOff));
+  EXPECT_EQ(powered_off_, 1);
+}
+
+TEST_F(FailClosedTest, BootIsNeverHeldNorPoweredOff) {
+  for (const FailurePolicy policy : {FailurePolicy::kHold, FailurePolicy::kPowerOff}) {
+    on_failure_ = policy;
+    kernel_.errors["reseed"] = ENODATA;
+    std::filesystem::remove(page_path_);
+    start();
+    EXPECT_EQ(slot().state, CLONESAFE_STATE_DEGRADED);
+    EXPECT_TRUE(thawed());
+    EXPECT_FALSE(agent_->status().held);
+    EXPECT_FALSE(timers_.run_one_of(kBeforePowerOff));
+    timers_.pending.clear();
+  }
+}
+
 TEST(HookChain, GoesBackwardsBeforeASnapshot) {
   std::vector<std::string> journal;
   FakeHooks one("one "), two("two "), three("three ");

@@ -123,6 +123,17 @@ TEST_F(ProgramHooksTest, CancelledRunIsKilledAndTheNextOneIsWhole) {
   EXPECT_EQ(folder_.read("ran"), "b\n");
 }
 
+TEST_F(ProgramHooksTest, HelperGivesMemoryBackToo) {
+  std::vector<RepairResult> results;
+  bool done = false;
+  helper_->run(TrimMemory{.drop_caches = false, .reclaim = {}}, [&](auto given) {
+    results = std::move(given);
+    done = true;
+  });
+  run_until([&] { return done; });
+  EXPECT_TRUE(results.empty());
+}
+
 TEST_F(ProgramHooksTest, HelperThatDiedIsAFailure) {
   add("10-a", "kill -9 $PPID");
   auto all = hooks();
