@@ -25,6 +25,7 @@
 #include "guest_agent/freeze/cgroup_freezer.h"
 #include "guest_agent/helper/helper.h"
 #include "guest_agent/helper/helper_client.h"
+#include "guest_agent/hooks/http_hooks.h"
 #include "guest_agent/hooks/memory_trim.h"
 #include "guest_agent/hooks/program_hooks.h"
 #include "guest_agent/hooks/watchers.h"
@@ -85,10 +86,12 @@ Status run(const Config& config) {
   ProgramHooks programs(
       helper, {.folder = config.hooks.folder, .each = config.hooks.each, .all = config.hooks.all});
   Watchers watchers(timers, config.hooks.watchers);
+  HttpHooks http_hooks(io, config.hooks.http);
   MemoryTrim trim(helper,
                   {.drop_caches = config.snapshot.drop_caches, .reclaim = config.snapshot.reclaim});
   HookChain hooks;
   hooks.add(watchers);
+  hooks.add(http_hooks);
   hooks.add(programs);
   HostChannel host(io, config.host, hello_line(CLONESAFE_VERSION, kernel_release()));
   auto agent = Agent::start({.sources = found.sources,

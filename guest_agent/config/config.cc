@@ -91,6 +91,56 @@ Taker policy(FailurePolicy& target) {
   };
 }
 
+Taker http_path(std::string& target) {
+  return [&target](const toml::node& node) -> Status {
+    const auto value = node.value_exact<std::string>();
+    const auto odd = [](char c) { return c <= ' ' || c > '~'; };
+    if (!value || !value->starts_with('/') || std::ranges::any_of(*value, odd))
+      return fail("is not a path like \"/after-restore\"");
+    target = *value;
+    return {};
+  };
+}
+
+// One table of the list hooks.http.
+Result<HttpHook> http_hook(const toml::table& table) {
+  HttpHook hook;
+  const std::map<std::string, Taker, std::less<>> keys = {
+      {"name", text(hook.name)},
+      {"port", number(hook.port, 1, 65535)},
+      {"before_snapshot", http_path(hook.before_snapshot)},
+      {"after_restore", http_path(hook.after_restore)},
+      {"deadline_ms", number(hook.deadline, 1, 600'000)}};
+  for (const auto& [key, node] : table) {
+    const auto known = keys.find(key.str());
+    if (known == keys.end()) return fail("has an unknown key '" + std::string(key.str()) + "'");
+    if (auto taken = known->second(node); !taken)
+      return fail("has '" + known->first + "', which " + taken.error().message());
+  }
+  if (hook.port == 0) return fail("has no 'port'");
+  if (hook.before_snapshot.empty() && hook.after_restore.empty())
+    return fail("has neither 'before_snapshot' nor 'after_restore'");
+  if (hook.name.empty()) hook.name = std::to_string(hook.port);
+  return hook;
+}
+
+Taker http_hooks(std::vector<HttpHook>& target) {
+  return [&target](const toml::node& node) -> Status {
+    const toml::array* const array = node.as_array();
+    if (array == nullptr) return fail("is not a list of tables");
+    std::vector<HttpHook> list;
+    for (const toml::node& element : *array) {
+      const toml::table* const table = element.as_table();
+      if (table == nullptr) return fail("is not a list of tables");
+      auto hook = http_hook(*table);
+      if (!hook) return fail(hook.error());
+      list.push_back(std::move(*hook));
+    }
+    target = std::move(list);
+    return {};
+  };
+}
+
 // Dotted key -> what takes it. The tables of the file are the part before the last dot.
 std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
   constexpr std::int64_t kMaxCid = 0xffffffff;
@@ -122,6 +172,7 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"hooks.folder", text(config.hooks.folder)},
       {"hooks.deadline_ms", number(config.hooks.each, 1, 600'000)},
       {"hooks.all_deadline_ms", number(config.hooks.all, 1, 3'600'000)},
+      {"hooks.http", http_hooks(config.hooks.http)},
       {"hooks.watchers_deadline_ms", number(config.hooks.watchers, 1, 600'000)},
   };
 }

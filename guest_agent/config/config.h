@@ -10,6 +10,7 @@
 #include "clonesafe/abi/generation_page.h"
 #include "clonesafe/abi/host_protocol.h"
 #include "guest_agent/core/failure_policy.h"
+#include "guest_agent/hooks/http_hooks.h"
 #include "guest_agent/sources/discover.h"
 
 namespace clonesafe::agent {
@@ -59,6 +60,7 @@ struct Config {
     std::chrono::milliseconds each{10'000};
     std::chrono::milliseconds all{60'000};
     std::chrono::milliseconds watchers{5'000};
+    std::vector<HttpHook> http;
   } hooks;
 };
 

@@ -102,16 +102,42 @@ TEST_F(CloneTest, SourceThatGoesOnIsToldToReseedAndKeepsItsIdentity) {
 TEST_F(CloneTest, AnnouncedSnapshotThawsCloneAndSource) {
   auto vm = boot({.cmdline = kNoProbes, .cpus = 2});
   ASSERT_TRUE(vm);
+  const std::string heard = "cat /run/heard";
+  vm->guest().get(
+      "cd /etc/clonesafe && mkdir -p hooks.d/before-snapshot hooks.d/after-restore && "
+      "printf '#!/bin/sh\\necho $CLONESAFE_PHASE $CLONESAFE_CAUSE >>/run/heard\\n' >hook && "
+      "chmod 755 hook && cp -p hook hooks.d/before-snapshot/ && cp -p hook hooks.d/after-restore/");
   auto taken = vm->guest().snapshot(scratch_ / "snapshot", {"--prepare", "agent", "--resume"});
   ASSERT_TRUE(taken) << taken.error().message();
   ASSERT_EQ(taken->status, 0) << taken->output;
   const std::string frozen = "cat /sys/fs/cgroup/workload/cgroup.freeze";
   EXPECT_TRUE(eventually(Seconds(20), [&] { return vm->guest().get(frozen) == "0"; }));
+  EXPECT_TRUE(eventually(Seconds(20), [&] {
+    return vm->guest().get(heard) == "before-snapshot snapshot\nafter-restore resume";
+  })) << vm->guest().get(heard);
   auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1,
                                     {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
   EXPECT_EQ(restored->guest(1).get(frozen), "0");
+  // By the time that the clone is safe.
+  EXPECT_EQ(restored->guest(1).get(heard), "before-snapshot snapshot\nafter-restore clone");
+}
+
+TEST_F(CloneTest, CloneThatCantBeRepairedIsPoweredOffIfSoConfigured) {
+  auto vm = boot({.cmdline = kNoProbes});
+  ASSERT_TRUE(vm);
+  // A machine-id that can't be replaced.
+  vm->guest().get(
+      "printf 'on_failure = \"poweroff\"\\n[identity]\\nmachine_id = \"/proc/version\"\\n' "
+      ">/etc/clonesafe/agent.toml && pkill clonesafed && "
+      "(clonesafed --config /etc/clonesafe/agent.toml 2>/run/second.log &) && "
+      "clonesafectl wait --safe --timeout 60");
+  ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
+  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1,
+                                    {"--timeout", "110", "--wait", "running"});
+  ASSERT_TRUE(restored);
+  EXPECT_TRUE(restored->process().wait(Seconds(110))) << "it goes on";
 }
 
 // On 6.1 the kernel has no VMGENID driver, and with VMGENID off none can know: the agent alone

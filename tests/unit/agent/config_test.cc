@@ -98,6 +98,42 @@ TEST(Config, CharacterBeyondAsciiIsRefusedWithItsPlace) {
             "agent.toml:2: a character that is not ASCII");
 }
 
+TEST(Config, HttpHooksAreAListOfTables) {
+  const auto config = parse_config(
+      "[[hooks.http]]\nport = 80\nafter_restore = \"/a\"\n"
+      "[[hooks.http]]\nname = \"app\"\nport = 81\nbefore_snapshot = \"/b?c=1\"\ndeadline_ms = 5\n",
+      "agent.toml");
+  ASSERT_TRUE(config) << config.error().message();
+  ASSERT_EQ(config->hooks.http.size(), 2U);
+  EXPECT_EQ(config->hooks.http[0].name, "80");
+  EXPECT_EQ(config->hooks.http[0].after_restore, "/a");
+  EXPECT_EQ(config->hooks.http[1].name, "app");
+  EXPECT_EQ(config->hooks.http[1].before_snapshot, "/b?c=1");
+  EXPECT_EQ(config->hooks.http[1].deadline, std::chrono::milliseconds(5));
+
+  EXPECT_EQ(refusal("[hooks]\nhttp = 1"), "agent.toml:2: 'hooks.http' is not a list of tables");
+  EXPECT_EQ(refusal("[hooks]\nhttp = [1]"), "agent.toml:2: 'hooks.http' is not a list of tables");
+  const std::string table = "[[hooks.http]]\nport = 80\n";
+  EXPECT_EQ(refusal(table),
+            "agent.toml:1: 'hooks.http' has neither 'before_snapshot' nor 'after_restore'");
+  EXPECT_EQ(refusal("[[hooks.http]]\nafter_restore = \"/a\""),
+            "agent.toml:1: 'hooks.http' has no 'port'");
+  EXPECT_EQ(refusal(table + "prot = 1"), "agent.toml:1: 'hooks.http' has an unknown key 'prot'");
+  for (const char* const path : {"a", "/a b", "/a\\r\\nX: y", "http://elsewhere/"}) {
+    EXPECT_EQ(refusal(table + "after_restore = \"" + path + "\""),
+              "agent.toml:1: 'hooks.http' has 'after_restore', which is not a path like "
+              "\"/after-restore\"");
+  }
+}
+
+TEST(Config, PolicyIsOneOfThree) {
+  EXPECT_EQ(parse_config("on_failure = \"hold\"", "agent.toml")->on_failure, FailurePolicy::kHold);
+  EXPECT_EQ(parse_config("on_failure = \"poweroff\"", "agent.toml")->on_failure,
+            FailurePolicy::kPowerOff);
+  EXPECT_EQ(refusal("on_failure = \"reboot\""),
+            "agent.toml:1: 'on_failure' is not \"continue\", \"hold\" or \"poweroff\"");
+}
+
 TEST(Config, MissingFileIsNamed) {
   const auto config = load_config("/nowhere/agent.toml");
   ASSERT_FALSE(config);
