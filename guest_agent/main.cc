@@ -29,6 +29,8 @@
 #include "guest_agent/hooks/memory_trim.h"
 #include "guest_agent/hooks/program_hooks.h"
 #include "guest_agent/hooks/watchers.h"
+#include "guest_agent/metrics/metrics.h"
+#include "guest_agent/metrics/metrics_server.h"
 #include "guest_agent/repairs/kernel.h"
 #include "guest_agent/repairs/standard_table.h"
 #include "guest_agent/secrets/secret_store.h"
@@ -58,6 +60,16 @@ ControlServer::Answer secret_answer(std::expected<UniqueFd, SecretStore::Refused
   if (page) return {.line = R"({"secret":{"size":4096}})", .file = std::move(*page)};
   const bool limit = page.error().why == SecretStore::Refusal::kLimit;
   return {.line = refusal_line(page.error().text, limit ? "limit" : "not_covered")};
+}
+
+// A machine without metrics is as safe as one with them: the agent goes on.
+std::unique_ptr<MetricsServer> open_metrics(boost::asio::io_context& io, const std::string& path,
+                                            MetricsServer::Render render) {
+  if (path.empty()) return nullptr;
+  auto server = MetricsServer::open(io, path, std::move(render));
+  if (server) return std::move(*server);
+  log_error("no metrics: " + server.error().message());
+  return nullptr;
 }
 
 Status run(const Config& config) {
@@ -167,8 +179,17 @@ Status run(const Config& config) {
                             answer_request(request, client, commands, reply);
                           });
   if (!control) return fail(std::move(control.error()));
-  (*agent)->on_change([&] { watchers.observe((*agent)->status()); });
+  RestoreCounts counts((*agent)->status());
   watchers.observe((*agent)->status());
+  (*agent)->on_change([&] {
+    const AgentStatus status = (*agent)->status();
+    watchers.observe(status);
+    counts.look(status);
+  });
+  const auto metrics = open_metrics(io, config.metrics.socket, [&] {
+    (*agent)->check("metrics");
+    return metrics_text(facts, (*agent)->status(), secrets.status(), counts, wakes.polls());
+  });
 
   // All that needs more than the repairs do is open.
   if (auto dropped = drop_rights(); !dropped) return dropped;

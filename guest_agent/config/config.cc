@@ -174,6 +174,7 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"hooks.all_deadline_ms", number(config.hooks.all, 1, 3'600'000)},
       {"hooks.http", http_hooks(config.hooks.http)},
       {"hooks.watchers_deadline_ms", number(config.hooks.watchers, 1, 600'000)},
+      {"metrics.socket", text(config.metrics.socket)},
   };
 }
 

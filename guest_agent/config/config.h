@@ -62,6 +62,10 @@ struct Config {
     std::chrono::milliseconds watchers{5'000};
     std::vector<HttpHook> http;
   } hooks;
+
+  struct Metrics {
+    std::string socket = "/run/clonesafe/metrics.sock";  // empty: none
+  } metrics;
 };
 
 // `name` is how errors call the text ("/etc/clonesafe/agent.toml").

@@ -2,8 +2,6 @@
 
 #include <grp.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -28,6 +26,7 @@
 
 #include "guest_agent/base/log.h"
 #include "guest_agent/control/await.h"
+#include "guest_agent/control/listen.h"
 
 namespace clonesafe::agent {
 namespace {
@@ -161,23 +160,7 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
   Impl(asio::io_context& io, std::optional<gid_t> group, Handler handler)
       : acceptor_(io), group_(group), handler_(std::move(handler)) {}
 
-  Status listen(const std::string& path) {
-    error_code error;
-    struct stat status = {};
-    if (::lstat(path.c_str(), &status) == 0) {
-      // Only a socket is an earlier agent's; anything else was put there by somebody else.
-      if (!S_ISSOCK(status.st_mode)) return fail(path + " is there and is not a socket");
-      if (::unlink(path.c_str()) != 0) return fail_errno("unlink of " + path);
-    }
-    if (path.size() >= sizeof(sockaddr_un::sun_path)) return fail(path + " is too long a name");
-    const Local::endpoint endpoint(path);
-    if (acceptor_.open(endpoint.protocol(), error) || acceptor_.bind(endpoint, error) ||
-        acceptor_.listen(asio::socket_base::max_listen_connections, error)) {
-      return fail("control socket " + path + ": " + error.message());
-    }
-    if (::chmod(path.c_str(), 0666) != 0) return fail_errno("chmod of " + path);
-    return {};
-  }
+  Status listen(const std::string& path) { return listen_for_all(acceptor_, path); }
 
   void start() {
     asio::co_spawn(

@@ -2,48 +2,17 @@
 
 #include <sys/resource.h>
 
-#include <cstdio>
 #include <string_view>
+
+#include "libclonesafe/base/prometheus.h"
 
 namespace clonesafe {
 namespace {
 
-class Text {
- public:
-  void family(std::string_view name, std::string_view type, std::string_view help) {
-    name_ = "clonevm_" + std::string(name);
-    text_ += "# HELP " + name_ + " " + std::string(help) + "\n";
-    text_ += "# TYPE " + name_ + " " + std::string(type) + "\n";
-  }
-  void sample(std::uint64_t value, std::string_view labels = {}) {
-    line(labels, std::to_string(value));
-  }
-  void seconds(std::uint64_t microseconds, std::string_view labels = {}) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%llu.%06llu",
-                  static_cast<unsigned long long>(microseconds / 1'000'000),
-                  static_cast<unsigned long long>(microseconds % 1'000'000));
-    line(labels, text);
-  }
-  std::string take() { return std::move(text_); }
-
- private:
-  void line(std::string_view labels, const std::string& value) {
-    text_ += name_;
-    if (!labels.empty()) text_ += "{" + std::string(labels) + "}";
-    text_ += " " + value + "\n";
-  }
-  std::string name_;
-  std::string text_;
-};
+using Text = PrometheusText;
 
 std::string label(std::string_view name, std::string_view value) {
-  std::string text = std::string(name) + "=\"";
-  for (const char c : value) {
-    if (c == '\\' || c == '"') text += '\\';
-    text += c == '\n' ? ' ' : c;
-  }
-  return text + "\"";
+  return Text::label(name, value);
 }
 
 std::uint64_t microseconds(const timeval& time) {
@@ -114,7 +83,7 @@ void add_resource_use(Metrics& metrics) {
 }
 
 std::string to_prometheus(const Metrics& metrics) {
-  Text text;
+  Text text("clonevm_");
   put_machine(text, metrics);
   put_snapshots(text, metrics);
   put_agent(text, metrics);

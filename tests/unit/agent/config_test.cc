@@ -45,6 +45,8 @@ boot_id_file = "/f"
 hostname = "{generation}"
 [snapshot]
 freeze = ["/one", "/two"]
+[metrics]
+socket = "/x"
 )",
                                    "agent.toml");
   ASSERT_TRUE(config) << config.error().message();
@@ -68,6 +70,7 @@ freeze = ["/one", "/two"]
   EXPECT_EQ(config->identity.boot_id_file, "/f");
   EXPECT_EQ(config->identity.hostname, "{generation}");
   EXPECT_EQ(config->snapshot.freeze, (std::vector<std::string>{"/one", "/two"}));
+  EXPECT_EQ(config->metrics.socket, "/x");
 }
 
 TEST(Config, ErrorsNameKeyAndPlaceInOneLine) {
@@ -155,6 +158,7 @@ TEST(Config, ShippedExampleHoldsTheDefaults) {
   EXPECT_EQ(example->identity.boot_id_file, defaults.identity.boot_id_file);
   EXPECT_EQ(example->identity.hostname, defaults.identity.hostname);
   EXPECT_EQ(example->snapshot.freeze, defaults.snapshot.freeze);
+  EXPECT_EQ(example->metrics.socket, defaults.metrics.socket);
 }
 
 }  // namespace
