@@ -35,6 +35,7 @@
 #include "guest_agent/repairs/standard_table.h"
 #include "guest_agent/secrets/secret_store.h"
 #include "guest_agent/sources/discover.h"
+#include "guest_agent/systemd/service_manager.h"
 
 namespace clonesafe::agent {
 namespace {
@@ -180,11 +181,13 @@ Status run(const Config& config) {
                           });
   if (!control) return fail(std::move(control.error()));
   RestoreCounts counts((*agent)->status());
+  ServiceManager service;
   watchers.observe((*agent)->status());
   (*agent)->on_change([&] {
-    const AgentStatus status = (*agent)->status();
-    watchers.observe(status);
-    counts.look(status);
+    const AgentStatus now = (*agent)->status();
+    watchers.observe(now);
+    counts.look(now);
+    service.changed(now);
   });
   const auto metrics = open_metrics(io, config.metrics.socket, [&] {
     (*agent)->check("metrics");
@@ -193,7 +196,11 @@ Status run(const Config& config) {
 
   // All that needs more than the repairs do is open.
   if (auto dropped = drop_rights(); !dropped) return dropped;
-  on_termination(io, [&io] { io.stop(); });
+  service.ready((*agent)->status());
+  on_termination(io, [&] {
+    service.stopping();
+    io.stop();
+  });
   io.run();
   return {};
 }

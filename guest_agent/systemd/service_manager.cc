@@ -1,0 +1,42 @@
+#include "guest_agent/systemd/service_manager.h"
+
+#include <fmt/core.h>
+#include <systemd/sd-daemon.h>
+
+#include "guest_agent/base/log.h"
+#include "libclonesafe/page/generation_page_view.h"
+
+namespace clonesafe::agent {
+namespace {
+
+// What `systemctl status` shows.
+std::string status_line(const AgentStatus& status) {
+  return fmt::format("STATUS={} ({}, {} restores), tier {}{}", state_name(status.state),
+                     name_of(status.kind), status.restores, tier_name(status.tier),
+                     status.prepared ? ", prepared for a snapshot" : "");
+}
+
+void notify(const std::string& lines) {
+  if (const int result = ::sd_notify(0, lines.c_str()); result < 0)
+    log_warning(Error::from_errno("the service manager can't be told", -result).message());
+}
+
+}  // namespace
+
+void ServiceManager::ready(const AgentStatus& status) {
+  told_ = status_line(status);
+  notify("READY=1\n" + told_);
+}
+
+void ServiceManager::changed(const AgentStatus& status) {
+  std::string line = status_line(status);
+  if (line == told_) return;
+  told_ = std::move(line);
+  notify(told_);
+}
+
+void ServiceManager::stopping() {
+  notify("STOPPING=1");
+}
+
+}  // namespace clonesafe::agent
