@@ -14,6 +14,7 @@
 #include "guest_agent/base/command_line.h"
 #include "guest_agent/ctl/agent_client.h"
 #include "guest_agent/ctl/doctor.h"
+#include "guest_agent/ctl/for_host.h"
 #include "guest_agent/ctl/tables.h"
 
 namespace clonesafe::ctl {
@@ -164,10 +165,12 @@ int wait(const Options& options) {
 // NOLINTNEXTLINE(bugprone-exception-escape): terminate() names what was thrown
 int main(int argc, char** argv) {
   using namespace clonesafe::ctl;
+  if (is_for_host(argc, argv)) return run_for_host(argc, argv);
   Options options;
   CLI::App app("Asks clonesafed about this machine.", "clonesafectl");
   app.set_version_flag("--version", std::string("clonesafectl ") + CLONESAFE_VERSION);
   app.require_subcommand(1);
+  app.footer("On a host: clonesafectl --vsock PATH --help");
   app.add_option("--socket", options.socket, "the agent's socket")->capture_default_str();
   app.add_option("--page", options.page, "the generation page")->capture_default_str();
   const auto add = [&](const char* name, const char* what, int (*run)(const Options&)) {
