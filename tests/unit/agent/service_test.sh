@@ -1,9 +1,9 @@
 #!/bin/bash
 # The agent as a service: what it tells the service manager, and what systemd says of its unit.
-# usage: service_test.sh CLONESAFED UNIT
+# usage: service_test.sh CLONESAFED UNIT DROP-IN
 set -euo pipefail
 
-clonesafed="$1" unit="$2"
+clonesafed="$1" unit="$2" drop_in="$3"
 scratch="$(mktemp -d)"
 agent=""
 # shellcheck disable=SC2329
@@ -76,6 +76,12 @@ mkdir -p "$root/usr/sbin" "$root/etc/systemd/system"
 install -m 755 "$clonesafed" "$root/usr/sbin/clonesafed"
 cp "$unit" "$root/etc/systemd/system/clonesafed.service"
 said="$(systemd-analyze verify --root="$root" --man=no --recursive-errors=no clonesafed.service 2>&1)" || die "systemd-analyze verify: $said"
+[ -z "$said" ] || die "systemd-analyze verify: $said"
+# The drop-in for programs in a root of their own.
+mkdir -p "$root/etc/systemd/system/app.service.d"
+printf '[Service]\nExecStart=/usr/sbin/clonesafed\n' >"$root/etc/systemd/system/app.service"
+cp "$drop_in" "$root/etc/systemd/system/app.service.d/clonesafe.conf"
+said="$(systemd-analyze verify --root="$root" --man=no --recursive-errors=no app.service 2>&1)" || die "systemd-analyze verify: $said"
 [ -z "$said" ] || die "systemd-analyze verify: $said"
 # What the agent must be able to do (mount where all see it, /dev/mem, the host's name) costs it most of these points.
 systemd-analyze security --offline=true --threshold=58 --no-pager "$unit" >"$scratch/exposure" 2>&1 ||

@@ -20,7 +20,8 @@ mv "$scratch/first" "$scratch/moved"
 prefix="$scratch/moved"
 
 for file in bin/clonevm bin/clonesafectl sbin/clonesafed include/clonesafe/clonesafe.h include/clonesafe/clonesafe.hpp \
-  include/clonesafe/version.h include/clonesafe/abi/generation_page.h share/man/man1/clonevm.1 share/man/man8/clonesafed.8; do
+  include/clonesafe/version.h include/clonesafe/abi/generation_page.h share/man/man1/clonevm.1 share/man/man8/clonesafed.8 \
+  lib/systemd/system/clonesafed.service share/clonesafe/agent.toml share/clonesafe/containers/service.conf; do
   [ -f "$prefix/$file" ] || die "$file is not installed"
 done
 for program in bin/clonevm bin/clonesafectl sbin/clonesafed; do
