@@ -76,12 +76,12 @@ std::unique_ptr<MetricsServer> open_metrics(boost::asio::io_context& io, const s
 Status run(const Config& config) {
   if (auto set = set_log_level(config.log_level); !set) return set;
   std::signal(SIGPIPE, SIG_IGN);
+  // First: it must not share the lock, which would then outlive this process for a moment.
+  auto helper_socket = start_helper(config.hooks.folder);
+  if (!helper_socket) return fail(std::move(helper_socket.error()));
   if (auto made = make_folder_of(config.page_path); !made) return made;
   const auto lock = take_lock(config.page_path);
   if (!lock) return fail(lock.error());
-
-  auto helper_socket = start_helper();
-  if (!helper_socket) return fail(std::move(helper_socket.error()));
 
   Discovery found = discover_sources(config.sources);
   for (const SourceReport& source : found.reports) {

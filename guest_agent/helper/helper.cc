@@ -35,6 +35,16 @@ std::string detail_of(const ProgramEnd& end) {
   return end.last_line.empty() ? end.error : end.error + ": " + end.last_line;
 }
 
+std::vector<std::string> environment_of(const RunHooks& run) {
+  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+          "LANG=C.UTF-8",
+          "CLONESAFE_PHASE=" + std::string(name_of(run.phase)),
+          "CLONESAFE_CAUSE=" + run.cause,
+          "CLONESAFE_GENERATION=" + run.generation,
+          "CLONESAFE_RESEED_EPOCH=" + run.reseed_epoch,
+          "CLONESAFE_RESTORE_ID=" + run.restore_id};
+}
+
 RepairResult run_hook(const HookProgram& hook, const RunHooks& run, Clock::time_point end_of_all,
                       int socket) {
   RepairResult result = {.name = "hook " + hook.name, .outcome = Outcome::kFailed};
@@ -48,7 +58,7 @@ RepairResult run_hook(const HookProgram& hook, const RunHooks& run, Clock::time_
     return result;
   }
   const ProgramEnd end = run_program({.path = hook.path,
-                                      .environment = run.environment,
+                                      .environment = environment_of(run),
                                       .deadline = std::min(start + run.each, end_of_all),
                                       .cancel_fd = socket});
   if (end.error.empty()) result.outcome = Outcome::kOk;
@@ -64,9 +74,9 @@ bool agent_calls(int socket) {
   return size >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 
-void run_hooks(int socket, std::uint64_t id, const RunHooks& run) {
+void run_hooks(int socket, const std::string& folder, std::uint64_t id, const RunHooks& run) {
   const auto end_of_all = Clock::now() + run.all;
-  const auto programs = list_hook_programs(run.folder, run.phase);
+  const auto programs = list_hook_programs(folder, run.phase);
   if (!programs) {
     (void)answer(socket, {.id = id,
                           .result = RepairResult{.name = "hooks",
@@ -102,9 +112,8 @@ void trim(int socket, std::uint64_t id, const TrimMemory& request) {
       [socket](std::chrono::milliseconds time) { return sleep_unless_called(socket, time); });
 }
 
-}  // namespace
-
-void serve_agent(int socket) {
+// Until the agent is gone.
+void serve_agent(int socket, const std::string& hook_folder) {
   std::vector<char> packet(kLongestPacket);
   for (;;) {
     const ssize_t size = ::recv(socket, packet.data(), packet.size(), 0);
@@ -114,7 +123,7 @@ void serve_agent(int socket) {
     if (!request) return log_error(request.error().message());
     if (std::holds_alternative<CancelRun>(request->what)) continue;
     if (const auto* const run = std::get_if<RunHooks>(&request->what))
-      run_hooks(socket, request->id, *run);
+      run_hooks(socket, hook_folder, request->id, *run);
     if (const auto* const memory = std::get_if<TrimMemory>(&request->what))
       trim(socket, request->id, *memory);
     if (std::holds_alternative<PowerOff>(request->what) && ::reboot(RB_POWER_OFF) != 0)
@@ -123,7 +132,9 @@ void serve_agent(int socket) {
   }
 }
 
-Result<UniqueFd> start_helper() {
+}  // namespace
+
+Result<UniqueFd> start_helper(const std::string& hook_folder) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return fail_errno("socketpair for the helper process");
@@ -137,7 +148,7 @@ Result<UniqueFd> start_helper() {
   ::prctl(PR_SET_NAME, "clonesafed-help");
   // Asked to stop, the agent's end is what tells this process.
   for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) std::signal(signal, SIG_IGN);
-  serve_agent(helpers.get());
+  serve_agent(helpers.get(), hook_folder);
   ::_exit(0);
 }
 

@@ -4,6 +4,8 @@
 #ifndef CLONESAFE_GUEST_AGENT_HELPER_HELPER_H_
 #define CLONESAFE_GUEST_AGENT_HELPER_HELPER_H_
 
+#include <string>
+
 #include "libclonesafe/base/error.h"
 #include "libclonesafe/base/unique_fd.h"
 
@@ -11,11 +13,9 @@ namespace clonesafe::agent {
 
 // Starts it: a fork that keeps the rights of this moment. It ends, and kills what it runs, when the
 // last descriptor of the socket that this returns is closed. Before the first thread and before
-// anything is mapped or opened that the helper should not have.
-Result<UniqueFd> start_helper();
-
-// What the helper process does until its agent is gone.
-void serve_agent(int socket);
+// anything is mapped or opened that the helper should not have. Hooks are the programs in
+// `hook_folder`, for as long as it lives.
+Result<UniqueFd> start_helper(const std::string& hook_folder);
 
 }  // namespace clonesafe::agent
 

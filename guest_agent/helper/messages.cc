@@ -8,19 +8,23 @@ namespace {
 namespace json = boost::json;
 
 json::object to_json(const RunHooks& run) {
-  return {{"folder", run.folder},
-          {"phase", static_cast<unsigned>(run.phase)},
+  return {{"phase", static_cast<unsigned>(run.phase)},
           {"each_ms", run.each.count()},
           {"all_ms", run.all.count()},
-          {"environment", json::value_from(run.environment)}};
+          {"cause", run.cause},
+          {"generation", run.generation},
+          {"reseed_epoch", run.reseed_epoch},
+          {"restore_id", run.restore_id}};
 }
 
 RunHooks run_hooks_of(const json::value& value) {
-  return {.folder = json::value_to<std::string>(value.at("folder")),
-          .phase = static_cast<HookPhase>(value.at("phase").to_number<std::uint8_t>()),
+  return {.phase = static_cast<HookPhase>(value.at("phase").to_number<std::uint8_t>()),
           .each = std::chrono::milliseconds(value.at("each_ms").to_number<std::int64_t>()),
           .all = std::chrono::milliseconds(value.at("all_ms").to_number<std::int64_t>()),
-          .environment = json::value_to<std::vector<std::string>>(value.at("environment"))};
+          .cause = json::value_to<std::string>(value.at("cause")),
+          .generation = json::value_to<std::string>(value.at("generation")),
+          .reseed_epoch = json::value_to<std::string>(value.at("reseed_epoch")),
+          .restore_id = json::value_to<std::string>(value.at("restore_id"))};
 }
 
 HelperRequest request_of(const json::value& packet) {

@@ -17,13 +17,16 @@ namespace clonesafe::agent {
 // What the agent asks of its helper process, one thing at a time. Each message is one packet of the
 // socket between the two, and JSON; both ends are this program.
 
-// The programs of a phase, one after another.
+// The programs of a phase, one after another. Whose they are, and what their environment is besides
+// these words, is the helper's: whoever takes the agent over can run nothing else by it.
 struct RunHooks {
-  std::string folder;
   HookPhase phase = HookPhase::kAfterRestore;
   std::chrono::milliseconds each{10'000};
   std::chrono::milliseconds all{60'000};
-  std::vector<std::string> environment;
+  std::string cause;
+  std::string generation;
+  std::string reseed_epoch;
+  std::string restore_id;
 };
 
 // Memory that a snapshot need not hold, given back to the machine: what is cached is written to

@@ -14,19 +14,14 @@ bool ProgramHooks::any(const HookEvent& event) {
 void ProgramHooks::run(const HookEvent& event, Done done) {
   if (!any(event)) return done({});
   const Restore& restore = event.restore;
-  helper_.run(
-      RunHooks{
-          .folder = options_.folder,
-          .phase = event.phase,
-          .each = options_.each,
-          .all = options_.all,
-          .environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                          "LANG=C.UTF-8", "CLONESAFE_PHASE=" + std::string(name_of(event.phase)),
-                          "CLONESAFE_CAUSE=" + event.cause,
-                          "CLONESAFE_GENERATION=" + hex(restore.generation),
-                          "CLONESAFE_RESEED_EPOCH=" + hex(restore.reseed_epoch),
-                          "CLONESAFE_RESTORE_ID=" + hex(restore.restore_id)}},
-      std::move(done));
+  helper_.run(RunHooks{.phase = event.phase,
+                       .each = options_.each,
+                       .all = options_.all,
+                       .cause = event.cause,
+                       .generation = hex(restore.generation),
+                       .reseed_epoch = hex(restore.reseed_epoch),
+                       .restore_id = hex(restore.restore_id)},
+              std::move(done));
 }
 
 void ProgramHooks::cancel() {

@@ -14,7 +14,7 @@ namespace clonesafe::agent {
 class ProgramHooks final : public Hooks {
  public:
   struct Options {
-    std::string folder;  // empty: there are none
+    std::string folder;  // the helper's; empty: there are none
     std::chrono::milliseconds each;
     std::chrono::milliseconds all;
   };

@@ -130,8 +130,9 @@ TEST_F(CloneTest, CloneThatCantBeRepairedIsPoweredOffIfSoConfigured) {
   // A machine-id that can't be replaced.
   vm->guest().get(
       "printf 'on_failure = \"poweroff\"\\n[identity]\\nmachine_id = \"/proc/version\"\\n' "
-      ">/etc/clonesafe/agent.toml && pkill clonesafed && "
-      "(clonesafed --config /etc/clonesafe/agent.toml 2>/run/second.log &) && "
+      ">/etc/clonesafe/agent.toml && killall clonesafed && "
+      "while pidof clonesafed; do sleep 0.1; done; (clonesafed --config /etc/clonesafe/agent.toml "
+      "2>/run/second.log &) && "
       "clonesafectl wait --safe --timeout 60");
   ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
   auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1,

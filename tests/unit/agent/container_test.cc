@@ -13,12 +13,14 @@ namespace {
 
 enum ExitCode { kGood, kNoNamespace, kNoMount, kNoPage, kWritable, kUnseen, kStale, kRefused };
 
-// In a child: the file at its own path, on a read-only mount that nobody else sees.
-ExitCode mount_read_only(const std::string& path) {
+// In a child: the file at another path, on a read-only mount that nobody else sees. Another path:
+// what is mounted over its own name would go with the name.
+ExitCode mount_read_only(const std::string& path, const std::string& inside) {
+  UniqueFd(::open(inside.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)).reset();
   if (::unshare(CLONE_NEWNS) != 0) return kNoNamespace;
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      ::mount(path.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
-      ::mount(nullptr, path.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0)
+      ::mount(path.c_str(), inside.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
+      ::mount(nullptr, inside.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0)
     return kNoMount;
   return kGood;
 }
@@ -38,6 +40,9 @@ class ContainerTest : public AgentTest {
     ASSERT_GE(child_, 0);
     if (child_ == 0) ::_exit(program());
     ready_write_.reset();
+    wait_until_ready();
+  }
+  void wait_until_ready() {
     char byte = 0;
     (void)!::read(ready_read_.get(), &byte, 1);
   }
@@ -55,6 +60,7 @@ class ContainerTest : public AgentTest {
     return false;
   }
 
+  const std::string inside_ = folder_ / "inside";
   UniqueFd ready_read_;
   UniqueFd ready_write_;
   pid_t child_ = 0;
@@ -63,18 +69,20 @@ class ContainerTest : public AgentTest {
 TEST_F(ContainerTest, PageOnAReadOnlyMountIsThePageAlsoOfALaterAgent) {
   start();
   start_container([this] {
-    if (const ExitCode mounted = mount_read_only(page_path_); mounted != kGood) return mounted;
-    const auto reader = GenerationPageReader::open(page_path_);
+    if (const ExitCode mounted = mount_read_only(page_path_, inside_); mounted != kGood)
+      return mounted;
+    const auto reader = GenerationPageReader::open(inside_);
     if (!reader) return kNoPage;
-    if (UniqueFd(::open(page_path_.c_str(), O_RDWR | O_CLOEXEC)) || errno != EROFS)
-      return kWritable;
+    if (UniqueFd(::open(inside_.c_str(), O_RDWR | O_CLOEXEC)) || errno != EROFS) return kWritable;
     ready();
-    if (!sees(*reader, 11) || !sees(*reader, 12)) return kUnseen;
+    if (!sees(*reader, 11)) return kUnseen;
+    ready();
+    if (!sees(*reader, 12)) return kUnseen;
     return reader->is_current() ? kGood : kStale;
   });
   pages_.write(RestoreKind::kClone, 11, 2);
   agent_->check("test");
-  ::usleep(20'000);  // for the container to see this one
+  wait_until_ready();
   agent_.reset();
   start();
   pages_.write(RestoreKind::kClone, 12, 3);
@@ -86,37 +94,42 @@ TEST_F(ContainerTest, PageOnAReadOnlyMountIsThePageAlsoOfALaterAgent) {
 
 TEST_F(ContainerTest, SocketOnAReadOnlyMountTakesConnectionsUntilItsAgentIsGone) {
   const std::string path = folder_ / "agent.sock";
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  const auto* const name = reinterpret_cast<const sockaddr*>(&address);
+  const auto address_of = [](const std::string& name) {
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    name.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    return address;
+  };
   const auto listen = [&] {
+    const sockaddr_un address = address_of(path);
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::bind(fd.get(), name, sizeof(address)), 0);
+    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
     EXPECT_EQ(::listen(fd.get(), 8), 0);
     return fd;
   };
-  const auto connect = [&] {
-    const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    return ::connect(fd.get(), name, sizeof(address)) == 0 ? 0 : errno;
+  // The error, if any. EAGAIN: somebody listens, and is behind.
+  const auto connect = [&](const std::string& name) {
+    const sockaddr_un address = address_of(name);
+    const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
+    return ::connect(fd.get(), generic, sizeof(address)) == 0 ? 0 : errno;
   };
   UniqueFd agent = listen();
   start_container([&] {
     agent.reset();
-    if (const ExitCode mounted = mount_read_only(path); mounted != kGood) return mounted;
-    if (connect() != 0) return kRefused;
+    if (const ExitCode mounted = mount_read_only(path, inside_); mounted != kGood) return mounted;
+    if (connect(inside_) != 0) return kRefused;
     ready();
-    for (int i = 0; i < 5000 && connect() == 0; ++i) ::usleep(1000);
-    return connect() == ECONNREFUSED ? kGood : kStale;
+    for (int i = 0; i < 5000 && connect(inside_) != ECONNREFUSED; ++i) ::usleep(1000);
+    return connect(inside_) == ECONNREFUSED ? kGood : kStale;
   });
   agent.reset();
-  // A file that is a mount point elsewhere can be removed here.
   EXPECT_EQ(::unlink(path.c_str()), 0);
   agent = listen();
   const int code = exit_code();
   if (code == kNoNamespace || code == kNoMount) GTEST_SKIP() << "no right to mount";
   EXPECT_EQ(code, kGood);
-  EXPECT_EQ(connect(), 0);
+  EXPECT_EQ(connect(path), 0);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ class ProgramHooksTest : public LoopTest {
  protected:
   ProgramHooksTest() {
     fs::create_directory(folder_ / "after-restore");
-    auto socket = start_helper();
+    auto socket = start_helper(folder_ / "");
     EXPECT_TRUE(socket) << socket.error().message();
     helper_ = std::make_unique<HelperClient>(io_, std::move(*socket));
   }

@@ -51,6 +51,20 @@ TEST_F(ServiceManagerTest, IsToldOfEachChangeOnce) {
   EXPECT_EQ(heard(), "STOPPING=1");
 }
 
+TEST_F(ServiceManagerTest, SocketMayBeAbstract) {
+  const std::string name = "clonesafe-test-" + std::to_string(::getpid());
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  name.copy(address.sun_path + 1, sizeof(address.sun_path) - 2);
+  socket_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address),
+                   static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())),
+            0);
+  ::setenv("NOTIFY_SOCKET", ("@" + name).c_str(), 1);
+  manager_.stopping();
+  EXPECT_EQ(heard(), "STOPPING=1");
+}
+
 TEST_F(ServiceManagerTest, NothingHappensWithoutOne) {
   ::unsetenv("NOTIFY_SOCKET");
   manager_.ready(status_);
