@@ -132,7 +132,7 @@ TEST_F(CloneTest, CloneThatCantBeRepairedIsPoweredOffIfSoConfigured) {
       "printf 'on_failure = \"poweroff\"\\n[identity]\\nmachine_id = \"/proc/version\"\\n' "
       ">/etc/clonesafe/agent.toml && killall clonesafed && "
       "while pidof clonesafed; do sleep 0.1; done; (clonesafed --config /etc/clonesafe/agent.toml "
-      "2>/run/second.log &) && "
+      "</dev/null >/run/second.log 2>&1 &) && "
       "clonesafectl wait --safe --timeout 60");
   ASSERT_EQ(vm->guest().snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
   auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 1,
