@@ -8,8 +8,6 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr int kTries = 64;
-
 // As relaxed words: the VMM may have written in between.
 void copy_words(std::span<const std::byte> from, void* to, std::size_t size) {
   const auto* source = reinterpret_cast<const std::uint64_t*>(from.data());
@@ -33,6 +31,7 @@ Result<RestoreWords> read_restore_page(std::span<const std::byte> page) {
   }
 
   constexpr std::size_t kHeadSize = offsetof(clonesafe_restore_page, reserved1);
+  constexpr int kTries = 64;
   for (int i = 0; i < kTries; ++i) {
     const std::uint32_t before = __atomic_load_n(&live.sequence, __ATOMIC_ACQUIRE);
     clonesafe_restore_page copy;
