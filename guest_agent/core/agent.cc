@@ -174,7 +174,7 @@ bool Agent::any_hooks(const HookEvent& event) const {
 void Agent::run_hooks_of_restore() {
   hooks_running_ = true;
   parts_.hooks->run({.phase = HookPhase::kAfterRestore,
-                     .cause = std::string(name_of(*owed_)),
+                     .cause = std::string(name_of(owed_.value_or(kind_))),
                      .restore = current_},
                     [this](auto results) { hooks_of_restore_ended(std::move(results)); });
   if (changed_) changed_();

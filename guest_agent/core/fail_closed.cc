@@ -28,7 +28,7 @@ void Agent::let_go() {
   thaw(results_);
   retrying_ = false;
   const bool hooks = any_hooks({.phase = HookPhase::kAfterRestore,
-                                .cause = std::string(name_of(*owed_)),
+                                .cause = std::string(name_of(owed_.value_or(kind_))),
                                 .restore = current_});
   state_ = hooks ? CLONESAFE_STATE_REPAIRING : CLONESAFE_STATE_SAFE;
   if (!publish(current_, state_)) return check("retry");

@@ -49,6 +49,7 @@ void Agent::hooks_before_ended(std::vector<RepairResult> results) {
 }
 
 void Agent::freeze(std::uint64_t serial) {
+  if (!preparation_) return;
   preparation_->started = Clock::now();
   if (auto asked = parts_.freezer.freeze(); !asked) return frozen(asked);
   look_whether_frozen(serial);
@@ -67,6 +68,7 @@ void Agent::look_whether_frozen(std::uint64_t serial) {
 }
 
 void Agent::frozen(const Status& outcome) {
+  if (!preparation_) return;
   const std::size_t cgroups = parts_.freezer.folders().size();
   preparation_->steps.push_back({.name = "freeze",
                                  .outcome = !outcome       ? Outcome::kFailed
@@ -87,11 +89,13 @@ void Agent::frozen(const Status& outcome) {
 // Memory that stays makes a snapshot larger, not wrong.
 void Agent::trimmed(const std::vector<RepairResult>& results) {
   trimming_ = false;
+  if (!preparation_) return;
   std::ranges::copy(results, std::back_inserter(preparation_->steps));
   answer_prepare({});
 }
 
 void Agent::answer_prepare(const Status& outcome) {
+  if (!preparation_) return;
   preparation_->answered = true;
   preparation_->answer(outcome, preparation_->steps);
   if (changed_) changed_();
