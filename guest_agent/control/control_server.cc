@@ -19,7 +19,6 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
-#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -35,8 +34,7 @@ namespace asio = boost::asio;
 using Local = asio::local::stream_protocol;
 using boost::system::error_code;
 
-constexpr std::size_t kMostClients = 128;
-constexpr std::size_t kMostClientsOfUser = 32;
+constexpr ClientLimits kLimits = {.all = 128, .of_user = 32, .root_beyond_all = true};
 constexpr std::size_t kLongestRequest = 4096;
 constexpr std::size_t kMostUnread = 64;
 constexpr std::chrono::seconds kPatience{30};
@@ -163,10 +161,12 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
   Status listen(const std::string& path) { return listen_for_all(acceptor_, path); }
 
   void start() {
-    asio::co_spawn(
-        acceptor_.get_executor(),
-        [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->accept(); },
-        asio::detached);
+    asio::co_spawn(acceptor_.get_executor(),
+                   accept_clients(acceptor_, kLimits,
+                                  [self = shared_from_this()](Local::socket socket, ucred peer) {
+                                    return self->serve_peer(std::move(socket), peer);
+                                  }),
+                   asio::detached);
   }
 
   void stop() {
@@ -175,38 +175,12 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
   }
 
  private:
-  asio::awaitable<void> accept() {
-    while (acceptor_.is_open()) {
-      auto [error, socket] = co_await acceptor_.async_accept(kAwait);
-      if (error) {
-        if (!acceptor_.is_open()) co_return;
-        // Out of descriptors, most likely: let some go before the next try.
-        asio::steady_timer pause(acceptor_.get_executor(), std::chrono::milliseconds(100));
-        co_await pause.async_wait(kAwait);
-        continue;
-      }
-      ucred peer = {};
-      socklen_t size = sizeof(peer);
-      if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
-        continue;
-      const std::size_t of_user = clients_of_[peer.uid];
-      if (peer.uid != 0 && (of_user >= kMostClientsOfUser || clients_ >= kMostClients)) continue;
-      ++clients_;
-      ++clients_of_[peer.uid];
-      const bool drives = peer.uid == 0 || peer.uid == ::geteuid() ||
-                          (group_ && is_member(socket.native_handle(), *group_, peer));
-      asio::co_spawn(
-          acceptor_.get_executor(),
-          [self = shared_from_this(), uid = peer.uid,
-           client = std::make_shared<Connection>(std::move(socket), peer,
-                                                 drives)]() -> asio::awaitable<void> {
-            co_await self->serve(client);
-            client->ended();
-            --self->clients_;
-            if (--self->clients_of_[uid] == 0) self->clients_of_.erase(uid);
-          },
-          asio::detached);
-    }
+  asio::awaitable<void> serve_peer(Local::socket socket, ucred peer) {
+    const bool drives = peer.uid == 0 || peer.uid == ::geteuid() ||
+                        (group_ && is_member(socket.native_handle(), *group_, peer));
+    const auto client = std::make_shared<Connection>(std::move(socket), peer, drives);
+    co_await serve(client);
+    client->ended();
   }
 
   struct Pending {
@@ -258,8 +232,6 @@ class ControlServer::Impl : public std::enable_shared_from_this<ControlServer::I
   Local::acceptor acceptor_;
   const std::optional<gid_t> group_;
   const Handler handler_;
-  std::size_t clients_ = 0;
-  std::map<uid_t, std::size_t> clients_of_;
 };
 
 Result<std::unique_ptr<ControlServer>> ControlServer::open(asio::io_context& io,

@@ -1,7 +1,12 @@
 #ifndef CLONESAFE_GUEST_AGENT_CONTROL_LISTEN_H_
 #define CLONESAFE_GUEST_AGENT_CONTROL_LISTEN_H_
 
+#include <sys/socket.h>
+
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <cstddef>
+#include <functional>
 #include <string>
 
 #include "libclonesafe/base/error.h"
@@ -12,6 +17,21 @@ namespace clonesafe::agent {
 // there.
 Status listen_for_all(boost::asio::local::stream_protocol::acceptor& acceptor,
                       const std::string& path);
+
+// How many clients there may be at one time. Root has no limit of its own, and with
+// `root_beyond_all` a place even where all are taken.
+struct ClientLimits {
+  std::size_t all = 0;
+  std::size_t of_user = 0;
+  bool root_beyond_all = false;
+};
+using ServeClient = std::function<boost::asio::awaitable<void>(
+    boost::asio::local::stream_protocol::socket client, ucred peer)>;
+
+// Accepts until the acceptor is closed. Each client is served until `serve` returns; one for whom
+// there is no place is disconnected.
+boost::asio::awaitable<void> accept_clients(boost::asio::local::stream_protocol::acceptor& acceptor,
+                                            ClientLimits limits, ServeClient serve);
 
 }  // namespace clonesafe::agent
 

@@ -14,7 +14,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
-#include <map>
 
 #include "guest_agent/control/await.h"
 #include "guest_agent/control/listen.h"
@@ -26,8 +25,7 @@ namespace asio = boost::asio;
 using Local = asio::local::stream_protocol;
 using boost::system::error_code;
 
-constexpr std::size_t kMostScrapers = 16;
-constexpr std::size_t kMostScrapersOfUser = 8;  // root may have all
+constexpr ClientLimits kScrapers = {.all = 16, .of_user = 8};
 constexpr std::size_t kLongestHead = 4096;
 constexpr std::chrono::seconds kScrapeTime{5};
 
@@ -72,10 +70,12 @@ class MetricsServer::Impl : public std::enable_shared_from_this<MetricsServer::I
   Status listen(const std::string& path) { return listen_for_all(acceptor_, path); }
 
   void start() {
-    asio::co_spawn(
-        acceptor_.get_executor(),
-        [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->accept(); },
-        asio::detached);
+    asio::co_spawn(acceptor_.get_executor(),
+                   accept_clients(acceptor_, kScrapers,
+                                  [self = shared_from_this()](Local::socket socket, ucred) {
+                                    return self->serve(std::move(socket));
+                                  }),
+                   asio::detached);
   }
 
   void stop() {
@@ -84,36 +84,6 @@ class MetricsServer::Impl : public std::enable_shared_from_this<MetricsServer::I
   }
 
  private:
-  asio::awaitable<void> accept() {
-    while (acceptor_.is_open()) {
-      auto [error, socket] = co_await acceptor_.async_accept(kAwait);
-      if (error) {
-        if (!acceptor_.is_open()) co_return;
-        // Out of descriptors, most likely: let some go before the next try.
-        asio::steady_timer pause(acceptor_.get_executor(), std::chrono::milliseconds(100));
-        co_await pause.async_wait(kAwait);
-        continue;
-      }
-      ucred peer = {};
-      socklen_t size = sizeof(peer);
-      if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
-        continue;
-      const bool too_many = peer.uid != 0 && clients_of_[peer.uid] >= kMostScrapersOfUser;
-      if (too_many || clients_ >= kMostScrapers) continue;
-      ++clients_;
-      ++clients_of_[peer.uid];
-      asio::co_spawn(
-          acceptor_.get_executor(),
-          [self = shared_from_this(), uid = peer.uid,
-           client = std::move(socket)]() mutable -> asio::awaitable<void> {
-            co_await self->serve(std::move(client));
-            --self->clients_;
-            if (--self->clients_of_[uid] == 0) self->clients_of_.erase(uid);
-          },
-          asio::detached);
-    }
-  }
-
   asio::awaitable<void> serve(Local::socket socket) {
     // The socket lives in a shared place, so that the timer may close it at any moment.
     const auto client = std::make_shared<Local::socket>(std::move(socket));
@@ -138,8 +108,6 @@ class MetricsServer::Impl : public std::enable_shared_from_this<MetricsServer::I
 
   Local::acceptor acceptor_;
   const Render render_;
-  std::size_t clients_ = 0;
-  std::map<uid_t, std::size_t> clients_of_;
 };
 
 Result<std::unique_ptr<MetricsServer>> MetricsServer::open(asio::io_context& io,

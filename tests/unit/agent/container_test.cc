@@ -88,7 +88,7 @@ TEST_F(ContainerTest, PageOnAReadOnlyMountIsThePageAlsoOfALaterAgent) {
   pages_.write(RestoreKind::kClone, 12, 3);
   agent_->check("test");
   const int code = exit_code();
-  if (code == kNoNamespace || code == kNoMount) GTEST_SKIP() << "no right to mount";
+  if (code == kNoNamespace || code == kNoMount) GTEST_SKIP() << "SKIPPED: no right to mount";
   EXPECT_EQ(code, kGood);
 }
 
@@ -127,7 +127,7 @@ TEST_F(ContainerTest, SocketOnAReadOnlyMountTakesConnectionsUntilItsAgentIsGone)
   EXPECT_EQ(::unlink(path.c_str()), 0);
   agent = listen();
   const int code = exit_code();
-  if (code == kNoNamespace || code == kNoMount) GTEST_SKIP() << "no right to mount";
+  if (code == kNoNamespace || code == kNoMount) GTEST_SKIP() << "SKIPPED: no right to mount";
   EXPECT_EQ(code, kGood);
   EXPECT_EQ(connect(path), 0);
 }

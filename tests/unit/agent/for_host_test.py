@@ -33,6 +33,7 @@ boot_id = ""
 hostname = ""
 [snapshot]
 freeze = [{1}]
+drop_caches = false # they are this machine's
 [metrics]
 socket = ""
 """
