@@ -129,12 +129,14 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
       welcomed_ = false;
       const std::string reason = co_await session();
       if (stopped_) co_return;
+      // A restore ends the connection: look before anything else is done about it.
+      if (welcomed_) handlers_.lost();
+      close();
       if (welcomed_) {
         log_info("host connection ended: " + reason);
         told = false;
         pause = kShortestPause;
         if (Clock::now() - start > kSteady) quick_retries = kQuickRetries;
-        handlers_.lost();
         if (quick_retries-- > 0) continue;
       } else if (!told) {
         log_info("no host yet: " + reason);
@@ -162,7 +164,6 @@ class HostChannel::Impl : public std::enable_shared_from_this<HostChannel::Impl>
     send(hello_);
     const std::string reason = co_await read_lines();
     connected_ = false;
-    close();
     co_return reason;
   }
 

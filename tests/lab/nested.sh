@@ -1,6 +1,8 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|bad_input_test] [GOOGLETEST-ARGUMENT]...
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|bad_input_test|bench_agent] [--out DIR]
+#                  [GOOGLETEST-ARGUMENT]...
+# --out DIR gets what the program leaves in $OUT.
 # CLONESAFE_LAB_TIMEOUT (s, default 900) for all of it; CLONESAFE_LAB_SNAPSHOTS: how many moments_test.cc takes.
 set -euo pipefail
 
@@ -8,11 +10,13 @@ here="$(dirname "$(readlink -f "$0")")"
 build="$(readlink -f "$here/../..")/build/release"
 kernel=6.12
 program=clone_test
+out=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --kernel) kernel="$2" && shift 2 ;;
     --build) build="$(readlink -f "$2")" && shift 2 ;;
     --program) program="$2" && shift 2 ;;
+    --out) out=(--out "$2") && shift 2 ;;
     *) break ;;
   esac
 done
@@ -24,12 +28,13 @@ trap 'rm -rf "$scratch"' EXIT
 
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
 run() {
-  "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-900}" \
+  "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-900}" "${out[@]}" \
     --copy "$build/bin/clonevm" --copy "$build/bin/$program" \
     --copy "$build/lib/libentropy_log.so" --copy "$build/lib/libfixed_realtime.so" \
     --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img" -- \
     env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
-    CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so CLONESAFE_LAB_FIXED_REALTIME=./libfixed_realtime.so CLONESAFE_LAB_SNAPSHOTS="${CLONESAFE_LAB_SNAPSHOTS:-2}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
+    CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so CLONESAFE_LAB_FIXED_REALTIME=./libfixed_realtime.so CLONESAFE_LAB_SNAPSHOTS="${CLONESAFE_LAB_SNAPSHOTS:-2}" \
+    CLONESAFE_BENCH_RESTORES="${CLONESAFE_BENCH_RESTORES:-20}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
 }
 
 code=0

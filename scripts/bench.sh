@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Measures side by side with peers, in one run, and prints a table.   bench.sh agent [--out FILE]
+#
+# FILE gets {"results": [{"name", "value", "unit", "peer", "peer_value", "ratio", "goal", "met"}], "machine": {...}}; a ratio above 1
+# means that ours is better. docs/benchmarks.md says what each figure is. Builds what it needs. A goal that is missed is no failure of the measurement: see "met".
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+usage="usage: bench.sh agent [--out FILE]"
+die() {
+  echo "bench.sh: $*" >&2
+  exit 2
+}
+what="${1:?$usage}" out=""
+shift
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --out)
+      [ $# -ge 2 ] || die "--out needs a value"
+      out="$2" && shift 2
+      ;;
+    *) die "unknown argument '$1'" ;;
+  esac
+done
+
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+where=""
+case "$what" in
+  agent)
+    "$root/scripts/build.sh" release clonevm clonesafed clonesafectl command_server clonesafe-audit-guest bench_guest_times bench_agent >&2
+    where="$("$root/tests/lab/on-kvm-host.sh" --where)"
+    "$root/tests/lab/nested.sh" --kernel 6.12 --program bench_agent --out "$scratch" >&2
+    ;;
+  *) die "unknown benchmark '$what' ($usage)" ;;
+esac
+exec "$root/bench/report/report.py" "$scratch/results.json" --where "$where" --out "${out:-/dev/null}"
