@@ -1,5 +1,6 @@
-// libcrypto's SHA-256 itself, not by way of EVP: that would load openssl.cnf, which is the programs'
-// and may be broken, and a provider of 2 MiB, for a few bytes that are hashed at each restore.
+// libcrypto's SHA-256 itself, not by way of EVP: that would load openssl.cnf, which is the
+// programs' and may be broken, and a provider of 2 MiB, for a few bytes that are hashed at each
+// restore.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "guest_agent/base/digest.h"
 

@@ -44,6 +44,16 @@ bool less_news(RestoreKind one, RestoreKind other) {
   return news(one) < news(other);
 }
 
+PageWords page_words(const clonesafe_generation_slot& slot) {
+  PageWords words = {.generation = slot.generation,
+                     .reseed_epoch = slot.reseed_epoch,
+                     .host_realtime_ns = slot.host_realtime_ns,
+                     .registered = slot.tier == CLONESAFE_TIER_WORD};
+  std::ranges::copy(slot.restore_id, words.restore_id.begin());
+  std::ranges::copy(slot.vm_generation_id, words.vm_generation_id.begin());
+  return words;
+}
+
 // A value that the epoch never had: a count would repeat when a clone goes back to an older one.
 std::uint64_t next_epoch(std::uint64_t last) {
   std::uint64_t epoch = 0;
@@ -81,6 +91,11 @@ Result<std::unique_ptr<Agent>> Agent::start(const Parts& parts) {
   auto in_force = page->read();
   if (!in_force) return fail(std::move(in_force.error()));
   const bool created = page->created();
+  if (!created) {
+    parts.sources.set_page_words(page_words(in_force->slot));
+    restore = decide(parts.sources.read());
+    if (!restore) return fail(std::move(restore.error()));
+  }
 
   std::unique_ptr<Agent> agent(new Agent(parts, std::move(*page)));
   // Workload that an agent froze and didn't live to thaw.
@@ -112,8 +127,15 @@ Result<std::unique_ptr<Agent>> Agent::start(const Parts& parts) {
   return agent;
 }
 
+Result<Restore> Agent::look() {
+  const auto in_force = page_.read();
+  const bool vmm_wrote = in_force && in_force->slot.published_ns == 0;
+  if (vmm_wrote) parts_.sources.set_page_words(page_words(in_force->slot));
+  return decide(parts_.sources.read());
+}
+
 void Agent::check(std::string_view woken_by) {
-  auto restore = decide(parts_.sources.read());
+  auto restore = look();
   if (!restore) return log_error(restore.error().message());
   if (restore->restore_id == current_.restore_id) return;
   repair_until_settled(*restore, woken_by);
@@ -136,7 +158,7 @@ void Agent::repair_until_settled(Restore restore, std::string_view woken_by) {
   for (;;) {
     const bool done = repair(restore);
     // Without a registered page nothing refuses a commit: look once more.
-    auto now = decide(parts_.sources.read());
+    auto now = look();
     if (!now) {
       log_error(now.error().message());
       break;
@@ -301,7 +323,7 @@ bool Agent::publish(const Restore& restore, clonesafe_generation_state state) {
     log_error(in_force.error().message());
     return true;
   }
-  const auto now = decide(parts_.sources.read());
+  const auto now = look();
   if (now && now->restore_id != restore.restore_id) return false;
   return page_.commit(in_force->control,
                       make_slot(restore, diversifier_, kernel_rng_epoch_, state,

@@ -112,6 +112,8 @@ class Agent {
 
   Agent(const Parts& parts, PublishedPage page) : parts_(parts), page_(std::move(page)) {}
 
+  // What the sources say now, the agent's own page among them.
+  Result<Restore> look();
   void repair_until_settled(Restore restore, std::string_view woken_by);
   // False: overtaken by another restore; nothing of this one counts any more.
   bool repair(const Restore& restore);

@@ -127,6 +127,25 @@ std::vector<Finding> diagnose(const json::object& object) {
   return findings;
 }
 
+std::vector<Finding> diagnose_hooks(const json::object& object) {
+  const View hooks(&object);
+  std::vector<Finding> findings;
+  if (const std::string error = hooks.text("error"); !error.empty()) {
+    findings.push_back(
+        {Verdict::kBad, "No hook runs: " + error + ".", "Let only root own and write the folder."});
+  }
+  for (const char* const phase : {"before_snapshot", "after_restore"}) {
+    for (const View& hook : hooks.list(phase)) {
+      const std::string refused = hook.text("refused");
+      if (refused.empty()) continue;
+      findings.push_back({Verdict::kBad,
+                          "The hook " + hook.text("name") + " does not run: " + refused + ".",
+                          "Make it a program that only root owns and writes, or remove it."});
+    }
+  }
+  return findings;
+}
+
 std::vector<Finding> diagnose_without_agent(const std::string& reason) {
   return {{Verdict::kBad, "No agent answers (" + reason + "): nothing is repaired after a restore.",
            "Start clonesafed."}};

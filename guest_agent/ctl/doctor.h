@@ -19,6 +19,8 @@ struct Finding {
 // Judges the agent's status: which tier programs get on this kernel and VMM, what is not safe, and
 // what to change. The first finding is the tier.
 std::vector<Finding> diagnose(const boost::json::object& status);
+// The same of its answer to `hooks`: what is there but would not run.
+std::vector<Finding> diagnose_hooks(const boost::json::object& hooks);
 // What to say where no agent answers.
 std::vector<Finding> diagnose_without_agent(const std::string& reason);
 

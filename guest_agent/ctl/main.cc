@@ -69,8 +69,10 @@ int show_status(const Options& options) {
 int show_doctor(const Options& options) {
   const auto status = ask_status(options.socket);
   const boost::json::object known = status ? *status : boost::json::object();
-  const std::vector<Finding> findings =
+  std::vector<Finding> findings =
       status ? diagnose(known) : diagnose_without_agent(status.error().message());
+  if (const auto hooks = ask(options.socket, {{"command", "hooks"}}); status && hooks)
+    std::ranges::move(diagnose_hooks(*hooks), std::back_inserter(findings));
   print(options.json ? doctor_json(known, findings) + "\n"
                      : doctor_table(known, findings, on_terminal()));
   const bool bad = std::any_of(findings.begin(), findings.end(), [](const Finding& finding) {

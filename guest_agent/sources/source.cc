@@ -23,6 +23,13 @@ void SourceSet::set_host_words(const HostWords& words) {
     words_.host = words;
     words_.resumed.reset();
   }
+  words_.host_is_newer = true;
+}
+
+void SourceSet::set_page_words(const PageWords& words) {
+  if (words_.page == words) return;
+  words_.page = words;
+  words_.host_is_newer = false;
 }
 
 std::vector<std::string> SourceSet::names() const {

@@ -48,6 +48,8 @@ class SourceSet {
   const Words& read();
   // From the host channel, which is a source too but has no page to read.
   void set_host_words(const HostWords& words);
+  // From the agent's page, when it starts and whenever the VMM wrote there.
+  void set_page_words(const PageWords& words);
   std::vector<std::string> names() const;
 
  private:

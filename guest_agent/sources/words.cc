@@ -43,6 +43,32 @@ Status derive_ids(const Evidence& evidence, Restore& restore) {
   return {};
 }
 
+bool page_knows_best(const Words& words) {
+  if (!words.page || !words.page->registered) return false;
+  if (!words.host_is_newer) return true;
+  if (words.resumed) return *words.resumed == words.page->restore_id;
+  return words.host && words.host->restore_id == words.page->restore_id;
+}
+
+// A `resumed` of which the page doesn't know is a reseed more, of the same machine.
+Status take_page(const Words& words, Restore& restore) {
+  const PageWords& page = *words.page;
+  restore.restore_id = page.restore_id;
+  restore.generation = page.generation;
+  restore.reseed_epoch = page.reseed_epoch;
+  restore.vm_generation_id = page.vm_generation_id;
+  restore.host_realtime_ns = page.host_realtime_ns;
+  restore.decided_by = "generation_page";
+  restore.separates_siblings = page.registered;
+  if (!words.resumed || *words.resumed == page.restore_id) return {};
+  Restore derived;
+  if (auto done = derive_ids({.id = page.restore_id, .resumed = *words.resumed}, derived); !done)
+    return done;
+  restore.restore_id = derived.restore_id;
+  restore.reseed_epoch = derived.reseed_epoch;
+  return {};
+}
+
 }  // namespace
 
 Result<Restore> decide(const Words& words) {
@@ -59,6 +85,13 @@ Result<Restore> decide(const Words& words) {
     restore.kind = page.kind;
     restore.decided_by = "restore_page";
     restore.separates_siblings = true;
+    return restore;
+  }
+
+  const bool word = words.vm_generation_id || (words.vmclock && words.vmclock->generation_counter);
+  const bool nothing_else = !words.host && !words.vmclock && words.kernel_notice.value_or(0) == 0;
+  if (words.page && !word && (page_knows_best(words) || nothing_else)) {
+    if (auto taken = take_page(words, restore); !taken) return fail(std::move(taken.error()));
     return restore;
   }
 

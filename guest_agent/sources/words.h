@@ -44,6 +44,19 @@ struct HostWords {
   bool operator==(const HostWords&) const = default;
 };
 
+// What the agent's own page says: what an earlier agent published there, or what a VMM that knows the
+// page wrote at a restore.
+struct PageWords {
+  Id16 restore_id = {};
+  std::uint64_t generation = 0;
+  std::uint64_t reseed_epoch = 0;
+  Id16 vm_generation_id = {};
+  std::uint64_t host_realtime_ns = 0;
+  bool registered = false;  // with a VMM, which writes it at each restore
+
+  bool operator==(const PageWords&) const = default;
+};
+
 // What all sources say at one moment. An absent member is a source that is not there.
 struct Words {
   std::optional<RestoreWords> restore_page;
@@ -53,6 +66,10 @@ struct Words {
   // source that goes on after its snapshot keeps its generation.
   std::optional<HostWords> host;
   std::optional<Id16> resumed;
+  std::optional<PageWords> page;
+  // The host said its last word after the page last changed: if the two differ, the VMM had lost
+  // the page.
+  bool host_is_newer = false;
   // Position of the newest "reseeded due to virtual machine fork" line in the kernel's log, 0 if
   // there is none.
   std::optional<std::uint64_t> kernel_notice;

@@ -74,6 +74,14 @@ hook before-snapshot 10-first "echo before \$CLONESAFE_CAUSE >>$scratch/ran"
 agent=$!
 until_ ctl wait --safe --timeout 1
 
+# A hook that somebody else could have written is no hook, and the doctor says so.
+hook after-restore 20-loose "echo loose >>$scratch/ran"
+chmod 777 "$scratch/hooks.d/after-restore/20-loose"
+ctl doctor >"$scratch/doctor" && die "the doctor finds nothing bad"
+grep -q '20-loose does not run' "$scratch/doctor" || die "the doctor: $(cat "$scratch/doctor")"
+rm "$scratch/hooks.d/after-restore/20-loose"
+ctl doctor | grep -q 'does not run' && die "the doctor still finds a hook"
+
 # A clone: its hook runs, then it is safe.
 ctl events --json --count 1 >"$scratch/events" &
 watcher=$!

@@ -291,5 +291,74 @@ TEST(Diversifier, WhatThePageSaysOfAnotherRestoreIsNotUsed) {
   EXPECT_EQ(*diversifier_of(restore, &slot, nullptr), bytes32(7));
 }
 
+// Without any source but the host, which isn't there yet when the agent starts.
+class AgentWithoutSourcesTest : public AgentTest {
+ protected:
+  void start_without_sources() {
+    auto agent = Agent::start({.sources = none_,
+                               .repairs = repairs_,
+                               .freezer = freezer_,
+                               .host = host_,
+                               .timers = timers_,
+                               .page_path = page_path_});
+    ASSERT_TRUE(agent) << agent.error().message();
+    agent_ = std::move(*agent);
+  }
+  SourceSet none_;
+};
+
+TEST_F(AgentWithoutSourcesTest, StartedAgainIsTheSameMachineAndNoClone) {
+  start_without_sources();
+  welcome(1, RestoreKind::kBoot);
+  const std::string before = machine_id();
+  const auto published = slot();
+  agent_.reset();
+  none_ = SourceSet();
+  start_without_sources();
+  EXPECT_EQ(machine_id(), before);
+  EXPECT_EQ(slot().generation, published.generation);
+  EXPECT_EQ(slot().state, static_cast<std::uint32_t>(CLONESAFE_STATE_SAFE));
+  const int reseeds_before = reseeds();
+  welcome(1, RestoreKind::kBoot);
+  EXPECT_EQ(machine_id(), before);
+  EXPECT_EQ(reseeds(), reseeds_before);
+  welcome(2, RestoreKind::kClone);
+  EXPECT_NE(machine_id(), before);
+}
+
+TEST_F(AgentWithoutSourcesTest, WordThatTheVmmWroteIntoThePageIsRepaired) {
+  start_without_sources();
+  welcome(1, RestoreKind::kBoot);
+  const std::string before = machine_id();
+  vmm_writes_page(20, 2);
+  agent_->host_lost();
+  EXPECT_NE(machine_id(), before);
+  EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
+  EXPECT_EQ(agent_->status().restore.decided_by, "generation_page");
+  EXPECT_EQ(slot().generation, 20u);
+  EXPECT_EQ(slot().restore_id[0], 2);
+  // The host tells of the same restore.
+  const int reseeds_before = reseeds();
+  welcome(2, RestoreKind::kClone);
+  EXPECT_EQ(reseeds(), reseeds_before);
+}
+
+TEST_F(AgentWithoutSourcesTest, SourceThatWentOnWhileNoAgentRanKeepsItsIdentity) {
+  start_without_sources();
+  welcome(1, RestoreKind::kBoot);
+  vmm_writes_page(20, 2);
+  agent_->check("test");
+  const std::string before = machine_id();
+  agent_.reset();
+  none_ = SourceSet();
+  vmm_writes_page(20, 3);
+  const int reseeds_before = reseeds();
+  start_without_sources();
+  welcome(3, RestoreKind::kResume);
+  EXPECT_EQ(machine_id(), before);
+  EXPECT_EQ(slot().state, static_cast<std::uint32_t>(CLONESAFE_STATE_SAFE));
+  EXPECT_GT(reseeds(), reseeds_before);
+}
+
 }  // namespace
 }  // namespace clonesafe::agent

@@ -102,6 +102,63 @@ TEST(Decide, ResumedByTheHostKeepsTheGeneration) {
   EXPECT_NE(before.restore_id, after.restore_id);
 }
 
+constexpr PageWords kPage = {
+    .restore_id = {7}, .generation = 70, .reseed_epoch = 71, .registered = true};
+
+TEST(Decide, PageThatTheVmmWritesIsTakenAsItStands) {
+  SourceSet sources;
+  sources.set_host_words({.restore_id = id(1), .kind = RestoreKind::kBoot});
+  sources.set_page_words(kPage);
+  const Restore restore = decided(sources.read());
+  EXPECT_EQ(restore.decided_by, "generation_page");
+  EXPECT_EQ(restore.restore_id, kPage.restore_id);
+  EXPECT_EQ(restore.generation, 70u);
+  EXPECT_EQ(restore.reseed_epoch, 71u);
+  EXPECT_TRUE(restore.separates_siblings);
+  // Of the same restore.
+  sources.set_host_words({.restore_id = kPage.restore_id, .kind = RestoreKind::kClone});
+  EXPECT_EQ(decided(sources.read()).decided_by, "generation_page");
+}
+
+TEST(Decide, HostKnowsOfARestoreThatTheVmmDidNotWriteIntoThePage) {
+  SourceSet sources;
+  sources.set_page_words(kPage);
+  sources.set_host_words({.restore_id = id(2), .kind = RestoreKind::kClone});
+  const Restore restore = decided(sources.read());
+  EXPECT_EQ(restore.decided_by, "host");
+  EXPECT_NE(restore.generation, 70u);
+}
+
+TEST(Decide, WordsInMemoryGoBeforeThePage) {
+  SourceSet sources;
+  sources.set_page_words(kPage);
+  Words words = sources.read();
+  words.vm_generation_id = id(5);
+  EXPECT_EQ(decided(words).decided_by, "vmgenid");
+  words.vm_generation_id.reset();
+  words.vmclock = VmclockWords{.generation_counter = 5};
+  EXPECT_EQ(decided(words).decided_by, "vmclock");
+}
+
+TEST(Decide, PageThatNoVmmWritesIsBetterThanNothingAndOnlyThan) {
+  SourceSet sources;
+  PageWords page = kPage;
+  page.registered = false;
+  sources.set_page_words(page);
+  const Restore alone = decided(sources.read());
+  EXPECT_EQ(alone.generation, 70u);
+  EXPECT_FALSE(alone.separates_siblings);
+  Words words = sources.read();
+  words.kernel_notice = 12;
+  EXPECT_EQ(decided(words).decided_by, "kmsg");
+  // A snapshot of which only the host knows: the same machine, seeded again.
+  sources.set_host_words({.restore_id = id(3), .kind = RestoreKind::kResume});
+  const Restore resumed = decided(sources.read());
+  EXPECT_EQ(resumed.generation, 70u);
+  EXPECT_NE(resumed.reseed_epoch, alone.reseed_epoch);
+  EXPECT_NE(resumed.restore_id, alone.restore_id);
+}
+
 TEST(Decide, NothingIsStableAndSaysSo) {
   EXPECT_EQ(decided({}).restore_id, decided({}).restore_id);
   EXPECT_EQ(decided({}).decided_by, "none");
