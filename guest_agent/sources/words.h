@@ -44,8 +44,8 @@ struct HostWords {
   bool operator==(const HostWords&) const = default;
 };
 
-// What the agent's own page says: what an earlier agent published there, or what a VMM that knows the
-// page wrote at a restore.
+// What the agent's own page says: what an earlier agent published there, or what a VMM that knows
+// the page wrote at a restore.
 struct PageWords {
   Id16 restore_id = {};
   std::uint64_t generation = 0;
