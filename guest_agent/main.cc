@@ -32,6 +32,7 @@
 #include "guest_agent/metrics/metrics.h"
 #include "guest_agent/metrics/metrics_server.h"
 #include "guest_agent/repairs/kernel.h"
+#include "guest_agent/repairs/metadata.h"
 #include "guest_agent/repairs/standard_table.h"
 #include "guest_agent/secrets/secret_store.h"
 #include "guest_agent/sources/discover.h"
@@ -117,6 +118,12 @@ Status run(const Config& config) {
                              .timers = timers,
                              .on_failure = config.on_failure,
                              .power_off = [&helper] { helper.run(PowerOff(), {}); },
+                             .metadata =
+                                 [&config](const std::string& document) {
+                                   const auto done =
+                                       publish_metadata(config.identity.metadata_file, document);
+                                   if (!done) log_warning("metadata: " + done.error().message());
+                                 },
                              .page_path = config.page_path});
   if (!agent) return fail(std::move(agent.error()));
 

@@ -32,6 +32,9 @@ struct Config {
     std::string socket;  // a Unix socket in place of vsock
   } host;
 
+  // Whether the wall clock of a clone is stepped to the host's time; not where something else does.
+  bool step_clock = true;
+
   struct Identity {
     // An empty path leaves the item alone.
     std::string machine_id = "/etc/machine-id";
@@ -40,6 +43,8 @@ struct Config {
     std::string boot_id_file = "/run/clonesafe/boot_id";  // mounted over boot_id
     // {base}: the name before the first clone; {generation}: 8 hexadecimal digits. Empty: leave.
     std::string hostname = "{base}-{generation}";
+    // The operator's document for this machine.
+    std::string metadata_file = "/run/clonesafe/metadata";
   } identity;
 
   // What becomes of a restored machine that can't be repaired.

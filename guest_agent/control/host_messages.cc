@@ -1,6 +1,7 @@
 #include "guest_agent/control/host_messages.h"
 
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "clonesafe/abi/host_protocol.h"
 #include "guest_agent/control/result_list.h"
@@ -50,6 +51,18 @@ class Members {
       words.kind = *kind;
     } else {
       reject("kind", "boot, resume, clone or move");
+    }
+    if (find("host_realtime_ns") != nullptr) {
+      const std::string digits = text("host_realtime_ns");
+      const auto [end, error] =
+          std::from_chars(digits.data(), digits.data() + digits.size(), words.realtime_ns, 16);
+      if (error != std::errc() || end != digits.data() + digits.size())
+        reject("host_realtime_ns", "a hexadecimal number");
+    }
+    if (find("metadata") != nullptr) {
+      words.metadata = text("metadata");
+      if (words.metadata->size() > CLONESAFE_HOST_METADATA_MAX)
+        reject("metadata", "at most " + std::to_string(CLONESAFE_HOST_METADATA_MAX) + " bytes");
     }
     return words;
   }

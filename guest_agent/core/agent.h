@@ -75,6 +75,8 @@ class Agent {
     Timers& timers;
     FailurePolicy on_failure = FailurePolicy::kContinue;
     std::function<void()> power_off = {};
+    // The host's document for this machine, where the restore page has none.
+    std::function<void(const std::string&)> metadata = {};
     std::string page_path = CLONESAFE_GENERATION_PAGE_PATH;
   };
 
@@ -132,6 +134,7 @@ class Agent {
   RestoreKind kind_of(const Restore& restore) const;
   void report_safe();
   void register_page();
+  void take_metadata(const HostWords& words);
 
   void hooks_before_ended(std::vector<RepairResult> results);
   void freeze(std::uint64_t serial);

@@ -1,8 +1,21 @@
 // The agent and its host: what the agent reports, and what it does about the host's words.
+#include <ctime>
+
 #include "guest_agent/base/log.h"
 #include "guest_agent/core/agent.h"
 
 namespace clonesafe::agent {
+namespace {
+
+// With the moment at which the host's time was heard.
+HostWords heard(HostWords words) {
+  timespec now = {};
+  if (words.realtime_ns != 0 && ::clock_gettime(CLOCK_MONOTONIC, &now) == 0)
+    words.heard_at_ns = std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+  return words;
+}
+
+}  // namespace
 
 void Agent::report_safe() {
   if (!welcomed_ || state_ == CLONESAFE_STATE_REPAIRING) return;
@@ -36,11 +49,12 @@ void Agent::host_said(const HostMessage& message) {
     welcomed_ = true;
     host_name_ = welcome->host;
     host_restore_id_ = welcome->words.restore_id;
-    parts_.sources.set_host_words(welcome->words);
+    parts_.sources.set_host_words(heard(welcome->words));
     // A repair reports by itself; without one the host still has to hear of the last.
     const Id16 before = current_.restore_id;
     const std::uint64_t restores = restores_;
     check("host");
+    take_metadata(welcome->words);
     if (restores == restores_ && before == current_.restore_id) {
       report_safe();
       register_page();
@@ -56,14 +70,20 @@ void Agent::host_said(const HostMessage& message) {
     });
   } else if (const auto* const resumed = std::get_if<Resumed>(&message)) {
     host_restore_id_ = resumed->words.restore_id;
-    parts_.sources.set_host_words(resumed->words);
+    parts_.sources.set_host_words(heard(resumed->words));
     check("host");
+    take_metadata(resumed->words);
     undo_preparation("resumed");
   } else if (const auto* const abort = std::get_if<Abort>(&message)) {
     check("host");
     if (preparation_ && preparation_->id == abort->id) undo_preparation("aborted by the host");
   }
   if (changed_) changed_();
+}
+
+// A repair has seen to it where the host's words decide; elsewhere they come after the repairs.
+void Agent::take_metadata(const HostWords& words) {
+  if (words.metadata && parts_.metadata) parts_.metadata(*words.metadata);
 }
 
 void Agent::host_lost() {

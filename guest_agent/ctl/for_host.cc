@@ -16,6 +16,7 @@
 #include "clonesafe/abi/host_protocol.h"
 #include "clonesafe/version.h"
 #include "guest_agent/base/command_line.h"
+#include "guest_agent/base/files.h"
 #include "guest_agent/ctl/host_session.h"
 #include "guest_agent/ctl/tables.h"
 
@@ -33,6 +34,7 @@ struct HostOptions {
   std::string vsock;
   std::string restore_id;
   std::string kind = "clone";
+  std::string metadata;  // a file
   bool safe = false;
   bool json = false;
   bool stops = false;
@@ -99,6 +101,19 @@ json::object as_json(const agent_channel::SafeReport& report, const agent_channe
           {"restore_id", hex_of(report.restore_id)},
           {"sources", json::array(report.sources.begin(), report.sources.end())},
           {"repairs", std::move(repairs)}};
+}
+
+// What the file holds that was named, if one was.
+Result<std::optional<std::string>> metadata(const HostOptions& options) {
+  if (options.metadata.empty()) return std::nullopt;
+  auto text = agent::read_file(options.metadata, CLONESAFE_HOST_METADATA_MAX);
+  if (!text) return fail(std::move(text.error()));
+  json::error_code error;
+  // Room for the rest of the line.
+  const bool fits = json::serialize(json::string(*text)).size() < CLONESAFE_HOST_LINE_MAX - 1024;
+  (void)json::parse(json::serialize(json::string(*text)), error);
+  if (error || !fits) return fail(options.metadata + ": not text of a size that can be sent");
+  return std::optional(std::move(*text));
 }
 
 Clock::time_point end_of(const HostOptions& options) {
@@ -189,6 +204,9 @@ int run_for_host(int argc, const char* const* argv) {
   wait->add_option("--kind", options.kind, "boot, clone or resume")
       ->capture_default_str()
       ->check(CLI::IsMember({"boot", "clone", "resume"}));
+  wait->add_option("--metadata", options.metadata,
+                   "a document for this guest, which its agent puts in /run/clonesafe/metadata")
+      ->type_name("FILE");
   CLI::App* const prepare =
       app.add_subcommand("prepare", "has the guest freeze its workload while a command runs");
   add_common(*prepare, options);
@@ -204,8 +222,10 @@ int run_for_host(int argc, const char* const* argv) {
   spdlog::set_pattern("%n: %v");
   const auto id = restore_id(options);
   if (!id) return refuse(id.error().message());
-  auto session =
-      HostSession::listen(options.vsock + "_" + std::to_string(CLONESAFE_HOST_VSOCK_PORT));
+  auto document = metadata(options);
+  if (!document) return refuse(document.error().message());
+  auto session = HostSession::listen(
+      options.vsock + "_" + std::to_string(CLONESAFE_HOST_VSOCK_PORT), std::move(*document));
   if (!session) return refuse(session.error().message());
   return wait->parsed() ? wait_for_guest(**session, options, *id)
                         : prepare_guest(**session, options, *id);

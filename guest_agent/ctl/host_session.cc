@@ -35,8 +35,9 @@ Status make_way(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<HostSession>> HostSession::listen(const std::string& path) {
-  std::unique_ptr<HostSession> session(new HostSession(path));
+Result<std::unique_ptr<HostSession>> HostSession::listen(const std::string& path,
+                                                         std::optional<std::string> metadata) {
+  std::unique_ptr<HostSession> session(new HostSession(path, std::move(metadata)));
   if (auto open = session->open(); !open) return fail(std::move(open.error()));
   session->accept();
   return session;
@@ -62,6 +63,7 @@ Status HostSession::open() {
   channel_.emplace(
       io_, std::string("clonesafectl ") + CLONESAFE_VERSION,
       agent_channel::AgentCallbacks{.on_safe = [this](const auto& report) { report_ = report; },
+                                    .facts = [this] { return facts(); },
                                     .on_hello =
                                         [this](const auto& hello) {
                                           connected_ = true;
@@ -71,6 +73,14 @@ Status HostSession::open() {
                                         },
                                     .on_lost = [this] { connected_ = false; }});
   return {};
+}
+
+agent_channel::HostFacts HostSession::facts() const {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return {.realtime_ns = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+                         static_cast<std::uint64_t>(now.tv_nsec),
+          .metadata = metadata_};
 }
 
 void HostSession::accept() {

@@ -22,7 +22,9 @@ using Clock = std::chrono::steady_clock;
 class HostSession {
  public:
   // A socket that somebody listens on is left alone.
-  static Result<std::unique_ptr<HostSession>> listen(const std::string& path);
+  // `metadata` is for the guest that connects.
+  static Result<std::unique_ptr<HostSession>> listen(const std::string& path,
+                                                     std::optional<std::string> metadata = {});
   ~HostSession();
   HostSession(const HostSession&) = delete;
   HostSession& operator=(const HostSession&) = delete;
@@ -47,12 +49,15 @@ class HostSession {
   const agent_channel::Hello& agent() const { return agent_; }
 
  private:
-  explicit HostSession(std::string path) : path_(std::move(path)) {}
+  HostSession(std::string path, std::optional<std::string> metadata)
+      : path_(std::move(path)), metadata_(std::move(metadata)) {}
   Status open();
+  agent_channel::HostFacts facts() const;
   void accept();
   bool run_until(const std::function<bool()>& done, Clock::time_point end);
 
   const std::string path_;
+  const std::optional<std::string> metadata_;
   boost::asio::io_context io_{1};
   boost::asio::local::stream_protocol::acceptor acceptor_{io_};
   bool bound_ = false;

@@ -15,7 +15,10 @@ constexpr std::int64_t kMicrosecond = 1'000;
 constexpr std::int64_t kReadBackSlack = 1'000'000;
 
 // Since the host's time was read; nothing if that isn't known.
-std::optional<std::int64_t> since_restore(const Restore& restore, std::uint64_t tsc) {
+std::optional<std::int64_t> since_restore(const Restore& restore, std::uint64_t tsc,
+                                          std::int64_t monotonic_ns) {
+  if (restore.monotonic_ns != 0 && monotonic_ns >= restore.monotonic_ns)
+    return monotonic_ns - restore.monotonic_ns;
   // A TSC that is behind: somebody has written to it since.
   if (restore.tsc_khz == 0 || tsc < restore.tsc) return std::nullopt;
   const auto ns = static_cast<unsigned __int128>(tsc - restore.tsc) * 1'000'000U / restore.tsc_khz;
@@ -43,7 +46,7 @@ Repair::Finding ClockRepair::run(const RepairEvent& event) {
   if (!before) return failed(before.error().message());
   const auto start = kernel_.clock(CLOCK_MONOTONIC);
   if (!start) return failed(start.error().message());
-  const auto passed = since_restore(restore, kernel_.tsc());
+  const auto passed = since_restore(restore, kernel_.tsc(), *start);
   const std::int64_t now = static_cast<std::int64_t>(restore.host_realtime_ns) + passed.value_or(0);
   if (auto set = kernel_.set_realtime(now); !set) return failed(set.error().message());
 

@@ -31,17 +31,23 @@ Result<RestoreWords> read_restore_page(std::span<const std::byte> page) {
   }
 
   constexpr std::size_t kHeadSize = offsetof(clonesafe_restore_page, reserved1);
+  constexpr std::size_t kMetadataAt = offsetof(clonesafe_restore_page, metadata);
   constexpr int kTries = 64;
   for (int i = 0; i < kTries; ++i) {
     const std::uint32_t before = __atomic_load_n(&live.sequence, __ATOMIC_ACQUIRE);
     clonesafe_restore_page copy;
     copy_words(page, &copy, kHeadSize);
+    copy_words(page.subspan(kMetadataAt), copy.metadata, sizeof(copy.metadata));
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     const std::uint32_t after = __atomic_load_n(&live.sequence, __ATOMIC_RELAXED);
     if (before != after || before % 2 != 0) continue;
 
     if (copy.kind < CLONESAFE_RESTORE_BOOT || copy.kind > CLONESAFE_RESTORE_MOVE) {
       return fail("the restore page has the unknown kind " + std::to_string(copy.kind));
+    }
+    if (copy.metadata_size > sizeof(copy.metadata)) {
+      return fail("the restore page gives the size of its metadata as " +
+                  std::to_string(copy.metadata_size));
     }
     RestoreWords words = {.kind = static_cast<RestoreKind>(copy.kind),
                           .generation = copy.generation,
@@ -52,6 +58,7 @@ Result<RestoreWords> read_restore_page(std::span<const std::byte> page) {
     std::memcpy(words.restore_id.data(), copy.restore_id, words.restore_id.size());
     std::memcpy(words.vm_generation_id.data(), copy.vm_generation_id,
                 words.vm_generation_id.size());
+    words.metadata.assign(reinterpret_cast<const char*>(copy.metadata), copy.metadata_size);
     if (words.generation == 0 || words.reseed_epoch == 0 || is_zero(words.restore_id)) {
       return fail("the restore page has a zero generation, reseed epoch or restore id");
     }

@@ -83,6 +83,7 @@ Result<Restore> decide(const Words& words) {
     restore.tsc = page.tsc;
     restore.tsc_khz = page.tsc_khz;
     restore.kind = page.kind;
+    restore.metadata = page.metadata;
     restore.decided_by = "restore_page";
     restore.separates_siblings = true;
     return restore;
@@ -112,6 +113,9 @@ Result<Restore> decide(const Words& words) {
     if (words.host) {
       if (!words.resumed) restore.kind = words.host->kind;
       evidence.id = words.host->restore_id;
+      restore.host_realtime_ns = words.host->realtime_ns;
+      restore.monotonic_ns = words.host->heard_at_ns;
+      restore.metadata = words.host->metadata.value_or("");
       restore.decided_by = "host";
       restore.separates_siblings = true;
     } else if (words.vmclock) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "guest_agent/base/bytes.h"
@@ -24,6 +25,7 @@ struct RestoreWords {
   // This machine's TSC at host_realtime_ns; 0 kHz where the VMM doesn't say.
   std::uint64_t tsc = 0;
   std::uint32_t tsc_khz = 0;
+  std::string metadata;  // the operator's bytes
 
   bool operator==(const RestoreWords&) const = default;
 };
@@ -40,6 +42,11 @@ struct VmclockWords {
 struct HostWords {
   Id16 restore_id = {};
   RestoreKind kind = RestoreKind::kBoot;
+  // The host's CLOCK_REALTIME when it said so, 0 if it didn't, and this machine's CLOCK_MONOTONIC
+  // when it was heard.
+  std::uint64_t realtime_ns = 0;
+  std::int64_t heard_at_ns = 0;
+  std::optional<std::string> metadata;
 
   bool operator==(const HostWords&) const = default;
 };
@@ -87,6 +94,8 @@ struct Restore {
   std::uint64_t host_realtime_ns = 0;
   std::uint64_t tsc = 0;  // at host_realtime_ns, if tsc_khz is not 0
   std::uint32_t tsc_khz = 0;
+  std::int64_t monotonic_ns = 0;  // CLOCK_MONOTONIC then, if not 0
+  std::string metadata;           // the operator's document for this machine; empty: none
   // From a restore page or the host. Without them the agent finds out by comparing generations.
   std::optional<RestoreKind> kind;
   // The source that decided, as status names it; "none" if there is none.

@@ -166,7 +166,8 @@ class AgentChannel::Impl : public std::enable_shared_from_this<Impl> {
     connection.greeted = true;
     const std::uint64_t secrets = callbacks_.on_register_secrets ? CLONESAFE_SECRET_PAGES_MAX : 0;
     connection.outgoing +=
-        welcome_line(CLONESAFE_HOST_PROTOCOL_VERSION, host_, restore_id_, kind_, secrets);
+        welcome_line(CLONESAFE_HOST_PROTOCOL_VERSION, host_, restore_id_, kind_, secrets,
+                     callbacks_.facts ? callbacks_.facts() : HostFacts());
     if (callbacks_.on_hello) callbacks_.on_hello(hello);
     return {};
   }

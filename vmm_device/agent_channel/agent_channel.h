@@ -27,6 +27,8 @@ struct AgentCallbacks {
   // The guest reported for the current restore id. More than one report may come for one id: the
   // last is in force.
   std::function<void(const SafeReport& report)> on_safe;
+  // What goes into the welcome of a machine without a restore page. May be empty.
+  std::function<HostFacts()> facts;
   // An agent connected and named itself. May be empty.
   std::function<void(const Hello& hello)> on_hello;
   // The agent that on_hello named is connected no more. Comes before the on_hello of one that takes

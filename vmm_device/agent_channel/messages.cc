@@ -1,5 +1,7 @@
 #include "vmm_device/agent_channel/messages.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
@@ -247,13 +249,15 @@ Result<GuestMessage> parse_guest_message(std::string_view text) {
 }
 
 std::string welcome_line(std::uint64_t version, std::string_view host, const RestoreId& restore_id,
-                         RestoreKind kind, std::uint64_t secret_pages) {
+                         RestoreKind kind, std::uint64_t secret_pages, const HostFacts& facts) {
   json::object object{{"type", "welcome"},
                       {"version", version},
                       {"host", host},
                       {"restore_id", hex(restore_id)},
                       {"kind", name_of(kind)}};
   if (secret_pages != 0) object["secret_pages"] = secret_pages;
+  if (facts.realtime_ns != 0) object["host_realtime_ns"] = fmt::format("{:x}", facts.realtime_ns);
+  if (facts.metadata) object["metadata"] = *facts.metadata;
   return line(object);
 }
 

@@ -70,10 +70,16 @@ using GuestMessage = std::variant<Hello, RegisterPage, RegisterSecrets, Prepared
 // A line without its newline. The error says which member is wrong.
 Result<GuestMessage> parse_guest_message(std::string_view line);
 
+// What a host tells a machine that has no restore page to read it from.
+struct HostFacts {
+  std::uint64_t realtime_ns = 0;        // CLOCK_REALTIME now; 0: not told
+  std::optional<std::string> metadata;  // the operator's document for this machine, UTF-8
+};
+
 // Lines of the host, with their newline. `secret_pages`: how many it keeps out of snapshots; 0:
 // none.
 std::string welcome_line(std::uint64_t version, std::string_view host, const RestoreId& restore_id,
-                         RestoreKind kind, std::uint64_t secret_pages);
+                         RestoreKind kind, std::uint64_t secret_pages, const HostFacts& facts = {});
 std::string registered_line(const Status& status);
 std::string secrets_registered_line(std::string_view id, const Status& status);
 std::string check_secrets_line();

@@ -21,10 +21,13 @@ TEST_F(CloneTest, ClonesOfASafeGuestHaveTheirOwnIdentityAndRandomness) {
   ASSERT_TRUE(taken) << taken.error().message();
   ASSERT_EQ(taken->status, 0) << taken->output;
 
-  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2,
-                                    {"--timeout", "110", "--wait", "safe"});
+  std::ofstream(scratch_ / "document") << "role=worker";
+  auto restored = Restored::restore(
+      scratch_ / "snapshot", scratch_ / "clones", 2,
+      {"--timeout", "110", "--wait", "safe", "--metadata", (scratch_ / "document").string()});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
+  EXPECT_EQ(restored->guest(1).get("cat /run/clonesafe/metadata"), "role=worker");
   const std::set<std::string> identities = {source, identity(restored->guest(1)),
                                             identity(restored->guest(2))};
   EXPECT_EQ(identities.size(), 3u);

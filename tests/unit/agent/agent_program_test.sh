@@ -51,7 +51,10 @@ kmsg = ""
 restore_file = "$scratch/restore"
 [host]
 enabled = false
+[clock]
+step = false # it is this machine's
 [identity]
+metadata_file = "$scratch/metadata"
 machine_id = "$scratch/machine-id"
 dbus_machine_id = ""
 boot_id = ""

@@ -47,6 +47,17 @@ TEST_F(ClockTest, TimeSinceTheRestoreCounts) {
   EXPECT_EQ(kernel_.realtime, kHostTime + 1'500'000'000);
 }
 
+// The host said its time over vsock, and the agent looked at its own clock when it heard it.
+TEST_F(ClockTest, TimeSinceTheHostWasHeardCounts) {
+  event_.restore.tsc_khz = 0;
+  kernel_.monotonic = 9'000'000'000;
+  event_.restore.monotonic_ns = 7'500'000'000;
+  const auto finding = run();
+  ASSERT_EQ(finding.outcome, Outcome::kOk);
+  EXPECT_EQ(kernel_.realtime, kHostTime + 1'500'000'000);
+  EXPECT_EQ(finding.detail, "stepped by +3601.500000 s");
+}
+
 TEST_F(ClockTest, WithoutATscItSaysThatItMayBeLate) {
   event_.restore.tsc_khz = 0;
   auto finding = run();

@@ -157,6 +157,8 @@ TEST(Config, ShippedExampleHoldsTheDefaults) {
   EXPECT_EQ(example->identity.machine_id, defaults.identity.machine_id);
   EXPECT_EQ(example->identity.boot_id_file, defaults.identity.boot_id_file);
   EXPECT_EQ(example->identity.hostname, defaults.identity.hostname);
+  EXPECT_EQ(example->identity.metadata_file, defaults.identity.metadata_file);
+  EXPECT_EQ(example->step_clock, defaults.step_clock);
   EXPECT_EQ(example->snapshot.freeze, defaults.snapshot.freeze);
   EXPECT_EQ(example->metrics.socket, defaults.metrics.socket);
 }

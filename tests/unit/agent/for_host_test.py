@@ -26,7 +26,10 @@ vmclock_device = ""
 kmsg = ""
 [host]
 socket = "{0}/vm.vsock_17228"
+[clock]
+step = false # it is this machine's
 [identity]
+metadata_file = "{0}/metadata"
 machine_id = "{0}/machine-id"
 dbus_machine_id = ""
 boot_id = ""
@@ -138,6 +141,20 @@ class ForHost(unittest.TestCase):
         self.assertEqual(self.machine_id(), identity)
         self.ctl("wait", expect=0)
         self.assertNotEqual(self.machine_id(), identity)
+
+    def test_guest_gets_the_document_that_is_for_it(self):
+        self.start_agent()
+        document = self.folder / "document"
+        document.write_text('{"worker": 7, "note": "\\u00e4"}\n')
+        self.ctl("wait", "--metadata", document, expect=0)
+        self.assertEqual((self.folder / "metadata").read_text(), document.read_text())
+        # The next clone is given none.
+        self.ctl("wait", expect=0)
+        self.assertFalse((self.folder / "metadata").exists())
+        document.write_text("x" * 24577)
+        self.assertIn("larger than 24576 bytes", self.ctl("wait", "--metadata", document, expect=1).stderr)
+        document.write_bytes(b"\xff")
+        self.assertIn("not text", self.ctl("wait", "--metadata", document, expect=1).stderr)
 
     def test_boot_and_resume_keep_the_identity(self):
         self.start_agent()

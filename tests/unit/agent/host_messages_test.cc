@@ -24,6 +24,28 @@ TEST(HostMessages, WelcomeSaysWhichRestore) {
   EXPECT_EQ(welcome.words.kind, RestoreKind::kClone);
 }
 
+TEST(HostMessages, HostMayTellTheTimeAndADocument) {
+  const std::string start =
+      std::string(R"({"type":"welcome","version":1,"host":"h","kind":"clone","restore_id":")") +
+      kId + "\"";
+  const auto message =
+      parse_host_message(start + R"(,"host_realtime_ns":"18c0ffee","metadata":"a\nb"})");
+  ASSERT_TRUE(message);
+  const HostWords& words = std::get<Welcome>(*message).words;
+  EXPECT_EQ(words.realtime_ns, 0x18c0ffeeU);
+  EXPECT_EQ(words.metadata, "a\nb");
+  EXPECT_FALSE(std::get<Welcome>(*parse_host_message(start + "}")).words.metadata);
+  for (const char* const wrong : {R"(12)", R"("")", R"("12x")", R"("11112222333344445")"}) {
+    EXPECT_NE(
+        refusal_of_line(start + R"(,"host_realtime_ns":)" + wrong + "}").find("host_realtime_ns"),
+        std::string::npos)
+        << wrong;
+  }
+  EXPECT_NE(refusal_of_line(start + R"(,"metadata":")" + std::string(24577, 'x') + "\"}")
+                .find("metadata"),
+            std::string::npos);
+}
+
 TEST(HostMessages, PrepareHasIdAndDeadline) {
   const auto message = parse_host_message(R"({"type":"prepare","id":"a","deadline_ms":2500})");
   ASSERT_TRUE(message);

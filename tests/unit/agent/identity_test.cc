@@ -3,6 +3,7 @@
 #include "guest_agent/repairs/boot_id.h"
 #include "guest_agent/repairs/hostname.h"
 #include "guest_agent/repairs/machine_id.h"
+#include "guest_agent/repairs/metadata.h"
 #include "tests/unit/agent/fakes.h"
 
 namespace clonesafe::agent {
@@ -139,6 +140,31 @@ TEST(Hostname, LongBaseIsShortenedAndTheGenerationStays) {
 TEST(Hostname, PatternThatMakesNoHostNameIsRefused) {
   EXPECT_FALSE(make_hostname("{base} {generation}", "web", 1));
   EXPECT_FALSE(make_hostname(std::string(65, 'x'), "web", 1));
+}
+
+TEST_F(IdentityTest, CloneHasItsOwnDocumentOrNone) {
+  MetadataRepair repair(folder_ / "metadata");
+  event_.restore.metadata = "worker=1";
+  EXPECT_EQ(repair.run(event_).outcome, Outcome::kOk);
+  EXPECT_EQ(folder_.read("metadata"), "worker=1");
+  // The next clone is given none: its parent's is not its own.
+  event_.restore.metadata.clear();
+  EXPECT_EQ(repair.run(event_).outcome, Outcome::kSkipped);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "metadata"));
+  EXPECT_EQ(repair.run(event_).outcome, Outcome::kSkipped);
+}
+
+TEST_F(IdentityTest, SourceThatGoesOnKeepsItsDocument) {
+  MetadataRepair repair(folder_ / "metadata");
+  folder_.write("metadata", "worker=1");
+  event_.kind = RestoreKind::kResume;
+  EXPECT_EQ(repair.run(event_).outcome, Outcome::kSkipped);
+  EXPECT_EQ(folder_.read("metadata"), "worker=1");
+}
+
+TEST_F(IdentityTest, DocumentThatCantBeWrittenIsAFailure) {
+  event_.restore.metadata = "worker=1";
+  EXPECT_EQ(MetadataRepair(folder_ / "no/folder").run(event_).outcome, Outcome::kFailed);
 }
 
 }  // namespace

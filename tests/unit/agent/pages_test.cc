@@ -42,6 +42,10 @@ TEST_F(RestorePageTest, WholePageIsRead) {
   ASSERT_TRUE(with_tsc);
   EXPECT_EQ(with_tsc->tsc, 6U);
   EXPECT_EQ(with_tsc->tsc_khz, 7U);
+  EXPECT_EQ(with_tsc->metadata, "");
+  std::memcpy(pages_.page().metadata, "role=worker and more", 20);
+  pages_.page().metadata_size = 11;
+  EXPECT_EQ(read()->metadata, "role=worker");
 }
 
 TEST_F(RestorePageTest, EachBrokenFieldIsNamed) {
@@ -59,6 +63,7 @@ TEST_F(RestorePageTest, EachBrokenFieldIsNamed) {
   EXPECT_NE(broken([](auto& p) { p.kind = 5; }).find("kind 5"), std::string::npos);
   EXPECT_NE(broken([](auto& p) { p.generation = 0; }).find("zero"), std::string::npos);
   EXPECT_NE(broken([](auto& p) { p.reseed_epoch = 0; }).find("zero"), std::string::npos);
+  EXPECT_NE(broken([](auto& p) { p.metadata_size = 3073; }).find("3073"), std::string::npos);
 }
 
 TEST_F(RestorePageTest, SequenceThatStaysOddEndsTheReading) {

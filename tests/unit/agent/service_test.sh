@@ -30,6 +30,7 @@ kmsg = ""
 [host]
 enabled = false
 [identity]
+metadata_file = ""
 machine_id = ""
 dbus_machine_id = ""
 boot_id = ""

@@ -91,6 +91,24 @@ TEST(Decide, HostAloneDecides) {
   EXPECT_NE(before.generation, after.generation);
 }
 
+TEST(Decide, HostThatDecidesTellsTheTimeAndTheDocument) {
+  SourceSet sources;
+  sources.set_host_words({.restore_id = id(1),
+                          .kind = RestoreKind::kClone,
+                          .realtime_ns = 12,
+                          .heard_at_ns = 13,
+                          .metadata = "role=worker"});
+  const Restore restore = decided(sources.read());
+  EXPECT_EQ(restore.host_realtime_ns, 12u);
+  EXPECT_EQ(restore.monotonic_ns, 13);
+  EXPECT_EQ(restore.metadata, "role=worker");
+  // Of which restore the host speaks is not known where others decide.
+  Words words = sources.read();
+  words.vm_generation_id = id(5);
+  EXPECT_EQ(decided(words).host_realtime_ns, 0u);
+  EXPECT_EQ(decided(words).metadata, "");
+}
+
 TEST(Decide, ResumedByTheHostKeepsTheGeneration) {
   SourceSet sources;
   sources.set_host_words({.restore_id = id(1), .kind = RestoreKind::kBoot});

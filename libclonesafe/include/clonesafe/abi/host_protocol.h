@@ -11,5 +11,6 @@
 #define CLONESAFE_HOST_PROTOCOL_VERSION 1
 #define CLONESAFE_HOST_VSOCK_PORT 17228u /* 0x434c, "CL" */
 #define CLONESAFE_HOST_LINE_MAX 65536u
+#define CLONESAFE_HOST_METADATA_MAX 24576u /* bytes, of which some need more than one in a line */
 
 #endif /* CLONESAFE_ABI_HOST_PROTOCOL_H_ */
