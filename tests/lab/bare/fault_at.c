@@ -59,7 +59,8 @@ static int fault(int disk_can_fail) {
   const char* at = getenv("CLONESAFE_FAULT_AT");
   const char* how = getenv("CLONESAFE_FAULT");
   int fails = 0;
-  if (at != NULL && how != NULL && armed()) {
+  /* Constructors of other libraries may come first. */
+  if (calls != NULL && at != NULL && how != NULL && armed()) {
     const int full = strcmp(how, "full") == 0;
     if (!full || disk_can_fail) {
       if (atomic_fetch_add(calls, 1) + 1 == atol(at)) {
