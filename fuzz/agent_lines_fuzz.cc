@@ -1,5 +1,5 @@
 // Every text that the agent takes from somebody else: the host's lines, a local client's requests,
-// the kernel's log and resource list.
+// a scraper's, the kernel's log and resource list.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -7,6 +7,8 @@
 
 #include "guest_agent/control/control_server.h"
 #include "guest_agent/control/host_messages.h"
+#include "guest_agent/helper/messages.h"
+#include "guest_agent/metrics/metrics_server.h"
 #include "guest_agent/sources/iomem.h"
 #include "guest_agent/sources/kmsg_source.h"
 
@@ -55,7 +57,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (answers != turn) std::abort();
     client->watcher = watchers.add({.push = [](const std::string&) {}});
   }
+  (void)parse_helper_request(text);
+  (void)parse_helper_answer(text);
   (void)vm_fork_notice(text);
   (void)find_in_iomem(text, "CLNS0001");
+  if (!http_answer(text, nothing).starts_with("HTTP/1.1 ")) std::abort();
   return 0;
 }
