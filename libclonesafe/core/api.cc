@@ -190,7 +190,9 @@ const char* cs_strerror(int code) {
     case CS_E_LIMIT:
       return "this user or this machine has as many secret pages as there can be";
     case CS_E_BUSY:
-      return "called from a signal handler that interrupted a call of the same thread";
+      return "called from inside another call of the same thread";
+    case CS_E_STALE:
+      return "made in another generation or process";
     default:
       return "unknown error";
   }

@@ -14,12 +14,15 @@ namespace clonesafe::core {
 
 // Where a snapshot can fall in a draw.
 enum class StopPoint {
-  kBeforeStamp,    // nothing was read yet
-  kAfterStamp,     // the stamp is read, the seed material not
-  kAfterGather,    // the seed material is read, the key not changed yet
-  kAfterSeed,      // the new key is in place and was checked
-  kAfterGenerate,  // the bytes are in the caller's buffer, unchecked
-  kAfterPostCheck  // the last look is done: what comes later is the caller's
+  kBeforeStamp,     // nothing was read yet
+  kAfterStamp,      // the stamp is read, the seed material not
+  kAfterGather,     // the seed material is read, the key not changed yet
+  kAfterSeed,       // the new key is in place and was checked
+  kAfterGenerate,   // the bytes are in the caller's buffer, unchecked
+  kAfterPostCheck,  // the last look is done: what comes later is the caller's
+  // In values and hooks:
+  kAfterBuild,  // a value was made in full, unchecked
+  kAfterCopy    // a tagged value is in the caller's buffer, unchecked
 };
 
 #ifdef CLONESAFE_TESTING

@@ -41,9 +41,10 @@ extern "C" {
 #define CS_E_UNSTABLE (-4) /* the generation moved again at every attempt */
 #define CS_E_MEMORY (-5)   /* no memory for the thread's state */
 #define CS_E_CRYPTO (-6)   /* libcrypto refused a primitive */
-#define CS_E_BUSY (-7)     /* called from a signal handler that interrupted this library */
+#define CS_E_BUSY (-7)     /* called from inside another call of the same thread */
 #define CS_E_NOT_COVERED (-8) /* no agent and VMM keep memory of this program out of snapshots */
 #define CS_E_LIMIT (-9)       /* this user or machine has as many secret pages as there can be */
+#define CS_E_STALE (-11)      /* of another generation or process: must not be used any more */
 
 /* How early this process knows of a restore. */
 #define CS_TIER_NONE 0      /* never: no source is visible here */

@@ -5,6 +5,7 @@
 #include "clonesafe/abi/vmclock.h"
 #include "clonesafe/abi/vmgenid.h"
 #include "clonesafe/clonesafe.h"
+#include "clonesafe/values.h"
 #include "clonesafe/version.h"
 
 int draw_from_c(unsigned char uuid[16]);

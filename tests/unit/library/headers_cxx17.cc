@@ -9,6 +9,7 @@
 #include "clonesafe/abi/vmclock.h"
 #include "clonesafe/abi/vmgenid.h"
 #include "clonesafe/clonesafe.hpp"
+#include "clonesafe/values.hpp"
 #include "clonesafe/version.h"
 
 std::string draw_from_cxx17();
