@@ -39,6 +39,9 @@ struct SeamsForTesting {
   const char* vmclock_path = nullptr;
   long uniqueness_wait_ms = 1000;
   bool rescan_always = false;  // instead of now and then
+  // Of the watcher thread of hooks.
+  long agent_grace_ms = 1000;
+  long agent_retry_ms = 500;
 };
 extern SeamsForTesting seams_for_testing;
 

@@ -1,41 +1,19 @@
 #include "libclonesafe/core/secret_agent.h"
 
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 
 #include "clonesafe/clonesafe.h"
 #include "libclonesafe/base/unique_fd.h"
+#include "libclonesafe/core/agent_socket.h"
 
 namespace clonesafe::core {
 namespace {
 
-constexpr const char* kSocketPath = "/run/clonesafe/agent.sock";
 constexpr const char* kRequest = "{\"command\":\"allocate_secret\"}\n";
-constexpr timeval kPatience = {.tv_sec = 12, .tv_usec = 0};
-
-UniqueFd connect_to_agent() {
-  // secure_getenv: whoever starts a set-user-id program doesn't choose its agent.
-  const char* path = ::secure_getenv("CLONESAFE_AGENT_SOCKET");
-  if (path == nullptr || *path == '\0') path = kSocketPath;
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  const std::size_t length = std::strlen(path);
-  if (length >= sizeof(address.sun_path)) return {};
-  std::memcpy(address.sun_path, path, length);
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket ||
-      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof(kPatience)) != 0 ||
-      ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof(kPatience)) != 0 ||
-      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return {};
-  }
-  return socket;
-}
+constexpr std::time_t kPatienceSeconds = 12;
 
 // What came along with a part of the answer.
 void take_file(msghdr& message, UniqueFd& file) {
@@ -76,8 +54,8 @@ bool receive(int socket, char* line, std::size_t size, UniqueFd& file) {
 }  // namespace
 
 int ask_agent_for_secret(int& file) {
-  const UniqueFd socket = connect_to_agent();
-  if (!socket) return CS_E_NOT_COVERED;
+  const UniqueFd socket = make_agent_socket(kPatienceSeconds);
+  if (!socket || !connect_to_agent(socket.get())) return CS_E_NOT_COVERED;
   const std::size_t length = std::strlen(kRequest);
   if (::send(socket.get(), kRequest, length, MSG_NOSIGNAL) != static_cast<ssize_t>(length))
     return CS_E_NOT_COVERED;

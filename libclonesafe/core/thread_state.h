@@ -34,6 +34,8 @@ class ThreadState {
     return result;
   }
 
+  // Whether the calling thread is in a draw: true only in a signal handler.
+  bool busy() const { return busy_; }
   std::uint32_t seeded_from() const { return generator_.seeded_from(); }
 
   // Wipes and frees. The thread's next draw makes a new state.
