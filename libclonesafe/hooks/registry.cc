@@ -332,11 +332,17 @@ bool Registry::start_worker(Run& run) {
   if (worker == nullptr) return false;
   *worker = {.run = &run, .turn = run.turn};
   ++run.references;
+#ifdef CLONESAFE_TESTING
+  ++workers_for_testing;
+#endif
   pthread_t thread = {};
   if (start_thread(worker_main, worker, "clonesafe-hook", thread)) {
     (void)::pthread_detach(thread);
     return true;
   }
+#ifdef CLONESAFE_TESTING
+  --workers_for_testing;
+#endif
   --run.references;
   std::free(worker);
   return false;
@@ -347,8 +353,13 @@ void* Registry::worker_main(void* argument) {
   std::free(argument);
   Run& run = *static_cast<Run*>(worker.run);
   the_registry.work(run, worker.turn);
-  const Guard guard(the_registry);
-  the_registry.drop(run);
+  {
+    const Guard guard(the_registry);
+    the_registry.drop(run);
+  }
+#ifdef CLONESAFE_TESTING
+  --workers_for_testing;
+#endif
   return nullptr;
 }
 
@@ -502,6 +513,8 @@ void Registry::describe_failure(char* text, std::size_t size) {
 }
 
 #ifdef CLONESAFE_TESTING
+constinit std::atomic<int> Registry::workers_for_testing = 0;
+
 void Registry::restart_for_testing() {
   const Guard guard(*this);
   turn_of_ = 0;

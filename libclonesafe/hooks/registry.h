@@ -90,8 +90,10 @@ class Registry {
   void describe_failure(char* text, std::size_t size);
 
 #ifdef CLONESAFE_TESTING
-  // Forgets everything but what is registered.
+  // Forgets everything but what is registered. No other thread may use the library meanwhile.
   void restart_for_testing();
+  // How many threads that run hooks there are, those that were given up included.
+  static std::atomic<int> workers_for_testing;
 #endif
 
  private:

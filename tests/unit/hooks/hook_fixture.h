@@ -5,6 +5,7 @@
 #include <functional>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "clonesafe/hooks.hpp"
@@ -44,6 +45,10 @@ class HookFixture : public Laboratory {
     publish({});
     restart();
     hooks::registry().restart_for_testing();
+  }
+  ~HookFixture() override {
+    // They may still be on their way out, and the library is about to be taken apart.
+    while (hooks::Registry::workers_for_testing != 0) std::this_thread::yield();
   }
   // As a restore of this very process.
   void change() {
