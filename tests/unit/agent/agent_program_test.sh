@@ -1,9 +1,9 @@
 #!/bin/bash
 # clonesafed and clonesafectl as they are, with a file in place of the restore page: restores, hooks, watchers, announced snapshots.
-# usage: agent_program_test.sh CLONESAFED CLONESAFECTL
+# usage: agent_program_test.sh CLONESAFED CLONESAFECTL WATCHER-PROGRAM
 set -euo pipefail
 
-clonesafed="$1" clonesafectl="$2" here="$(dirname "$(readlink -f "$0")")"
+clonesafed="$1" clonesafectl="$2" watcher_program="$3" here="$(dirname "$(readlink -f "$0")")"
 [ "$(id -u)" = 0 ] || {
   echo "SKIPPED: clonesafed reseeds the kernel's generator, which only root may"
   exit 77
@@ -113,8 +113,38 @@ wait $agent 2>/dev/null || true
 : >"$scratch/ran"
 restore clone 48 3
 "$clonesafed" --config "$scratch/agent.toml" 2>>"$scratch/agent.log" &
+agent=$!
 until_ state_is safe 30
 ran_is "after clone 30" || die "after the death: $(cat "$scratch/ran")"
+
+# A program with libclonesafe's hooks is waited for, before a snapshot and after a restore.
+CLONESAFE_AGENT_SOCKET="$scratch/agent.sock" CLONESAFE_GENERATION_PAGE="$scratch/generation" "$watcher_program" >>"$scratch/watched" &
+watcher=$!
+watched_is() { [ "$(cat "$scratch/watched")" = "$1" ]; }
+until_ grep -q "state 3" "$scratch/watched"
+: >"$scratch/watched"
+ctl prepare --deadline 30 >"$scratch/prepared" || die "prepare: $(cat "$scratch/prepared")"
+grep -q "watcher hooks_watcher_.* ok" "$scratch/prepared" || die "prepare: $(cat "$scratch/prepared")"
+watched_is "before" || die "watched: $(cat "$scratch/watched")"
+restore clone 49 11
+until_ state_is safe 31
+watched_is "before
+after kind 3 from 30 to 31" || die "watched: $(cat "$scratch/watched")"
+# Not taken; and a resume keeps the generation.
+until_ ctl prepare --deadline 30
+ctl resume
+until_ grep -q "after kind 6 from 31 to 31" "$scratch/watched"
+# It finds the next agent, and what fails in it is the machine's failure.
+: >"$scratch/watched"
+kill -KILL $agent
+wait $agent 2>/dev/null || true
+until_ grep -q "state 1" "$scratch/watched"
+"$clonesafed" --config "$scratch/agent.toml" 2>>"$scratch/agent.log" &
+until_ grep -q "state 3" "$scratch/watched"
+restore clone 50 12
+until_ state_is degraded 32
+ctl status | grep -q "watcher hooks_watcher_.*hook renew: no lease" || die "status: $(ctl status)"
+kill $watcher
 
 # A hook that fails is the last word.
 hook after-restore 20-second "echo no disk >&2; exit 9"
