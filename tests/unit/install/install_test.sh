@@ -24,6 +24,12 @@ for file in bin/clonevm bin/clonesafectl sbin/clonesafed include/clonesafe/clone
   lib/systemd/system/clonesafed.service share/clonesafe/agent.toml share/clonesafe/containers/service.conf; do
   [ -f "$prefix/$file" ] || die "$file is not installed"
 done
+# Each function of these headers has its manual page.
+for header in hooks values; do
+  for function in $(sed -n 's/^CS_API.* \**\(cs_[a-z0-9_]*\)(.*/\1/p' "$prefix/include/clonesafe/$header.h"); do
+    [ -f "$prefix/share/man/man3/$function.3" ] || die "$function has no manual page"
+  done
+done
 for program in bin/clonevm bin/clonesafectl sbin/clonesafed; do
   "$prefix/$program" --version >/dev/null || die "$program does not start"
 done

@@ -5,6 +5,7 @@
 #include "clonesafe/abi/vmclock.h"
 #include "clonesafe/abi/vmgenid.h"
 #include "clonesafe/clonesafe.h"
+#include "clonesafe/hooks.h"
 #include "clonesafe/values.h"
 #include "clonesafe/version.h"
 
@@ -16,4 +17,35 @@ int draw_from_c(unsigned char uuid[16]) {
   if (result == 0) result = cs_status(&report, sizeof(report));
   if (result == 0) result = cs_uuid4(uuid);
   return result == 0 ? cs_changed(&stamp) : result;
+}
+
+static struct cs_cell cell; /* an empty one */
+
+static int build(void* argument, void** value) {
+  *value = argument;
+  return 0;
+}
+static int hook(const struct cs_event* event, void* argument) {
+  (void)argument;
+  return event->kind == CS_KIND_CLONE ? CS_HOOK_OK : CS_HOOK_RETRY;
+}
+
+int hook_from_c(void);
+int hook_from_c(void) {
+  const struct cs_hook_options options = {.function = hook, .name = "c"};
+  struct cs_hook* registered;
+  struct cs_handle* handle;
+  struct cs_tagged tagged;
+  unsigned char bytes[16];
+  int result = cs_after_restore_hook(&options, &registered);
+  if (result == 0) result = cs_once_per_generation(&cell, build, bytes, &handle);
+  if (result != 0) return result;
+  if (cs_handle_value(handle) != bytes) result = 1;
+  cs_handle_release(handle);
+  cs_cell_clear(&cell);
+  if (result == 0) result = cs_tagged_random(&tagged, sizeof(bytes));
+  if (result == 0) result = cs_tagged_use(&tagged, bytes, sizeof(bytes));
+  if (result == 0) result = cs_poll();
+  cs_hook_remove(registered);
+  return result;
 }

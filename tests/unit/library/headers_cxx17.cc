@@ -9,6 +9,7 @@
 #include "clonesafe/abi/vmclock.h"
 #include "clonesafe/abi/vmgenid.h"
 #include "clonesafe/clonesafe.hpp"
+#include "clonesafe/hooks.hpp"
 #include "clonesafe/values.hpp"
 #include "clonesafe/version.h"
 
@@ -21,6 +22,12 @@ std::string draw_from_cxx17() {
   clonesafe::RandomBits bits;
   clonesafe::SecretMemory secret(32, CS_SECRET_ALLOW_UNCOVERED);
   secret.data()[31] = 1;
+  clonesafe::PerGeneration<std::mt19937> engine([] { return std::mt19937(1); });
+  const auto token =
+      clonesafe::Unique<clonesafe::Uuid>::make([] { return clonesafe::Uuid::random(); });
+  const auto hook = clonesafe::Hook::after_restore({}, [&](const cs_event&) { engine.reset(); });
+  uuids.erase(token.use());
+  if ((*engine.get().share())() == 0 || clonesafe::poll() != 0) uuids.clear();
   std::ostringstream out;
   out << uuids.size() << ' ' << *uuids.begin() << ' ' << die(bits) << ' ' << stamp.changes() << ' '
       << cs_tier_name(clonesafe::status().tier);
