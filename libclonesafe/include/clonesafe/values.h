@@ -5,9 +5,9 @@
  * that made the value. The machine that a snapshot was taken of goes on with its values.
  *
  * What can't be closed from inside: a value that was checked and handed to the kernel (a system
- * call, a virtio ring) just before a snapshot is sent by the source and by every clone. Hold the
- * network of a clone until it is safe (`clonevm --hold-network`, or your VMM's own way), or have
- * the receiver sort out duplicates.
+ * call, a virtio ring) just before a snapshot is sent by the source and by every clone. Have the
+ * VMM or its host hold a clone's network until it is safe, or let the receiver sort out
+ * duplicates.
  *
  * Thread-safety: every function may be called from any thread at any time. Fork-safety: every
  * function works in a child of fork(2), also where another thread was inside of it. Clone-safety:
