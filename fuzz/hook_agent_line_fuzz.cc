@@ -1,5 +1,5 @@
-// Lines that whoever listens on the agent's socket sends to a program with hooks. What is taken from
-// one must be fit to be sent back in quotes.
+// Lines that whoever listens on the agent's socket sends to a program with hooks. What is taken
+// from one must be fit to be sent back in quotes.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>

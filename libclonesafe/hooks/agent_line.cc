@@ -47,7 +47,9 @@ class Scanner {
     piece.is_string = true;
     piece.begin = next_;
     for (; next_ != end_ && *next_ != '"'; ++next_) {
-      if (*next_ == '\\' && ++next_ == end_) return false;
+      if (*next_ != '\\') continue;
+      ++next_;
+      if (next_ == end_) return false;
     }
     piece.size = static_cast<std::size_t>(next_ - piece.begin);
     return take('"');
