@@ -66,9 +66,23 @@ std::uint32_t tier_of(const Process& shared, const View& view) {
   return view.slot.tier <= CLONESAFE_TIER_WORD ? view.slot.tier : std::uint32_t{CS_TIER_LAGGING};
 }
 
-int changed_slowly(Process& shared, const cs_stamp& since) {
+// The words by which the stamp of this moment is told from that one.
+Stamp words_of(const cs_stamp& stamp) {
+  return {.page = reinterpret_cast<const clonesafe_generation_page*>(stamp.words[0]),
+          .control = stamp.words[1],
+          .vmclock = stamp.words[2],
+          .fork = stamp.forks};
+}
+
+[[gnu::noinline]] int changed_slowly(const cs_stamp* stamp) {
+  constexpr int kEverything = CS_CHANGED_GENERATION | CS_CHANGED_RESEED | CS_CHANGED_FORK;
+  if (stamp == nullptr) return kEverything;
+  Process* const shared = process();
+  if (shared == nullptr) return kEverything;
+  const cs_stamp& since = *stamp;
   View view;
-  if (look(shared, view) != 0) return CS_CHANGED_GENERATION | CS_CHANGED_RESEED;
+  if (look(*shared, view) != 0) return CS_CHANGED_GENERATION | CS_CHANGED_RESEED;
+  if (view.stamp == words_of(since)) return 0;
   const cs_stamp now = stamp_of(view);
   int changes = 0;
   if (now.forks != since.forks) changes |= CS_CHANGED_FORK | CS_CHANGED_RESEED;
@@ -120,17 +134,12 @@ int cs_generation(struct cs_stamp* stamp) {
 }
 
 int cs_changed(const struct cs_stamp* since) {
-  constexpr int kEverything = CS_CHANGED_GENERATION | CS_CHANGED_RESEED | CS_CHANGED_FORK;
-  if (since == nullptr) return kEverything;
-  Process* shared = process();
-  if (shared == nullptr) return kEverything;
-  const Stamp now = shared->sources.stamp();
-  if (since->words[0] == reinterpret_cast<std::uintptr_t>(now.page) &&
-      since->words[1] == now.control && since->words[2] == now.vmclock && since->forks == now.fork)
-      [[likely]] {
+  // Nothing is called here, so that it costs no more than its loads.
+  const Process* const shared = initialized_process.load(std::memory_order_acquire);
+  if (since != nullptr && shared != nullptr && shared->sources.still(words_of(*since))) [[likely]] {
     return 0;
   }
-  return changed_slowly(*shared, *since);
+  return changed_slowly(since);
 }
 
 int cs_status(struct cs_status_report* status, size_t size) {

@@ -22,6 +22,7 @@ class ForkWord {
     const std::uint64_t word = __atomic_load_n(word_, __ATOMIC_ACQUIRE);
     return word != 0 ? word : renew();
   }
+  bool is(std::uint64_t word) const { return __atomic_load_n(word_, __ATOMIC_ACQUIRE) == word; }
   // Whether the kernel wipes the word.
   bool wiped_by_kernel() const { return wiped_by_kernel_; }
 

@@ -45,6 +45,15 @@ class Sources {
             .fork = fork_word_.current()};
   }
 
+  // Whether `stamp` would return this. False too where a child has not yet its own fork word.
+  bool still(const Stamp& stamp) const {
+    const auto* vmclock = vmclock_.load(std::memory_order_acquire);
+    return page_.load(std::memory_order_acquire) == stamp.page &&
+           load_generation_control(*stamp.page) == stamp.control &&
+           __atomic_load_n(&vmclock->vm_generation_counter, __ATOMIC_ACQUIRE) == stamp.vmclock &&
+           fork_word_.is(stamp.fork);
+  }
+
   bool has_page() const { return page_.load(std::memory_order_acquire) != &kNoPage; }
   bool has_vmclock() const { return vmclock_.load(std::memory_order_acquire) != &kNoVmclock; }
   const ForkWord& fork_word() const { return fork_word_; }

@@ -22,7 +22,6 @@ static_assert(sizeof(Secrets) <= kSecretPageSize);
 // The library's only global state. It is never taken apart: a destructor of the program's may draw
 // after exit().
 constinit Process the_process = {};
-constinit std::atomic<bool> ready = false;
 // glibc's runs again in the child of a fork that fell into it.
 pthread_once_t once = PTHREAD_ONCE_INIT;
 pthread_key_t thread_end = 0;
@@ -48,19 +47,18 @@ void initialize() {
   sighting.has_vmclock = the_process.sources.has_vmclock();
   sighting.vmclock = stamp.vmclock;
   the_process.known.store(stamp.fork, known_at_start(sighting));
-  ready.store(true, std::memory_order_release);
+  initialized_process.store(&the_process, std::memory_order_release);
 }
 
 }  // namespace
 
 constinit thread_local ThreadState* ThreadState::current_ = nullptr;
 
-Process* process() {
-  if (ready.load(std::memory_order_acquire)) [[likely]] {
-    return &the_process;
-  }
+constinit std::atomic<Process*> initialized_process = nullptr;
+
+Process* initialize_process() {
   (void)::pthread_once(&once, initialize);
-  return ready.load(std::memory_order_acquire) ? &the_process : nullptr;
+  return initialized_process.load(std::memory_order_acquire);
 }
 
 ThreadState::ThreadState(Process& process, Secrets& secrets, const StreamContext& stream)
@@ -106,7 +104,7 @@ void ThreadState::destroy_current() {
 #ifdef CLONESAFE_TESTING
 void restart_for_testing() {
   ThreadState::destroy_current();
-  ready.store(false);
+  initialized_process.store(nullptr);
   once = PTHREAD_ONCE_INIT;
   const Primitives primitives = the_process.primitives;
   the_process.~Process();

@@ -1,6 +1,8 @@
 #ifndef CLONESAFE_CORE_THREAD_STATE_H_
 #define CLONESAFE_CORE_THREAD_STATE_H_
 
+#include <atomic>
+
 #include "clonesafe/clonesafe.h"
 #include "libclonesafe/core/generator.h"
 
@@ -8,7 +10,12 @@ namespace clonesafe::core {
 
 // The process's state, made by the first call of whichever thread comes first. nullptr if libcrypto
 // or memory refused, and then for good.
-Process* process();
+extern constinit std::atomic<Process*> initialized_process;  // nullptr before that
+Process* initialize_process();
+inline Process* process() {
+  Process* const made = initialized_process.load(std::memory_order_acquire);
+  return made != nullptr ? made : initialize_process();
+}
 
 // One thread's generator. It is made on the thread's first draw and wiped when the thread ends.
 class ThreadState {
