@@ -198,6 +198,10 @@ const char* cs_strerror(int code) {
       return "no agent and VMM keep memory of this program out of snapshots";
     case CS_E_LIMIT:
       return "this user or this machine has as many secret pages as there can be";
+    case CS_E_NO_LEASE:
+      return "no worker id is leased to this process in this generation";
+    case CS_E_CLOCK:
+      return "no identifier is left before the clock has moved on";
     case CS_E_BUSY:
       return "called from inside another call of the same thread";
     case CS_E_STALE:

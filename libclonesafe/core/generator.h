@@ -65,6 +65,8 @@ class Generator {
   }
 
   std::uint32_t seeded_from() const { return secrets_.seeded_from; }
+  // Whether the source that it was last seeded from tells of a restore before anything else runs.
+  bool told_in_time() const { return secrets_.seeded && !secrets_.mix_each_request; }
 
  private:
   struct Gathered;

@@ -22,7 +22,12 @@ enum class StopPoint {
   kAfterPostCheck,  // the last look is done: what comes later is the caller's
   // In values and hooks:
   kAfterBuild,  // a value was made in full, unchecked
-  kAfterCopy    // a tagged value is in the caller's buffer, unchecked
+  kAfterCopy,   // a tagged value is in the caller's buffer, unchecked
+  // The same for identifiers, around the draws that they make.
+  kAfterIdentifierStamp,
+  kAfterIdentifier,
+  kAfterIdentifierPostCheck,
+  kAfterLease  // a lessor gave a worker id, and nothing was made with it yet
 };
 
 #ifdef CLONESAFE_TESTING
@@ -42,6 +47,8 @@ struct SeamsForTesting {
   // Of the watcher thread of hooks.
   long agent_grace_ms = 1000;
   long agent_retry_ms = 500;
+  // CLOCK_REALTIME, as identifiers read it.
+  std::int64_t (*realtime_ns)() = nullptr;
 };
 extern SeamsForTesting seams_for_testing;
 

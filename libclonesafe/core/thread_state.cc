@@ -17,7 +17,6 @@ constinit SeamsForTesting seams_for_testing;
 namespace {
 
 constexpr std::size_t kSecretPageSize = 4096;
-static_assert(sizeof(Secrets) <= kSecretPageSize);
 
 // The library's only global state. It is never taken apart: a destructor of the program's may draw
 // after exit().
@@ -61,13 +60,14 @@ Process* initialize_process() {
   return initialized_process.load(std::memory_order_acquire);
 }
 
-ThreadState::ThreadState(Process& process, Secrets& secrets, const StreamContext& stream)
+ThreadState::ThreadState(Process& process, Page& secrets, const StreamContext& stream)
     : secrets_(secrets),
       stream_(stream),
-      generator_(process, secrets_, stream_,
+      generator_(process, secrets_.generator, stream_,
                  process.generators.fetch_add(1, std::memory_order_relaxed)) {}
 
 ThreadState* ThreadState::create(int& error) {
+  static_assert(sizeof(Page) <= kSecretPageSize);
   Process* shared = process();
   if (shared == nullptr) {
     error = CS_E_CRYPTO;
@@ -85,7 +85,7 @@ ThreadState* ThreadState::create(int& error) {
     return nullptr;
   }
   error = 0;
-  current_ = new (memory) ThreadState(*shared, *static_cast<Secrets*>(secrets), stream);
+  current_ = new (memory) ThreadState(*shared, *static_cast<Page*>(secrets), stream);
   return current_;
 }
 

@@ -5,6 +5,7 @@
 
 #include "clonesafe/clonesafe.h"
 #include "libclonesafe/core/generator.h"
+#include "libclonesafe/ids/thread_identifiers.h"
 
 namespace clonesafe::core {
 
@@ -28,17 +29,24 @@ class ThreadState {
   // The calling thread's if it has one.
   static ThreadState* existing() { return current_; }
 
-  // As Generator::draw, but refuses with CS_E_BUSY inside another draw of the same thread, which
-  // only a signal handler can bring about: it would be given the bytes that the interrupted one
-  // takes.
-  int draw(std::uint8_t* output, std::size_t length) {
+  // Runs `body`, which uses this thread's generator or identifiers. Refuses with CS_E_BUSY inside
+  // another body of the same thread, which only a signal handler can bring about: it would be given
+  // the values that the interrupted one takes.
+  template <typename Body>
+  int exclusively(Body body) {
     if (busy_) return CS_E_BUSY;
     busy_ = true;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    const int result = generator_.draw(output, length);
+    const int result = body(generator_, secrets_.identifiers);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     busy_ = false;
     return result;
+  }
+  // As Generator::draw.
+  int draw(std::uint8_t* output, std::size_t length) {
+    return exclusively([&](Generator& generator, ids::ThreadIdentifiers&) {
+      return generator.draw(output, length);
+    });
   }
 
   // Whether the calling thread is in a draw: true only in a signal handler.
@@ -49,12 +57,18 @@ class ThreadState {
   static void destroy_current();
 
  private:
-  ThreadState(Process& process, Secrets& secrets, const StreamContext& stream);
+  // Wiped on fork.
+  struct Page {
+    Secrets generator;
+    ids::ThreadIdentifiers identifiers;
+  };
+
+  ThreadState(Process& process, Page& secrets, const StreamContext& stream);
   static ThreadState* create(int& error);
 
   static constinit thread_local ThreadState* current_;
 
-  Secrets& secrets_;
+  Page& secrets_;
   StreamContext stream_;
   Generator generator_;
   bool volatile busy_ = false;

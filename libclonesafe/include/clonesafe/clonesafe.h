@@ -44,7 +44,9 @@ extern "C" {
 #define CS_E_BUSY (-7)     /* called from inside another call of the same thread */
 #define CS_E_NOT_COVERED (-8) /* no agent and VMM keep memory of this program out of snapshots */
 #define CS_E_LIMIT (-9)       /* this user or machine has as many secret pages as there can be */
+#define CS_E_NO_LEASE (-10)   /* no worker id is leased to this process in this generation */
 #define CS_E_STALE (-11)      /* of another generation or process: must not be used any more */
+#define CS_E_CLOCK (-12) /* the clock stands before, or ran out of, the next identifier's time */
 
 /* How early this process knows of a restore. */
 #define CS_TIER_NONE 0      /* never: no source is visible here */
@@ -106,7 +108,7 @@ CS_API CS_MUST_USE int cs_init(void);
  * then CS_E_NOT_UNIQUE, and again CS_E_NOT_UNIQUE at once until something changes. */
 CS_API CS_MUST_USE int cs_random(void* buffer, size_t length);
 
-/* A version 4 UUID (RFC 9562, section 5.4) from cs_random. */
+/* A version 4 UUID (RFC 9562, section 5.4) from cs_random. For other identifiers see ids.h. */
 CS_API CS_MUST_USE int cs_uuid4(unsigned char uuid[16]);
 /* The same as text: 36 characters in lower case and a terminating zero. */
 CS_API CS_MUST_USE int cs_uuid4_text(char text[37]);

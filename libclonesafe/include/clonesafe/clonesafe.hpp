@@ -5,30 +5,16 @@
 #ifndef CLONESAFE_CLONESAFE_HPP_
 #define CLONESAFE_CLONESAFE_HPP_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <functional>
 #include <limits>
-#include <ostream>
-#include <stdexcept>
-#include <string>
 #include <utility>
 
 #include "clonesafe/clonesafe.h"
+#include "clonesafe/error.hpp"
+#include "clonesafe/ids.hpp"
 
 namespace clonesafe {
-
-// A CS_E_ code as an exception.
-class LibraryError : public std::runtime_error {
- public:
-  explicit LibraryError(int code) : std::runtime_error(cs_strerror(code)), code_(code) {}
-  int code() const noexcept { return code_; }
-
- private:
-  int code_;
-};
 
 // As cs_random. Throws LibraryError.
 inline void random(void* buffer, std::size_t length) {
@@ -57,36 +43,6 @@ inline cs_status_report status() {
     throw LibraryError(result);
   return report;
 }
-
-class Uuid {
- public:
-  constexpr Uuid() = default;  // the nil UUID
-  explicit constexpr Uuid(const std::array<unsigned char, 16>& bytes) : bytes_(bytes) {}
-
-  // As cs_uuid4. Throws LibraryError.
-  static Uuid random() {
-    Uuid uuid;
-    if (const int result = cs_uuid4(uuid.bytes_.data()); result != 0) throw LibraryError(result);
-    return uuid;
-  }
-
-  constexpr const std::array<unsigned char, 16>& bytes() const noexcept { return bytes_; }
-  std::string to_string() const {
-    char text[37];
-    cs_uuid_text(bytes_.data(), text);
-    return std::string(text, 36);
-  }
-
-  friend bool operator==(const Uuid& a, const Uuid& b) noexcept { return a.bytes_ == b.bytes_; }
-  friend bool operator!=(const Uuid& a, const Uuid& b) noexcept { return a.bytes_ != b.bytes_; }
-  friend bool operator<(const Uuid& a, const Uuid& b) noexcept { return a.bytes_ < b.bytes_; }
-  friend std::ostream& operator<<(std::ostream& out, const Uuid& uuid) {
-    return out << uuid.to_string();
-  }
-
- private:
-  std::array<unsigned char, 16> bytes_ = {};
-};
 
 // Memory that no snapshot holds, see cs_secret_alloc. Freed with the object.
 class SecretMemory {
@@ -131,14 +87,5 @@ class RandomBits {
 };
 
 }  // namespace clonesafe
-
-template <>
-struct std::hash<clonesafe::Uuid> {
-  std::size_t operator()(const clonesafe::Uuid& uuid) const noexcept {
-    std::size_t value = 0;
-    std::memcpy(&value, uuid.bytes().data() + 8, sizeof(value));
-    return value;
-  }
-};
 
 #endif  // CLONESAFE_CLONESAFE_HPP_

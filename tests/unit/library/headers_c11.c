@@ -6,6 +6,7 @@
 #include "clonesafe/abi/vmgenid.h"
 #include "clonesafe/clonesafe.h"
 #include "clonesafe/hooks.h"
+#include "clonesafe/ids.h"
 #include "clonesafe/values.h"
 #include "clonesafe/version.h"
 
@@ -16,6 +17,14 @@ int draw_from_c(unsigned char uuid[16]) {
   int result = cs_generation(&stamp);
   if (result == 0) result = cs_status(&report, sizeof(report));
   if (result == 0) result = cs_uuid4(uuid);
+  unsigned char other[16];
+  char text[27];
+  if (result == 0) result = cs_uuid1(other);
+  if (result == 0) result = cs_uuid6(other);
+  if (result == 0) result = cs_uuid7(other);
+  if (result == 0) result = cs_ulid(other);
+  cs_ulid_text(other, text);
+  if (result == 0) result = cs_ulid_parse(text, 26, other);
   return result == 0 ? cs_changed(&stamp) : result;
 }
 

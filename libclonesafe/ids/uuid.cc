@@ -1,14 +1,13 @@
 #include <cstring>
 
 #include "clonesafe/clonesafe.h"
+#include "libclonesafe/ids/layout.h"
 
 int cs_uuid4(unsigned char uuid[16]) {
   if (uuid == nullptr) return CS_E_INVALID;
   const int result = cs_random(uuid, 16);
   if (result != 0) return result;
-  // RFC 9562, 4.1 and 4.2: variant 10, version 4.
-  uuid[6] = static_cast<unsigned char>((uuid[6] & 0x0f) | 0x40);
-  uuid[8] = static_cast<unsigned char>((uuid[8] & 0x3f) | 0x80);
+  clonesafe::ids::put_version(4, uuid);
   return 0;
 }
 

@@ -1,0 +1,341 @@
+// Clones that are equal in everything but what the generation tells them, their clocks included,
+// and every kind of identifier.
+#include <gmock/gmock.h>
+
+#include <array>
+#include <random>
+#include <thread>
+
+#include "libclonesafe/ids/layout.h"
+#include "tests/unit/ids/ids_laboratory.h"
+
+namespace clonesafe::laboratory {
+namespace {
+
+using core::StopPoint;
+
+constexpr int kIdClones = 8;
+constexpr int kIdThreads = 4;
+
+std::vector<Value> flat(const std::vector<std::vector<Value>>& all) {
+  std::vector<Value> values;
+  for (const auto& one : all) values.insert(values.end(), one.begin(), one.end());
+  return values;
+}
+
+class IdentifierCloneTest : public IdsLaboratory {
+ protected:
+  IdentifierCloneTest() : coordinator_(make_coordinator()) {
+    snowflake_ = make_snowflake(lessor_of(*coordinator_));
+    (void)make_all(3);  // the source is warm: it holds nodes, tails and a lease
+  }
+
+  Value make_snowflake_value() {
+    std::uint64_t id = 0;
+    const int result = cs_snowflake_try(snowflake_.get(), &id);
+    EXPECT_EQ(result, 0) << cs_strerror(result);
+    return value_of(id);
+  }
+  std::vector<Value> make_all(int count) {
+    std::vector<Value> values;
+    for (int i = 0; i < count; ++i) {
+      for (const Kind kind : kKinds) values.push_back(make(kind));
+      values.push_back(make_snowflake_value());
+    }
+    return values;
+  }
+
+  SharedCoordinator coordinator_;
+  SnowflakePointer snowflake_;
+};
+
+TEST_F(IdentifierCloneTest, NoKindRepeatsInClonesAndThreads) {
+  auto all = run_clones(kIdClones, [this](int clone) {
+    write_page_as_vmm(restored_clone(clone));
+    std::vector<Value> values = make_all(8);
+    std::array<std::vector<Value>, kIdThreads> from_threads;
+    std::vector<std::thread> threads;
+    for (auto& output : from_threads) threads.emplace_back([&] { output = make_all(16); });
+    for (auto& thread : threads) thread.join();
+    for (const auto& output : from_threads) {
+      values.insert(values.end(), output.begin(), output.end());
+    }
+    return values;
+  });
+  all.push_back(make_all(64));
+  const auto values = flat(all);
+  EXPECT_EQ(values.size(), std::size_t{6 * (kIdClones * (8 + kIdThreads * 16) + 64)});
+  EXPECT_EQ(count_repeated(values), 0u);
+}
+
+// The twin: the same clones, told nothing.
+TEST_F(IdentifierCloneTest, EveryKindRepeatsInClonesThatAreToldNothing) {
+  const auto all = run_clones(3, [this](int) { return make_all(8); });
+  const auto own = make_all(8);
+  for (const auto& values : all) EXPECT_EQ(values, own);
+}
+
+// What programs have without clonesafe, in clones that are told: they don't look.
+struct StockGenerators {
+  std::mt19937_64 random{std::random_device{}()};
+  ids::TimeBased time_based = {};
+  ids::Monotonic monotonic = {};
+  std::uint64_t sequence = 0;
+
+  std::vector<Value> make_all() {
+    std::array<Value, 5> values = {};
+    const auto now = static_cast<std::uint64_t>(clock_ns());
+    // Random once, as libuuid's node without a hardware address.
+    if (time_based.ticks == 0) ids::put_big_endian(random(), time_based.node, 6);
+    time_based.ticks = std::max(time_based.ticks + 1, now / 100 + ids::kGregorianToUnixTicks);
+    ids::put_uuid1(time_based, values[0].data());
+    ids::put_uuid6(time_based, values[1].data());
+    if (monotonic.milliseconds < now / 1'000'000) {
+      monotonic.milliseconds = now / 1'000'000;
+      monotonic.tail = random();
+    }
+    monotonic.tail += 1;
+    ids::put_uuid7(monotonic, values[2].data());
+    ids::put_ulid(monotonic, values[3].data());
+    values[4] = value_of(now / 1'000'000 << 22 | 7 << 12 | sequence++);
+    return {values.begin(), values.end()};
+  }
+};
+
+TEST_F(IdentifierCloneTest, StockGeneratorsRepeatEverything) {
+  StockGenerators stock;
+  stock.make_all();
+  const auto all = run_clones(kIdClones, [&](int clone) {
+    write_page_as_vmm(restored_clone(clone));
+    return stock.make_all();
+  });
+  const auto own = stock.make_all();
+  for (const auto& values : all) EXPECT_EQ(values, own);
+}
+
+TEST_F(IdentifierCloneTest, CloneOfACloneInTheSameMillisecond) {
+  auto all = run_clones(2, [this](int clone) {
+    write_page_as_vmm(restored_clone(clone));
+    std::vector<Value> values = make_all(4);
+    Clones grandchildren;
+    if (const int number = grandchildren.spawn(3); number > 0) {
+      write_page_as_vmm(restored_clone(10 * clone + number));
+      grandchildren.finish(make_all(4));
+    }
+    for (const auto& more : grandchildren.collect()) {
+      values.insert(values.end(), more.begin(), more.end());
+    }
+    const auto rest = make_all(4);
+    values.insert(values.end(), rest.begin(), rest.end());
+    return values;
+  });
+  all.push_back(make_all(8));
+  const auto values = flat(all);
+  EXPECT_EQ(values.size(), std::size_t{6 * (2 * 20 + 8)});
+  EXPECT_EQ(count_repeated(values), 0u);
+}
+
+TEST_F(IdentifierCloneTest, NodeAndClockSequenceAreNewAfterEveryChange) {
+  // Generation, reseed epoch (a source that resumes), and the kernel's epoch.
+  const Publication changes[] = {
+      {.generation = 5, .reseed_epoch = 5, .diversifier = 5},
+      {.generation = 5, .reseed_epoch = 6, .diversifier = 5},
+      {.generation = 5, .reseed_epoch = 6, .kernel_rng_epoch = 7, .diversifier = 5}};
+  Value last = make(Kind::kUuid1);
+  for (const Publication& change : changes) {
+    publish(change);
+    const Value uuid = make(Kind::kUuid1);
+    EXPECT_FALSE(std::equal(uuid.begin() + 10, uuid.end(), last.begin() + 10));
+    // 14 random bits; all three equal is a wonder, so only the node is sure to differ.
+    last = uuid;
+  }
+}
+
+// Where nothing tells of a restore in time, what separates is what each identifier takes anew.
+TEST_F(IdentifierCloneTest, WithoutATimelyWordTheKernelSeparatesAsSoonAsItDiffers) {
+  for (const bool lagging_page : {true, false}) {
+    SCOPED_TRACE(lagging_page);
+    remove_page();
+    if (lagging_page) publish({.tier = CLONESAFE_TIER_LAGGING});
+    restart();
+    for (const Kind kind : kKinds) (void)make(kind);
+    const auto values = flat(run_clones(kIdClones, [](int clone) {
+      set_kernel_stream(60 + static_cast<std::uint64_t>(clone));
+      std::vector<Value> made;
+      for (const Kind kind : kKinds) made.push_back(make(kind));
+      return made;
+    }));
+    EXPECT_EQ(values.size(), std::size_t{5 * kIdClones});
+    EXPECT_EQ(count_repeated(values), 0u);
+  }
+}
+
+TEST_F(IdentifierCloneTest, ChildrenOfForkRepeatNothing) {
+  core::seams_for_testing.detect_forks = true;
+  core::seams_for_testing.freeze_local_inputs = false;
+  restart();
+  snowflake_ = make_snowflake(lessor_of(*coordinator_));
+  make_all(3);
+  auto all = run_clones(kIdClones, [this](int) {
+    std::vector<Value> values = make_all(8);
+    std::thread([&] {
+      const auto more = make_all(8);
+      values.insert(values.end(), more.begin(), more.end());
+    }).join();
+    return values;
+  });
+  all.push_back(make_all(16));
+  const auto values = flat(all);
+  EXPECT_EQ(values.size(), std::size_t{6 * 16 * (kIdClones + 1)});
+  EXPECT_EQ(count_repeated(values), 0u);
+}
+
+struct ArmedIdentifier {
+  StopPoint point = StopPoint::kBeforeStamp;
+  bool tell = true;
+  Clones* clones = nullptr;
+};
+ArmedIdentifier armed_identifier;
+
+class IdentifierStopPointTest : public IdentifierCloneTest {
+ protected:
+  enum What { kUuid1, kUuid6, kUuid7, kUlid, kSnowflake, kCount };
+  static constexpr Kind kKindOf[] = {Kind::kUuid1, Kind::kUuid6, Kind::kUuid7, Kind::kUlid};
+
+  Value make_what(What what) {
+    return what == kSnowflake ? make_snowflake_value() : make(kKindOf[what]);
+  }
+
+  struct Made {
+    std::vector<Value> first;
+    std::vector<Value> second;
+  };
+  // What source and clones make if the snapshot falls on `point` of the first. `cold`: the first
+  // of the process, which draws a node, a tail or asks for a lease.
+  Made make_over_snapshot(What what, StopPoint point, bool cold, bool tell = true) {
+    remove_page();
+    publish({});
+    restart();
+    snowflake_ = make_snowflake(lessor_of(*coordinator_));
+    if (!cold) make_what(what);
+    Clones clones;
+    armed_identifier = {.point = point, .tell = tell, .clones = &clones};
+    core::seams_for_testing.stop = [](StopPoint at) {
+      if (armed_identifier.clones == nullptr || at != armed_identifier.point) return;
+      Clones* spawner = std::exchange(armed_identifier.clones, nullptr);
+      if (const int number = spawner->spawn(4); number > 0 && armed_identifier.tell) {
+        write_page_as_vmm(restored_clone(number));
+      }
+    };
+    const Value first = make_what(what);
+    EXPECT_EQ(armed_identifier.clones, nullptr) << "the stop-point was not reached";
+    core::seams_for_testing.stop = nullptr;
+    const std::vector<Value> values = {first, make_what(what)};
+    if (clones.number() > 0) clones.finish(values);
+    auto all = clones.collect();
+    all.push_back(values);
+    Made made;
+    for (const auto& one : all) {
+      EXPECT_EQ(one.size(), 2u);
+      if (one.size() != 2) continue;
+      made.first.push_back(one[0]);
+      made.second.push_back(one[1]);
+    }
+    EXPECT_EQ(made.first.size(), 5u);
+    return made;
+  }
+
+  struct Case {
+    What what;
+    StopPoint point;
+    bool cold;
+  };
+  static std::vector<Case> before_the_end() {
+    std::vector<Case> cases;
+    for (int i = 0; i < kCount; ++i) {
+      const auto what = static_cast<What>(i);
+      for (const bool cold : {true, false}) {
+        cases.push_back({what, StopPoint::kAfterIdentifierStamp, cold});
+        cases.push_back({what, StopPoint::kAfterIdentifier, cold});
+      }
+      if (what == kSnowflake) {
+        cases.push_back({what, StopPoint::kAfterLease, true});
+        continue;
+      }
+      for (const StopPoint point : {StopPoint::kAfterStamp, StopPoint::kAfterGather,
+                                    StopPoint::kAfterSeed, StopPoint::kAfterPostCheck}) {
+        cases.push_back({what, point, true});
+      }
+    }
+    for (const What what : {kUuid7, kUlid}) {
+      cases.push_back({what, StopPoint::kAfterGenerate, false});
+      cases.push_back({what, StopPoint::kAfterPostCheck, false});
+    }
+    return cases;
+  }
+};
+
+TEST_F(IdentifierStopPointTest, SnapshotAnywhereBeforeThePostCheckRepeatsNothing) {
+  for (const Case& one : before_the_end()) {
+    SCOPED_TRACE(::testing::Message()
+                 << one.what << " point " << static_cast<int>(one.point) << " cold " << one.cold);
+    const Made made = make_over_snapshot(one.what, one.point, one.cold);
+    std::vector<Value> values = made.first;
+    values.insert(values.end(), made.second.begin(), made.second.end());
+    EXPECT_EQ(count_repeated(values), 0u);
+  }
+}
+
+TEST_F(IdentifierStopPointTest, TheSameSnapshotsRepeatEverythingWhenNobodyIsTold) {
+  for (const Case& one : before_the_end()) {
+    // A lessor that is asked after the snapshot answers each clone for itself.
+    if (one.what == kSnowflake && one.cold && one.point == StopPoint::kAfterIdentifierStamp)
+      continue;
+    SCOPED_TRACE(::testing::Message()
+                 << one.what << " point " << static_cast<int>(one.point) << " cold " << one.cold);
+    const Made made = make_over_snapshot(one.what, one.point, one.cold, false);
+    EXPECT_THAT(made.first, ::testing::Each(made.first[0]));
+    EXPECT_THAT(made.second, ::testing::Each(made.second[0]));
+  }
+}
+
+TEST_F(IdentifierStopPointTest, SnapshotAfterThePostCheckRepeatsThatOneOnly) {
+  for (int i = 0; i < kCount; ++i) {
+    SCOPED_TRACE(i);
+    const Made made =
+        make_over_snapshot(static_cast<What>(i), StopPoint::kAfterIdentifierPostCheck, false);
+    EXPECT_THAT(made.first, ::testing::Each(made.first[0]));
+    EXPECT_EQ(count_repeated(made.second), 0u);
+  }
+}
+
+TEST_F(IdentifierStopPointTest, GenerationThatMovesAtEveryTryIsAnError) {
+  for (int i = 0; i < kCount; ++i) {
+    const auto what = static_cast<What>(i);
+    run_clones(1, [&](int) {
+      static std::uint64_t moves;
+      moves = 50;
+      core::seams_for_testing.stop = [](StopPoint point) {
+        if (point != StopPoint::kAfterIdentifier) return;
+        ++moves;
+        write_page_as_agent({.generation = moves, .reseed_epoch = moves, .diversifier = 3});
+      };
+      Value value;
+      value.fill(0xee);
+      if (what == kSnowflake) {
+        std::uint64_t id = 1;
+        EXPECT_EQ(cs_snowflake_try(snowflake_.get(), &id), CS_E_UNSTABLE);
+        EXPECT_EQ(id, 0u);
+      } else {
+        EXPECT_EQ(make_code(kKindOf[what], value), CS_E_UNSTABLE);
+        EXPECT_EQ(value, Value{});
+      }
+      core::seams_for_testing.stop = nullptr;
+      make_what(what);
+      return std::vector<Value>{};
+    });
+  }
+}
+
+}  // namespace
+}  // namespace clonesafe::laboratory
