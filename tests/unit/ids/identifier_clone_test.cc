@@ -1,13 +1,37 @@
 // Clones that are equal in everything but what the generation tells them, their clocks included,
 // and every kind of identifier.
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/time.h>
+#include <uuid/uuid.h>
 
 #include <array>
+#include <cstdarg>
+#include <cstring>
 #include <random>
 #include <thread>
 
 #include "libclonesafe/ids/layout.h"
 #include "tests/unit/ids/ids_laboratory.h"
+
+// What libuuid calls in this program (see CMakeLists.txt). It keeps its clock in a file, which
+// clones of a machine don't share, as the processes of this test would.
+extern "C" int __wrap_gettimeofday(timeval* time, void*);
+extern "C" int __wrap_gettimeofday(timeval* time, void*) {
+  const std::int64_t now = clonesafe::laboratory::clock_ns();
+  *time = {.tv_sec = now / 1'000'000'000, .tv_usec = now % 1'000'000'000 / 1000};
+  return 0;
+}
+extern "C" int __real_open(const char* path, int flags, ...);
+extern "C" int __wrap_open(const char* path, int flags, ...);
+extern "C" int __wrap_open(const char* path, int flags, ...) {
+  if (std::strstr(path, "libuuid") != nullptr) return -1;
+  va_list rest;
+  va_start(rest, flags);
+  const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(rest, mode_t) : 0;
+  va_end(rest);
+  return __real_open(path, flags, mode);
+}
 
 namespace clonesafe::laboratory {
 namespace {
@@ -83,7 +107,7 @@ struct StockGenerators {
   std::uint64_t sequence = 0;
 
   std::vector<Value> make_all() {
-    std::array<Value, 5> values = {};
+    std::array<Value, 6> values = {};
     const auto now = static_cast<std::uint64_t>(clock_ns());
     // Random once, as libuuid's node without a hardware address.
     if (time_based.ticks == 0) ids::put_big_endian(random(), time_based.node, 6);
@@ -98,6 +122,7 @@ struct StockGenerators {
     ids::put_uuid7(monotonic, values[2].data());
     ids::put_ulid(monotonic, values[3].data());
     values[4] = value_of(now / 1'000'000 << 22 | 7 << 12 | sequence++);
+    ::uuid_generate_time(values[5].data());
     return {values.begin(), values.end()};
   }
 };

@@ -20,6 +20,7 @@ mv "$scratch/first" "$scratch/moved"
 prefix="$scratch/moved"
 
 for file in bin/clonevm bin/clonesafectl sbin/clonesafed include/clonesafe/clonesafe.h include/clonesafe/clonesafe.hpp \
+  include/clonesafe/ids.h include/clonesafe/ids.hpp include/clonesafe/boost_uuid.hpp share/man/man3/cs_uuid7.3 \
   include/clonesafe/version.h include/clonesafe/abi/generation_page.h share/man/man1/clonevm.1 share/man/man8/clonesafed.8 \
   lib/systemd/system/clonesafed.service share/clonesafe/agent.toml share/clonesafe/containers/service.conf; do
   [ -f "$prefix/$file" ] || die "$file is not installed"
