@@ -31,6 +31,15 @@ class FileLessorTest : public IdsLaboratory {
     EXPECT_EQ(cs_snowflake_split(&config_, id, &parts), 0);
     return static_cast<std::int64_t>(parts.worker);
   }
+  static int count_open_workers() {
+    int count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
+      count += target.find("/worker-") != std::string::npos;
+    }
+    return count;
+  }
   void write_file(const std::string& name, const std::string& contents) const {
     std::ofstream(workers_ + "/" + name) << contents;
   }
@@ -114,7 +123,10 @@ TEST_F(FileLessorTest, ClonesThatShareTheFolderGetAnother) {
   std::vector<Value> values = {make_one()};
   for (const auto& one : run_clones(4, [&](int clone) {
          write_page_as_vmm(restored_clone(clone));
-         return std::vector<Value>{make_one(), make_one()};
+         std::vector<Value> made = {make_one(), make_one()};
+         // To close the source's file would give back its lock.
+         EXPECT_EQ(count_open_workers(), 2);
+         return made;
        })) {
     values.insert(values.end(), one.begin(), one.end());
   }

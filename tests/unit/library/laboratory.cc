@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +112,8 @@ Laboratory::~Laboratory() {
 }
 
 void Laboratory::publish(const Publication& publication) {
+  // The page is written a second time by its owner; an agent that is root needs no permission.
+  (void)::chmod(page_path_.c_str(), 0600);
   auto writer = GenerationPageWriter::open(page_path_, slot_of(publication));
   ASSERT_TRUE(writer) << writer.error().message();
   if (writer->created()) return;
