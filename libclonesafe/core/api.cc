@@ -94,19 +94,12 @@ Stamp words_of(const cs_stamp& stamp) {
   return changes;
 }
 
-}  // namespace
+using Draw = int (ThreadState::*)(std::uint8_t*, std::size_t);
 
-int cs_init(void) {
-  const KeepErrno keep;
-  int error = 0;
-  return ThreadState::current(error) != nullptr ? 0 : error;
-}
-
-int cs_random(void* buffer, size_t length) {
+[[gnu::always_inline]] inline int draw_by(void* buffer, size_t length, Draw draw) {
   if (length == 0) return 0;
   if (buffer == nullptr || length > PTRDIFF_MAX) return CS_E_INVALID;
   int error = 0;
-  auto* bytes = static_cast<std::uint8_t*>(buffer);
   ThreadState* state = ThreadState::existing();
   if (state == nullptr) [[unlikely]] {
     const KeepErrno keep;
@@ -116,9 +109,41 @@ int cs_random(void* buffer, size_t length) {
       return error;
     }
   }
-  error = state->draw(bytes, length);
+  error = (state->*draw)(static_cast<std::uint8_t*>(buffer), length);
   if (error == CS_E_BUSY) wipe(buffer, length);
   return error;
+}
+
+}  // namespace
+
+int cs_init(void) {
+  const KeepErrno keep;
+  int error = 0;
+  return ThreadState::current(error) != nullptr ? 0 : error;
+}
+
+int cs_random(void* buffer, size_t length) {
+  return draw_by(buffer, length, &ThreadState::draw);
+}
+
+int cs_random_private(void* buffer, size_t length) {
+  return draw_by(buffer, length, &ThreadState::draw_private);
+}
+
+int cs_random_fresh(void* buffer, size_t length) {
+  return draw_by(buffer, length, &ThreadState::draw_fresh);
+}
+
+int cs_use_core(int core) {
+  if (core != CS_CORE_CHACHA20 && core != CS_CORE_CTR_DRBG) return CS_E_INVALID;
+  const KeepErrno keep;
+  Process* const shared = process();
+  if (shared == nullptr) return CS_E_CRYPTO;
+  if (shared->generators.load(std::memory_order_relaxed) != 0) return CS_E_BUSY;
+  if (core == CS_CORE_CTR_DRBG && !shared->primitives.has_ctr_drbg()) return CS_E_CRYPTO;
+  shared->core.store(core == CS_CORE_CTR_DRBG ? Core::kCtrDrbg : Core::kChaCha20,
+                     std::memory_order_relaxed);
+  return 0;
 }
 
 int cs_generation(struct cs_stamp* stamp) {

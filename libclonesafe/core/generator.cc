@@ -102,13 +102,13 @@ struct Generator::Gathered {
   }
 };
 
-int Generator::draw_slowly(std::uint8_t* output, std::size_t length) {
+int Generator::draw_slowly(std::uint8_t* output, std::size_t length, bool fresh) {
   const int kept_errno = errno;
   int result = CS_E_UNSTABLE;
   for (int i = 0; i < kDrawTries; ++i) {
     stop_at(StopPoint::kBeforeStamp);
     process_.sources.rescan();
-    if (must_seed(process_.sources.stamp())) {
+    if (fresh || must_seed(process_.sources.stamp())) {
       result = seed();
       if (result != 0) break;
       stop_at(StopPoint::kAfterSeed);

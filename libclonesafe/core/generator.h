@@ -17,6 +17,7 @@ struct Process {
   Sources sources;
   Primitives primitives;
   SharedKnown known;
+  std::atomic<Core> core = Core::kChaCha20;   // of the threads that begin from now on
   std::atomic<std::uint64_t> generators = 0;  // how many were made; numbers them
 };
 
@@ -64,6 +65,11 @@ class Generator {
     return draw_slowly(output, length);
   }
 
+  // As draw, seeded anew before.
+  int draw_fresh(std::uint8_t* output, std::size_t length) {
+    return draw_slowly(output, length, true);
+  }
+
   std::uint32_t seeded_from() const { return secrets_.seeded_from; }
   // Whether the source that it was last seeded from tells of a restore before anything else runs.
   bool told_in_time() const { return secrets_.seeded && !secrets_.mix_each_request; }
@@ -81,7 +87,7 @@ class Generator {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
   }
 
-  int draw_slowly(std::uint8_t* output, std::size_t length);
+  int draw_slowly(std::uint8_t* output, std::size_t length, bool fresh = false);
   int generate(std::uint8_t* output, std::size_t length);
   int generate_mixed(std::uint8_t* output, std::size_t length);
   bool must_seed(const Stamp& now) const;

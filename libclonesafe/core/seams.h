@@ -44,6 +44,10 @@ struct SeamsForTesting {
   const char* vmclock_path = nullptr;
   long uniqueness_wait_ms = 1000;
   bool rescan_always = false;  // instead of now and then
+  // What CTR_DRBG gets in place of the kernel's bytes, in turn, and once as its nonce.
+  const std::uint8_t* drbg_entropy = nullptr;
+  std::size_t drbg_entropy_size = 0;
+  const std::uint8_t* drbg_nonce = nullptr;  // 16 bytes
   // Of the watcher thread of hooks.
   long agent_grace_ms = 1000;
   long agent_retry_ms = 500;

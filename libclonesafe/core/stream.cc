@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "libclonesafe/core/seams.h"
+
 namespace clonesafe::core {
 namespace {
 
@@ -16,6 +18,45 @@ constexpr std::uint8_t kZeroKey[kKeySize] = {};
 constexpr std::uint8_t kZeroIv[16] = {};
 // What one key gives at most. Well below the 256 GiB at which the counter would wrap, and an int.
 constexpr std::size_t kBytesPerKey = std::size_t{1} << 20;
+// SP 800-90A, table 3.
+constexpr std::size_t kBytesPerRequest = std::size_t{1} << 16;
+constexpr unsigned kStrength = 256;
+
+bool instantiate(EVP_RAND_CTX* source) {
+#ifdef CLONESAFE_TESTING
+  if (seams_for_testing.drbg_entropy != nullptr) {
+    unsigned strength = kStrength;
+    const OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_uint(OSSL_RAND_PARAM_STRENGTH, &strength),
+        OSSL_PARAM_construct_octet_string(OSSL_RAND_PARAM_TEST_ENTROPY,
+                                          const_cast<std::uint8_t*>(seams_for_testing.drbg_entropy),
+                                          seams_for_testing.drbg_entropy_size),
+        OSSL_PARAM_construct_octet_string(OSSL_RAND_PARAM_TEST_NONCE,
+                                          const_cast<std::uint8_t*>(seams_for_testing.drbg_nonce),
+                                          16),
+        OSSL_PARAM_construct_end()};
+    return ::EVP_RAND_CTX_set_params(source, parameters) == 1 &&
+           ::EVP_RAND_instantiate(source, kStrength, 0, nullptr, 0, nullptr) == 1;
+  }
+#endif
+  return ::EVP_RAND_instantiate(source, 0, 0, nullptr, 0, nullptr) == 1;
+}
+
+// An instance over AES-256 that takes its entropy from the kernel; not instantiated yet.
+EVP_RAND_CTX* make_drbg(const Primitives& primitives) {
+  EVP_RAND_CTX* const source = ::EVP_RAND_CTX_new(primitives.kernel_source, nullptr);
+  EVP_RAND_CTX* const drbg =
+      source == nullptr ? nullptr : ::EVP_RAND_CTX_new(primitives.ctr_drbg, source);
+  const bool ready = drbg != nullptr && instantiate(source);
+  ::EVP_RAND_CTX_free(source);  // the instance holds it
+  char cipher[] = "AES-256-CTR";
+  const OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_utf8_string(OSSL_DRBG_PARAM_CIPHER, cipher, 0),
+      OSSL_PARAM_construct_end()};
+  if (ready && ::EVP_RAND_CTX_set_params(drbg, parameters) == 1) return drbg;
+  ::EVP_RAND_CTX_free(drbg);
+  return nullptr;
+}
 
 }  // namespace
 
@@ -39,15 +80,19 @@ bool Primitives::fetch() {
     return false;
   }
   hmac_sha256 = mac;
+  ctr_drbg = ::EVP_RAND_fetch(context, "CTR-DRBG", nullptr);
+  kernel_source = ::EVP_RAND_fetch(context, "SEED-SRC", nullptr);
   return true;
 }
 
-bool StreamContext::create(const Primitives& primitives) {
+bool StreamContext::create(const Primitives& primitives, Core core) {
   cipher_ = ::EVP_CIPHER_CTX_new();
   mac_ = ::EVP_MAC_CTX_dup(primitives.hmac_sha256);
   if (cipher_ != nullptr && mac_ != nullptr &&
       ::EVP_EncryptInit_ex(cipher_, primitives.chacha20, nullptr, kZeroKey, kZeroIv) == 1) {
-    return true;
+    if (core == Core::kChaCha20) return true;
+    drbg_ = make_drbg(primitives);
+    if (drbg_ != nullptr) return true;
   }
   destroy();
   return false;
@@ -56,12 +101,33 @@ bool StreamContext::create(const Primitives& primitives) {
 void StreamContext::destroy() {
   ::EVP_CIPHER_CTX_free(cipher_);
   ::EVP_MAC_CTX_free(mac_);
+  ::EVP_RAND_CTX_free(drbg_);
   cipher_ = nullptr;
   mac_ = nullptr;
+  drbg_ = nullptr;
+}
+
+bool StreamContext::generate_by_drbg(std::uint8_t* output, std::size_t length) {
+  while (length > 0) {
+    const std::size_t part = std::min(length, kBytesPerRequest);
+    if (::EVP_RAND_generate(drbg_, output, part, kStrength, 0, nullptr, 0) != 1) return false;
+    output += part;
+    length -= part;
+  }
+  return true;
+}
+
+bool StreamContext::reseed_drbg(const std::uint8_t (&key)[kKeySize]) {
+  if (::EVP_RAND_get_state(drbg_) != EVP_RAND_STATE_READY) {
+    (void)::EVP_RAND_uninstantiate(drbg_);
+    return ::EVP_RAND_instantiate(drbg_, kStrength, 0, key, kKeySize, nullptr) == 1;
+  }
+  return ::EVP_RAND_reseed(drbg_, 0, nullptr, 0, key, kKeySize) == 1;
 }
 
 bool StreamContext::generate(std::uint8_t (&key)[kKeySize], std::uint8_t* output,
                              std::size_t length) {
+  if (drbg_ != nullptr) return generate_by_drbg(output, length);
   bool good = true;
   while (good && length > 0) {
     const std::size_t part = std::min(length, kBytesPerKey);
@@ -99,9 +165,10 @@ bool StreamContext::derive(std::uint8_t (&key)[kKeySize], const std::uint8_t* ma
   const bool good = hmac(key, material, material_length, nullptr, 0, extracted) &&
                     hmac(extracted, info, info_length, &kBlockOne, sizeof(kBlockOne), expanded);
   if (good) std::memcpy(key, expanded, kKeySize);
+  const bool reseeded = drbg_ == nullptr || (good && reseed_drbg(key));
   wipe(extracted, sizeof(extracted));
   wipe(expanded, sizeof(expanded));
-  return ::EVP_MAC_init(mac_, kZeroKey, kKeySize, nullptr) == 1 && good;
+  return ::EVP_MAC_init(mac_, kZeroKey, kKeySize, nullptr) == 1 && good && reseeded;
 }
 
 void wipe(void* memory, std::size_t length) {

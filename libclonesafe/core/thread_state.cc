@@ -60,11 +60,13 @@ Process* initialize_process() {
   return initialized_process.load(std::memory_order_acquire);
 }
 
-ThreadState::ThreadState(Process& process, Page& secrets, const StreamContext& stream)
+ThreadState::ThreadState(Process& process, Page& secrets, const Streams& streams)
     : secrets_(secrets),
-      stream_(stream),
-      generator_(process, secrets_.generator, stream_,
-                 process.generators.fetch_add(1, std::memory_order_relaxed)) {}
+      streams_(streams),
+      generator_(process, secrets_.generator, streams_.general,
+                 process.generators.fetch_add(1, std::memory_order_relaxed)),
+      private_generator_(process, secrets_.private_generator, streams_.of_private(),
+                         process.generators.fetch_add(1, std::memory_order_relaxed)) {}
 
 ThreadState* ThreadState::create(int& error) {
   static_assert(sizeof(Page) <= kSecretPageSize);
@@ -76,16 +78,17 @@ ThreadState* ThreadState::create(int& error) {
   error = CS_E_MEMORY;
   void* memory = std::malloc(sizeof(ThreadState));
   void* secrets = map_wiped_on_fork(kSecretPageSize, nullptr);
-  StreamContext stream;
-  if (memory == nullptr || secrets == nullptr || !stream.create(shared->primitives) ||
+  const Core core = shared->core.load(std::memory_order_relaxed);
+  Streams streams;
+  if (memory == nullptr || secrets == nullptr || !streams.create(shared->primitives, core) ||
       ::pthread_setspecific(thread_end, memory) != 0) {
-    stream.destroy();
+    streams.destroy();
     if (secrets != nullptr) (void)::munmap(secrets, kSecretPageSize);
     std::free(memory);
     return nullptr;
   }
   error = 0;
-  current_ = new (memory) ThreadState(*shared, *static_cast<Page*>(secrets), stream);
+  current_ = new (memory) ThreadState(*shared, *static_cast<Page*>(secrets), streams);
   return current_;
 }
 
@@ -94,7 +97,7 @@ void ThreadState::destroy_current() {
   if (state == nullptr) return;
   current_ = nullptr;
   (void)::pthread_setspecific(thread_end, nullptr);
-  state->stream_.destroy();
+  state->streams_.destroy();
   wipe(&state->secrets_, kSecretPageSize);
   (void)::munmap(&state->secrets_, kSecretPageSize);
   state->~ThreadState();

@@ -48,6 +48,16 @@ class ThreadState {
       return generator.draw(output, length);
     });
   }
+  int draw_private(std::uint8_t* output, std::size_t length) {
+    return exclusively([&](Generator&, ids::ThreadIdentifiers&) {
+      return private_generator_.draw(output, length);
+    });
+  }
+  int draw_fresh(std::uint8_t* output, std::size_t length) {
+    return exclusively([&](Generator&, ids::ThreadIdentifiers&) {
+      return private_generator_.draw_fresh(output, length);
+    });
+  }
 
   // Whether the calling thread is in a draw: true only in a signal handler.
   bool busy() const { return busy_; }
@@ -57,20 +67,38 @@ class ThreadState {
   static void destroy_current();
 
  private:
+  // What libcrypto keeps. The private generator has its own where there is something in it that
+  // outlives a draw.
+  struct Streams {
+    StreamContext general;
+    StreamContext secret;
+
+    bool create(const Primitives& primitives, Core core) {
+      return general.create(primitives, core) &&
+             (core == Core::kChaCha20 || secret.create(primitives, core));
+    }
+    StreamContext& of_private() { return secret.ready() ? secret : general; }
+    void destroy() {
+      general.destroy();
+      secret.destroy();
+    }
+  };
   // Wiped on fork.
   struct Page {
     Secrets generator;
+    Secrets private_generator;
     ids::ThreadIdentifiers identifiers;
   };
 
-  ThreadState(Process& process, Page& secrets, const StreamContext& stream);
+  ThreadState(Process& process, Page& secrets, const Streams& streams);
   static ThreadState* create(int& error);
 
   static constinit thread_local ThreadState* current_;
 
   Page& secrets_;
-  StreamContext stream_;
+  Streams streams_;
   Generator generator_;
+  Generator private_generator_;
   bool volatile busy_ = false;
 };
 

@@ -108,6 +108,22 @@ CS_API CS_MUST_USE int cs_init(void);
  * then CS_E_NOT_UNIQUE, and again CS_E_NOT_UNIQUE at once until something changes. */
 CS_API CS_MUST_USE int cs_random(void* buffer, size_t length);
 
+/* The same from another stream, which shares no key with that of cs_random: for keys, beside a
+ * cs_random whose output anybody sees. */
+CS_API CS_MUST_USE int cs_random_private(void* buffer, size_t length);
+/* As cs_random_private, with prediction resistance: each call first takes new bytes of the kernel's
+ * generator (and the processor's) into the key, so whoever read this process's memory before it
+ * knows nothing of them. Some microseconds. */
+CS_API CS_MUST_USE int cs_random_fresh(void* buffer, size_t length);
+
+/* What generates the bytes. Either is seeded anew whenever the stamp moves, and neither is
+ * validated: for that, have libcrypto load a validated provider. */
+#define CS_CORE_CHACHA20 0 /* ChaCha20 with fast key erasure: the default */
+#define CS_CORE_CTR_DRBG 1 /* CTR_DRBG of SP 800-90A with AES-256, libcrypto's */
+/* Chooses it for this process. CS_E_BUSY once any thread has drawn or called cs_init, CS_E_INVALID,
+ * CS_E_CRYPTO: libcrypto has it not. */
+CS_API CS_MUST_USE int cs_use_core(int core);
+
 /* A version 4 UUID (RFC 9562, section 5.4) from cs_random. For other identifiers see ids.h. */
 CS_API CS_MUST_USE int cs_uuid4(unsigned char uuid[16]);
 /* The same as text: 36 characters in lower case and a terminating zero. */

@@ -21,6 +21,14 @@ inline void random(void* buffer, std::size_t length) {
   if (const int result = cs_random(buffer, length); result != 0) throw LibraryError(result);
 }
 
+// As cs_random_private and cs_random_fresh. Throw LibraryError.
+inline void random_private(void* buffer, std::size_t length) {
+  if (const int result = cs_random_private(buffer, length); result != 0) throw LibraryError(result);
+}
+inline void random_fresh(void* buffer, std::size_t length) {
+  if (const int result = cs_random_fresh(buffer, length); result != 0) throw LibraryError(result);
+}
+
 // A moment in the history of clones, restores and forks of this process.
 class GenerationStamp {
  public:

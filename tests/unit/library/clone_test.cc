@@ -70,6 +70,83 @@ TEST_F(CloneTest, FirstValuesOfClonesAndThreadsAreAllDifferent) {
   EXPECT_EQ(count_repeated(values), 0u);
 }
 
+Value draw_private() {
+  Value value = {};
+  EXPECT_EQ(cs_random_private(value.data(), value.size()), 0);
+  return value;
+}
+Value draw_fresh() {
+  Value value = {};
+  EXPECT_EQ(cs_random_fresh(value.data(), value.size()), 0);
+  return value;
+}
+
+TEST_F(CloneTest, PrivateStreamsOfClonesDivergeAndShareNothingWithTheOthers) {
+  publish({});
+  restart();
+  draw_many(5);
+  draw_private();
+  const auto body = [](int clone) {
+    write_page_as_vmm(restored(clone));
+    std::vector<Value> values;
+    for (int i = 0; i < 32; ++i) {
+      values.push_back(draw_private());
+      values.push_back(draw());
+      values.push_back(draw_fresh());
+    }
+    return values;
+  };
+  auto all = run_clones(kClones, body);
+  all.push_back({draw_private(), draw(), draw_fresh()});
+  const auto values = flatten(all);
+  EXPECT_EQ(values.size(), std::size_t{kClones * 96 + 3});
+  EXPECT_EQ(count_repeated(values), 0u);
+}
+
+// The twin: untold, a private stream repeats as well.
+TEST_F(CloneTest, PrivateStreamsThatAreToldNothingRepeatEachOther) {
+  publish({});
+  restart();
+  draw_private();
+  const auto all = run_clones(2, [](int) { return std::vector<Value>{draw_private()}; });
+  EXPECT_EQ(all[0], all[1]);
+}
+
+// Prediction resistance: new bytes of the kernel's for each draw, whatever the page says.
+TEST_F(CloneTest, FreshDrawsTakeFromTheKernelEachTime) {
+  publish({});
+  restart();
+  draw_private();
+  const auto body = [](bool fresh) {
+    return [fresh](int clone) {
+      set_kernel_stream(100 + static_cast<std::uint64_t>(clone));
+      return std::vector<Value>{fresh ? draw_fresh() : draw_private()};
+    };
+  };
+  const auto fresh = run_clones(2, body(true));
+  EXPECT_NE(fresh[0], fresh[1]);
+  const auto stale = run_clones(2, body(false));
+  EXPECT_EQ(stale[0], stale[1]) << "the twin: a draw that takes nothing";
+}
+
+TEST_F(CloneTest, CtrDrbgIsChosenBeforeTheFirstDrawAndDivergesToo) {
+  publish({});
+  restart();
+  ASSERT_EQ(cs_use_core(CS_CORE_CTR_DRBG), 0);
+  EXPECT_EQ(cs_use_core(7), CS_E_INVALID);
+  draw_many(3);
+  EXPECT_EQ(cs_use_core(CS_CORE_CHACHA20), CS_E_BUSY);
+  const auto body = [](int clone) {
+    write_page_as_vmm(restored(clone));
+    std::vector<Value> values = draw_many(64);
+    values.push_back(draw_private());
+    values.push_back(draw_fresh());
+    std::thread([&values] { values.push_back(draw()); }).join();
+    return values;
+  };
+  EXPECT_EQ(count_repeated(flatten(with_source(run_clones(kClones, body), 64))), 0u);
+}
+
 TEST_F(CloneTest, EqualGenerationsWithDifferentDiversifiersDiverge) {
   publish({});
   restart();

@@ -22,7 +22,7 @@ TEST_F(GeneratorTest, WhatWasGivenOutIsNowhereInItsStateAndItsKeyIsGone) {
   restart();
   core::Secrets secrets = {};
   core::StreamContext stream;
-  ASSERT_TRUE(stream.create(core::process()->primitives));
+  ASSERT_TRUE(stream.create(core::process()->primitives, core::Core::kChaCha20));
   core::Generator generator(*core::process(), secrets, stream, 1000);
   for (int i = 0; i < 200; ++i) {
     // The next value stands in the block, unless the block is used up.

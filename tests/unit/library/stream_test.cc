@@ -1,11 +1,14 @@
 #include "libclonesafe/core/stream.h"
 
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
+
+#include "libclonesafe/core/seams.h"
 
 namespace clonesafe::core {
 namespace {
@@ -23,7 +26,7 @@ class StreamTest : public ::testing::Test {
   void SetUp() override {
     static Primitives primitives;
     ASSERT_TRUE(primitives.hmac_sha256 != nullptr || primitives.fetch());
-    ASSERT_TRUE(stream_.create(primitives));
+    ASSERT_TRUE(stream_.create(primitives, Core::kChaCha20));
   }
   void TearDown() override { stream_.destroy(); }
   StreamContext stream_;
@@ -72,6 +75,82 @@ TEST_F(StreamTest, DerivesAsTheRfc) {
   const auto expected =
       from_hex("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf");
   EXPECT_TRUE(std::equal(expected.begin(), expected.end(), key));
+}
+
+// CTR_DRBG over AES-256 with the derivation function, of NIST's validation vectors (drbgvectors,
+// no reseed): instantiated with a personalization string, the second 64 bytes are what counts.
+class CtrDrbgTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(primitives_.hmac_sha256 != nullptr || primitives_.fetch());
+    ASSERT_TRUE(primitives_.has_ctr_drbg());
+    EVP_RAND_free(primitives_.kernel_source);
+    primitives_.kernel_source = EVP_RAND_fetch(nullptr, "TEST-RAND", nullptr);
+    ASSERT_NE(primitives_.kernel_source, nullptr);
+  }
+  ~CtrDrbgTest() override { seams_for_testing = {}; }
+
+  StreamContext instance(const std::vector<std::uint8_t>& entropy,
+                         const std::vector<std::uint8_t>& nonce) {
+    seams_for_testing.drbg_entropy = entropy.data();
+    seams_for_testing.drbg_entropy_size = entropy.size();
+    seams_for_testing.drbg_nonce = nonce.data();
+    StreamContext stream;
+    EXPECT_TRUE(stream.create(primitives_, Core::kCtrDrbg));
+    return stream;
+  }
+  Primitives primitives_;
+};
+
+TEST_F(CtrDrbgTest, GivesWhatNistsVectorsSay) {
+  struct Vector {
+    const char* entropy;
+    const char* nonce;
+    const char* personalization;
+    const char* output;
+  };
+  for (const Vector& vector :
+       {Vector{"75d5b782c5345cee69e045844783ba53a315882282740a45b4a04fd9e77ec1b6",
+               "175c36b3964726caab9b5a127ee9cd91",
+               "c7b45b62adabf345dcc018e2eafe3ef212a253edc9460f12a7c0260fe959df6c",
+               "5c74c046d200cef43613eeb2b0835838609c4ae2697889d51c179a27371b7421"
+               "d9d28d038bd22aaa7be1e31ca09f3cf3d3ea1d3f18340d9cc73dd8415122caaa"},
+        Vector{"1f444891ec1d5d060bd1b037363bd750df9017b27479e21185b9497f6ba0311f",
+               "73b5497976d671a260b34fa314ccdd74",
+               "d70d63e58d23123eba0e5a6bde0779a8866683369ee1c1d1dde81a146717d8bc",
+               "4356afd04081e8c0f4c446a622cd3f049e7e6e8f906c07600da0671eeae8f0a7"
+               "32f45f7b99ee98c1b061335d0d5896da1e1c081e2a6f25c565fc47dfffebbe98"}}) {
+    StreamContext stream = instance(from_hex(vector.entropy), from_hex(vector.nonce));
+    std::uint8_t personalization[kKeySize];
+    std::ranges::copy(from_hex(vector.personalization), personalization);
+    ASSERT_TRUE(stream.reseed_drbg_for_testing(personalization));
+    std::uint8_t key[kKeySize] = {};
+    std::vector<std::uint8_t> output(64);
+    ASSERT_TRUE(stream.generate(key, output.data(), output.size()));
+    ASSERT_TRUE(stream.generate(key, output.data(), output.size()));
+    EXPECT_EQ(output, from_hex(vector.output));
+    stream.destroy();
+  }
+}
+
+// With equal bytes of the kernel's, what the library knows of the restore makes the difference.
+TEST_F(CtrDrbgTest, MaterialSeparatesWhatTheKernelDoesNot) {
+  const std::vector<std::uint8_t> entropy(4096, 7);
+  const std::vector<std::uint8_t> nonce(16, 8);
+  const auto draw = [&](std::uint8_t first, std::uint8_t second) {
+    StreamContext stream = instance(entropy, nonce);
+    std::uint8_t key[kKeySize] = {};
+    const std::uint8_t info = 0;
+    std::vector<std::uint8_t> output(70'000);
+    EXPECT_TRUE(stream.derive(key, &first, 1, &info, 1));
+    EXPECT_TRUE(stream.derive(key, &second, 1, &info, 1));
+    EXPECT_TRUE(stream.generate(key, output.data(), output.size()));
+    stream.destroy();
+    return output;
+  };
+  EXPECT_EQ(draw(1, 2), draw(1, 2));
+  EXPECT_NE(draw(1, 2), draw(1, 3)) << "a reseed without its material";
+  EXPECT_NE(draw(1, 2), draw(4, 2)) << "an instance without its material";
 }
 
 }  // namespace
