@@ -11,6 +11,7 @@
 #include <clonesafe/asio.hpp>
 #include <clonesafe/hooks.hpp>
 #include <clonesafe/values.hpp>
+#include <exception>
 #include <iostream>
 #include <list>
 #include <memory>
@@ -38,7 +39,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // Closes without a word. On a network, hold it or have a filter drop what the kernel says.
   void drop() {
     error_code ignored;
-    socket_.close(ignored);
+    (void)socket_.close(ignored);
   }
 
  private:
@@ -59,7 +60,7 @@ class Server {
  public:
   explicit Server(asio::io_context& io)
       : acceptor_(io, tcp::endpoint(asio::ip::address_v4::loopback(), 0)), changes_(io) {
-    std::cout << acceptor_.local_endpoint().port() << std::endl;
+    std::cout << acceptor_.local_endpoint().port() << "\n" << std::flush;
     accept();
     renew_on_change();
   }
@@ -95,9 +96,12 @@ class Server {
 
 }  // namespace
 
-int main() {
+int main() try {
   asio::io_context io;
   Server server(io);
   const clonesafe::Watch watch;  // the thread that looks, or hears of it from clonesafed
   io.run();
+} catch (const std::exception& error) {
+  std::cerr << error.what() << "\n";
+  return 1;
 }

@@ -3,6 +3,7 @@
 //
 //   c++ -std=c++17 pool.cc $(pkg-config --cflags --libs clonesafe) -o pool
 #include <clonesafe/values.hpp>
+#include <exception>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -27,7 +28,7 @@ class Pool {
 
 }  // namespace
 
-int main() {
+int main() try {
   clonesafe::PerGeneration<Pool> pools([] { return Pool(); },
                                        [](std::unique_ptr<Pool> pool, int stale) {
                                          if (stale != 0)
@@ -39,6 +40,9 @@ int main() {
   while (std::getline(std::cin, line)) {
     // For this request: the handle keeps this pool alive even if another thread finds it stale.
     const auto pool = pools.get();
-    std::cout << line << " over " << pool->next() << std::endl;
+    std::cout << line << " over " << pool->next() << "\n" << std::flush;
   }
+} catch (const std::exception& error) {
+  std::cerr << error.what() << "\n";
+  return 1;
 }

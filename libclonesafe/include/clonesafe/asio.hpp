@@ -58,7 +58,7 @@ class ChangeNotifier {
   // Ends the wait with operation_aborted.
   ~ChangeNotifier() {
     boost::system::error_code ignored;
-    state_->descriptor.cancel(ignored);
+    (void)state_->descriptor.cancel(ignored);
   }
 
   // Completes with `void(boost::system::error_code, Change)` once there was a change since the last

@@ -4,12 +4,13 @@
 
 #include <chrono>
 #include <cstdio>
+#include <exception>
 #include <stdexcept>
 #include <thread>
 
 #include "clonesafe/hooks.hpp"
 
-int main() {
+int main() try {
   (void)std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const auto before =
       clonesafe::Hook::before_snapshot({"park"}, [](const cs_event&) { std::puts("before"); });
@@ -24,4 +25,7 @@ int main() {
     if (const int state = cs_watch_state(); state != told) std::printf("state %d\n", told = state);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+} catch (const std::exception& error) {
+  (void)std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }
