@@ -31,6 +31,11 @@ struct Folder {
   unsigned flags;
 };
 
+// What a lease's handle points to.
+struct Worker {
+  int file;
+};
+
 // Takes the lock of an open file description: it conflicts with any other opening of the file, in
 // this process too, and ends with the last copy of this one.
 bool set_lock(int fd, short type) {
@@ -121,14 +126,16 @@ bool take_worker(const Folder& folder, std::uint64_t worker, cs_lease& lease) {
   }
   // Used in what is still the future here: its holder died just now, or the clock was set back.
   if (used_until_ms >= realtime_ms()) return false;
+  void* memory = std::malloc(sizeof(Worker));
+  if (memory == nullptr) return false;
   lease.worker = worker;
   lease.used_until_ms = std::max<std::uint64_t>(used_until_ms, 1);
-  lease.handle = reinterpret_cast<void*>(static_cast<std::intptr_t>(file.release()));
+  lease.handle = new (memory) Worker{.file = file.release()};
   return true;
 }
 
 int file_of(const cs_lease* lease) {
-  return static_cast<int>(reinterpret_cast<std::intptr_t>(lease->handle));
+  return static_cast<const Worker*>(lease->handle)->file;
 }
 
 int acquire(void* context, uint64_t workers, struct cs_lease* lease) {
@@ -147,6 +154,7 @@ int acquire(void* context, uint64_t workers, struct cs_lease* lease) {
 void release(void* context, const struct cs_lease* lease, int lost, uint64_t last_ms) {
   const auto& folder = *static_cast<const Folder*>(context);
   const int file = file_of(lease);
+  std::free(lease->handle);
   if (lost == 0) {
     (void)write_numbers(file, &last_ms, 1);
     (void)set_lock(file, F_UNLCK);

@@ -23,6 +23,7 @@ constexpr int kTries = 8;
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 constexpr std::int64_t kNsOfMs = 1'000'000;
+constexpr std::uint64_t kLongestMs = kNever / 4 / kNsOfMs;  // what is longer has no end
 // Between two questions to the lessor: from the first to the last of these.
 constexpr std::int64_t kFirstPauseNs = kNsOfMs;
 constexpr std::int64_t kLastPauseNs = 256 * kNsOfMs;
@@ -199,41 +200,33 @@ int cs_snowflake::ask(Lease*& lease) {
     current_.store(nullptr, std::memory_order_release);
     give_back(lease->given, cs_changed(&lease->stamp) & kEndsLease, unix_ms(*lease->sequence));
   }
-  for (int i = 0; i < kTries; ++i) {
-    cs_stamp stamp = {};
-    if (const int result = cs_generation(&stamp); result != 0) return result;
-    const std::int64_t asked_ns = read_clock_ns(CLOCK_BOOTTIME);
-    cs_lease given = {};
-    const int result = lessor.acquire(lessor.context, workers(), &given);
-    if (result != 0) return result < 0 ? result : CS_E_INVALID;
-    stop_at(StopPoint::kAfterLease);
-    const std::uint64_t now_ms = realtime_ms();
-    if (given.worker >= workers()) {
-      give_back(given, 0, now_ms);
-      return CS_E_INVALID;
-    }
-    // Who was cloned while it asked has the same answer as its siblings.
-    if (const int changes = cs_changed(&stamp) & kEndsLease; changes != 0) {
-      give_back(given, changes, now_ms);
-      continue;
-    }
-    std::int64_t expires_ns = kNever;
-    if (given.duration_ms != 0 &&
-        given.duration_ms < static_cast<std::uint64_t>(kNever) / 4 / kNsOfMs) {
-      expires_ns = asked_ns + static_cast<std::int64_t>(given.duration_ms) * kNsOfMs;
-    }
-    const std::uint64_t used_ms = given.used_until_ms != 0 ? given.used_until_ms : now_ms;
-    if (publish(given, stamp, expires_ns, nullptr) == nullptr) {
-      give_back(given, 0, used_ms);
-      return CS_E_MEMORY;
-    }
-    // The next millisecond is the first that is surely nobody else's.
-    for (int k = 0; k < 2 && given.used_until_ms == 0 && realtime_ms() <= used_ms; ++k) {
-      pause_ns(kNsOfMs);
-    }
-    return 0;
+  // The stamp first: who is cloned while it asks has the same answer as its siblings, and a lease
+  // that has ended already.
+  cs_stamp stamp = {};
+  if (const int result = cs_generation(&stamp); result != 0) return result;
+  const std::int64_t asked_ns = read_clock_ns(CLOCK_BOOTTIME);
+  cs_lease given = {};
+  const int result = lessor.acquire(lessor.context, workers(), &given);
+  if (result != 0) return result < 0 ? result : CS_E_INVALID;
+  stop_at(StopPoint::kAfterLease);
+  const std::uint64_t used_ms = given.used_until_ms != 0 ? given.used_until_ms : realtime_ms();
+  if (given.worker >= workers()) {
+    give_back(given, cs_changed(&stamp) & kEndsLease, used_ms);
+    return CS_E_INVALID;
   }
-  return CS_E_UNSTABLE;
+  std::int64_t expires_ns = kNever;
+  if (given.duration_ms != 0 && given.duration_ms < kLongestMs) {
+    expires_ns = asked_ns + static_cast<std::int64_t>(given.duration_ms) * kNsOfMs;
+  }
+  if (publish(given, stamp, expires_ns, nullptr) == nullptr) {
+    give_back(given, cs_changed(&stamp) & kEndsLease, used_ms);
+    return CS_E_MEMORY;
+  }
+  // The next millisecond is the first that is surely nobody else's.
+  for (int i = 0; i < 2 && given.used_until_ms == 0 && realtime_ms() <= used_ms; ++i) {
+    pause_ns(kNsOfMs);
+  }
+  return 0;
 }
 
 // `sequence`: that of the lease of before, nullptr begins one.
@@ -372,7 +365,6 @@ int cs_snowflake_next(cs_snowflake* snowflake, int64_t timeout_ms, uint64_t* id)
   *id = 0;
   if (snowflake == nullptr) return CS_E_INVALID;
   const int kept_errno = errno;
-  const std::int64_t limit_ms = kNever / 4 / kNsOfMs;
   std::int64_t deadline_ns = -1;  // read when it comes to that
   std::int64_t lease_pause_ns = kFirstPauseNs;
   int result = 0;
@@ -382,8 +374,9 @@ int cs_snowflake_next(cs_snowflake* snowflake, int64_t timeout_ms, uint64_t* id)
     if (result != CS_E_NO_LEASE && result != CS_E_CLOCK) break;
     const std::int64_t now_ns = read_clock_ns(CLOCK_MONOTONIC);
     if (deadline_ns < 0) {
-      deadline_ns =
-          timeout_ms < 0 || timeout_ms > limit_ms ? kNever : now_ns + timeout_ms * kNsOfMs;
+      deadline_ns = timeout_ms < 0 || static_cast<std::uint64_t>(timeout_ms) >= kLongestMs
+                        ? kNever
+                        : now_ns + timeout_ms * kNsOfMs;
     }
     if (now_ns >= deadline_ns || (result == CS_E_CLOCK && needed_ms == kUnlimited)) break;
     std::int64_t wait_ns = lease_pause_ns;

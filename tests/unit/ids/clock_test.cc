@@ -84,7 +84,7 @@ TEST_F(ClockTest, NewMillisecondRedrawsTheWholeTail) {
     Value all;
     all.fill(0xff);
     for (int i = 0; i < 100; ++i) {
-      set_clock(kSomeTimeNs + kHourNs + i * 1'000'000);
+      set_clock(kSomeTimeNs + kHourNs + i * std::int64_t{1'000'000});
       const Value value = make(kind);
       for (std::size_t k = 0; k < value.size(); ++k) {
         any[k] |= value[k];
@@ -106,7 +106,7 @@ TEST_F(ClockTest, SetBackByAnHourVersion7AndUlidGoOnUpwards) {
     Value last = make(kind);
     for (const std::int64_t back : {kHourNs, kHourNs / 2, std::int64_t{1'000'000}}) {
       for (int i = 0; i < 100; ++i) {
-        set_clock(kSomeTimeNs - back + i * 1'000);
+        set_clock(kSomeTimeNs - back + i * std::int64_t{1'000});
         const Value value = make(kind);
         ASSERT_LT(last, value);
         EXPECT_EQ(milliseconds_of(value), static_cast<std::uint64_t>(kSomeTimeNs / 1'000'000));

