@@ -37,7 +37,6 @@ long uniqueness_wait_ms() {
 // What differs between the threads and the moments of one machine, but not between its siblings.
 struct LocalInputs {
   std::uint64_t process;
-  std::uint64_t thread;
   std::uint64_t ticks;
   std::int64_t monotonic_ns;
   std::int64_t realtime_ns;
@@ -49,13 +48,13 @@ std::int64_t clock_ns(clockid_t clock) {
   return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-LocalInputs read_local_inputs() {
+LocalInputs read_local_inputs(const ForkWord& fork_word) {
 #ifdef CLONESAFE_TESTING
   if (seams_for_testing.freeze_local_inputs) return {};
 #endif
   LocalInputs inputs = {};
-  inputs.process = static_cast<std::uint64_t>(::getpid());
-  inputs.thread = static_cast<std::uint64_t>(::gettid());
+  // The word is as good, without a system call.
+  if (!fork_word.wiped_by_kernel()) inputs.process = static_cast<std::uint64_t>(::getpid());
 #if defined(__x86_64__)
   inputs.ticks = __rdtsc();
 #endif
@@ -144,8 +143,11 @@ int Generator::generate(std::uint8_t* output, std::size_t length) {
     return stream_.generate(secrets_.key, output, length) ? 0 : CS_E_CRYPTO;
   }
   if (length > Secrets::kBlockSize - secrets_.position) {
-    if (!stream_.generate(secrets_.key, secrets_.block, Secrets::kBlockSize)) return CS_E_CRYPTO;
-    secrets_.position = 0;
+    const bool first = secrets_.bytes_since_seeding == length && length <= Secrets::kFirstBlockSize;
+    const std::size_t size = first ? Secrets::kFirstBlockSize : Secrets::kBlockSize;
+    const std::size_t start = Secrets::kBlockSize - size;
+    if (!stream_.generate(secrets_.key, secrets_.block + start, size)) return CS_E_CRYPTO;
+    secrets_.position = static_cast<std::uint32_t>(start);
   }
   take(output, length);
   return 0;
@@ -254,7 +256,7 @@ int Generator::mix(const Stamp& stamp, const Gathered& gathered) {
   material.add(9, gathered.kernel);
   if (sighting.hardware_random) material.add(10, gathered.hardware);
   material.add(11, stamp.fork);
-  const LocalInputs local = read_local_inputs();
+  const LocalInputs local = read_local_inputs(process_.sources.fork_word());
   material.add(12, local);
 
   // The generator's number separates threads that are seeded from the same material.

@@ -25,6 +25,9 @@ struct Process {
 // kernel zeroes in a child of fork; all zeros means that it was never seeded.
 struct Secrets {
   static constexpr std::size_t kBlockSize = 1024;
+  // The first after a seeding is short: a thread that draws once in each clone need not wait for a
+  // whole one.
+  static constexpr std::size_t kFirstBlockSize = 128;
 
   Stamp stamp;  // read before the seed material was
   bool seeded;

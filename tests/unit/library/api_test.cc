@@ -117,7 +117,7 @@ TEST_F(ApiTest, ReseedsAfterAMebibyte) {
     std::vector<Value> values = {draw()};
     std::vector<std::uint8_t> bulk(1 << 20);
     EXPECT_EQ(cs_random(bulk.data(), bulk.size()), 0);
-    draw_many(core::Secrets::kBlockSize / sizeof(Value));  // to the end of the block
+    draw_many(core::Secrets::kBlockSize / sizeof(Value));  // past the end of a block
     values.push_back(draw());
     return values;
   });

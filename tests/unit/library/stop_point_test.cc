@@ -46,7 +46,7 @@ class StopPointTest : public Laboratory {
     publish({});
     restart();
     if (path != Path::kFirstDraw) draw();
-    if (path == Path::kRefill) draw_many(core::Secrets::kBlockSize / sizeof(Value) - 1);
+    if (path == Path::kRefill) draw_many(core::Secrets::kFirstBlockSize / sizeof(Value) - 1);
     if (path == Path::kReseed) publish({.reseed_epoch = 50});
     const std::size_t length = path == Path::kLong ? 5000 : sizeof(Value);
     Clones clones;
