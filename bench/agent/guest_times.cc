@@ -44,8 +44,8 @@ std::uint64_t fork_exec() {
   return now_ns() - start;
 }
 
-int fork_exec_often(int count) {
-  for (int i = 0; i < count; ++i) {
+int fork_exec_often(long count) {
+  for (long i = 0; i < count; ++i) {
     const std::uint64_t time = fork_exec();
     if (time == 0) return 1;
     std::printf("%llu\n", static_cast<unsigned long long>(time));
@@ -115,7 +115,7 @@ int watch(const std::string& out) {
 
 int main(int argc, char** argv) {
   const std::string verb = argc == 3 ? argv[1] : "";
-  if (verb == "fork-exec") return fork_exec_often(std::atoi(argv[2]));
+  if (verb == "fork-exec") return fork_exec_often(std::strtol(argv[2], nullptr, 10));
   if (verb == "watch") return watch(argv[2]);
   std::fprintf(stderr, "usage: bench_guest_times fork-exec COUNT | watch OUT\n");
   return 2;

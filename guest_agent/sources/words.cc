@@ -51,8 +51,7 @@ bool page_knows_best(const Words& words) {
 }
 
 // A `resumed` of which the page doesn't know is a reseed more, of the same machine.
-Status take_page(const Words& words, Restore& restore) {
-  const PageWords& page = *words.page;
+Status take_page(const PageWords& page, const Words& words, Restore& restore) {
   restore.restore_id = page.restore_id;
   restore.generation = page.generation;
   restore.reseed_epoch = page.reseed_epoch;
@@ -92,7 +91,8 @@ Result<Restore> decide(const Words& words) {
   const bool word = words.vm_generation_id || (words.vmclock && words.vmclock->generation_counter);
   const bool nothing_else = !words.host && !words.vmclock && words.kernel_notice.value_or(0) == 0;
   if (words.page && !word && (page_knows_best(words) || nothing_else)) {
-    if (auto taken = take_page(words, restore); !taken) return fail(std::move(taken.error()));
+    if (auto taken = take_page(*words.page, words, restore); !taken)
+      return fail(std::move(taken.error()));
     return restore;
   }
 

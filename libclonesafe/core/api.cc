@@ -66,12 +66,9 @@ std::uint32_t tier_of(const Process& shared, const View& view) {
   return view.slot.tier <= CLONESAFE_TIER_WORD ? view.slot.tier : std::uint32_t{CS_TIER_LAGGING};
 }
 
-// The words by which the stamp of this moment is told from that one.
-Stamp words_of(const cs_stamp& stamp) {
-  return {.page = reinterpret_cast<const clonesafe_generation_page*>(stamp.words[0]),
-          .control = stamp.words[1],
-          .vmclock = stamp.words[2],
-          .fork = stamp.forks};
+// Whether a stamp taken now would have the same words.
+bool is_still(const Process& shared, const cs_stamp& stamp) {
+  return shared.sources.still(stamp.words[0], stamp.words[1], stamp.words[2], stamp.forks);
 }
 
 [[gnu::noinline]] int changed_slowly(const cs_stamp* stamp) {
@@ -82,7 +79,7 @@ Stamp words_of(const cs_stamp& stamp) {
   const cs_stamp& since = *stamp;
   View view;
   if (look(*shared, view) != 0) return CS_CHANGED_GENERATION | CS_CHANGED_RESEED;
-  if (view.stamp == words_of(since)) return 0;
+  if (is_still(*shared, since)) return 0;
   const cs_stamp now = stamp_of(view);
   int changes = 0;
   if (now.forks != since.forks) changes |= CS_CHANGED_FORK | CS_CHANGED_RESEED;
@@ -161,7 +158,7 @@ int cs_generation(struct cs_stamp* stamp) {
 int cs_changed(const struct cs_stamp* since) {
   // Nothing is called here, so that it costs no more than its loads.
   const Process* const shared = initialized_process.load(std::memory_order_acquire);
-  if (since != nullptr && shared != nullptr && shared->sources.still(words_of(*since))) [[likely]] {
+  if (since != nullptr && shared != nullptr && is_still(*shared, *since)) [[likely]] {
     return 0;
   }
   return changed_slowly(since);

@@ -46,12 +46,14 @@ class Sources {
   }
 
   // Whether `stamp` would return this. False too where a child has not yet its own fork word.
-  bool still(const Stamp& stamp) const {
+  bool still(std::uint64_t page_address, std::uint64_t control, std::uint64_t counter,
+             std::uint64_t fork) const {
+    const auto* page = page_.load(std::memory_order_acquire);
     const auto* vmclock = vmclock_.load(std::memory_order_acquire);
-    return page_.load(std::memory_order_acquire) == stamp.page &&
-           load_generation_control(*stamp.page) == stamp.control &&
-           __atomic_load_n(&vmclock->vm_generation_counter, __ATOMIC_ACQUIRE) == stamp.vmclock &&
-           fork_word_.is(stamp.fork);
+    return reinterpret_cast<std::uintptr_t>(page) == page_address &&
+           load_generation_control(*page) == control &&
+           __atomic_load_n(&vmclock->vm_generation_counter, __ATOMIC_ACQUIRE) == counter &&
+           fork_word_.is(fork);
   }
 
   bool has_page() const { return page_.load(std::memory_order_acquire) != &kNoPage; }
