@@ -3,7 +3,7 @@
 # usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|bad_input_test|bench_agent] [--out DIR]
 #                  [GOOGLETEST-ARGUMENT]...
 # --out DIR gets what the program leaves in $OUT.
-# CLONESAFE_LAB_TIMEOUT (s, default 900) for all of it; CLONESAFE_LAB_SNAPSHOTS: how many moments_test.cc takes.
+# CLONESAFE_LAB_TIMEOUT (s, default 1100) for all of it; CLONESAFE_LAB_SNAPSHOTS: how many moments_test.cc takes.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -28,7 +28,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
 run() {
-  "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-900}" "${out[@]}" \
+  "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-1100}" "${out[@]}" \
     --copy "$build/bin/clonevm" --copy "$build/bin/$program" \
     --copy "$build/lib/libentropy_log.so" --copy "$build/lib/libfixed_realtime.so" \
     --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img" -- \
