@@ -28,7 +28,7 @@ trap 'rm -rf "$scratch"' EXIT
 where=""
 case "$what" in
   agent)
-    "$root/scripts/build.sh" release clonevm clonesafed clonesafectl command_server clonesafe-audit-guest bench_guest_times bench_agent >&2
+    "$root/scripts/build.sh" release clonevm clonesafed clonesafectl command_server clonesafe-audit-guest entropy_log fixed_realtime bench_guest_times bench_agent >&2
     where="$("$root/tests/lab/on-kvm-host.sh" --where)"
     "$root/tests/lab/nested.sh" --kernel 6.12 --program bench_agent --out "$scratch" >&2
     ;;

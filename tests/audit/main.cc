@@ -43,6 +43,8 @@ CLI::App* add_run(CLI::App& app, RunArguments& run) {
   verb->add_option("--memory", run.options.machine.memory_mib, "MiB of memory");
   verb->add_option("--cpu-mask", run.options.machine.cpu_mask,
                    "CPU features to hide: rdrand,rdseed");
+  verb->add_option("--accel", run.options.machine.accelerator, "QEMU's accelerator")
+      ->check(CLI::IsMember({"tcg", "kvm"}));
   verb->add_option("--cmdline", run.options.machine.command_line,
                    "Added to the kernel's command line");
   verb->add_option("--vmm-argument", run.options.machine.arguments,

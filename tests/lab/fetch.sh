@@ -2,7 +2,8 @@
 # Fetches what the VM lanes need from Debian's own archive, and caches it unpacked:
 #   kernels/KERNEL/{vmlinuz,modules,version}   KERNEL is 6.1, 6.12 or 7 (Debian's cloud kernels, unmodified)
 #   qemu/qemu                                  QEMU 10 (bookworm's 7.2 corrupts RFLAGS at cmpxchg16b under TCG)
-# usage: fetch.sh [6.1|6.12|7|qemu|all]...     prints the cache folder. Safe to run in parallel; quick once cached.
+#   qemu-7.2/qemu                              bookworm's own, for guests under KVM
+# usage: fetch.sh [6.1|6.12|7|qemu|qemu-7.2|all]...     "all" is without the last; prints the cache folder. Safe to run in parallel; quick once cached.
 # CLONESAFE_LAB_REFRESH=1 fetches again.
 set -euo pipefail
 
@@ -20,7 +21,7 @@ die() {
 cached() {
   [ -z "${CLONESAFE_LAB_REFRESH:-}" ] || return 1
   case "$1" in
-    qemu) [ -x "$cache/qemu/qemu" ] ;;
+    qemu*) [ -x "$cache/$1/qemu" ] ;;
     *) [ -f "$cache/kernels/$1/version" ] ;;
   esac
 }
@@ -28,8 +29,8 @@ cached() {
 missing=()
 for what in "${wanted[@]}"; do
   case "$what" in
-    6.1 | 6.12 | 7 | qemu) cached "$what" || missing+=("$what") ;;
-    *) die "unknown item '$what' (6.1, 6.12, 7, qemu or all)" ;;
+    6.1 | 6.12 | 7 | qemu | qemu-7.2) cached "$what" || missing+=("$what") ;;
+    *) die "unknown item '$what' (6.1, 6.12, 7, qemu, qemu-7.2 or all)" ;;
   esac
 done
 if [ ${#missing[@]} -eq 0 ]; then
@@ -120,10 +121,10 @@ fetch_kernel() {
   echo "fetch.sh: kernel $name is $version" >&2
 }
 
-fetch_qemu() {
+fetch_qemu() { # FOLDER SUITE
   local scratch
   scratch="$(mktemp -d "$cache/.qemu.XXXXXX")"
-  download bookworm-backports "$scratch/root" qemu-system-x86 qemu-system-common qemu-system-data
+  download "$2" "$scratch/root" qemu-system-x86 qemu-system-common qemu-system-data
   download bookworm "$scratch/root" seabios
   cat >"$scratch/root/qemu" <<'WRAPPER'
 #!/bin/sh
@@ -133,14 +134,15 @@ exec "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/
 WRAPPER
   chmod 755 "$scratch/root/qemu"
   "$scratch/root/qemu" --version >&2 || die "the fetched QEMU does not start (is qemu-system-x86 installed? it brings the libraries)"
-  rm -rf "$cache/qemu"
-  mv "$scratch/root" "$cache/qemu"
+  rm -rf "${cache:?}/$1"
+  mv "$scratch/root" "$cache/$1"
 }
 
 for what in "${missing[@]}"; do
   cached "$what" && continue
   case "$what" in
-    qemu) fetch_qemu ;;
+    qemu) fetch_qemu qemu bookworm-backports ;;
+    qemu-7.2) fetch_qemu qemu-7.2 bookworm ;;
     *) fetch_kernel "$what" ;;
   esac
 done

@@ -47,7 +47,10 @@ void judge(const AuditResult& run, const std::string& title, Report& report) {
   for (const ProbeFinding& probe : run.probes) {
     if (needs_hook(probe.name)) continue;
     duplicates += probe.duplicates;
-    if (!promised(run, probe)) continue;
+    if (!promised(run, probe)) {
+      if (run.mode != "without") report.duplicates_in_window += probe.duplicates;
+      continue;
+    }
     report.duplicates_with += probe.duplicates;
     if (probe.duplicates > 0) {
       report.failures.push_back(title + ": " + probe.name + " repeated " +

@@ -57,6 +57,8 @@ struct Report {
   std::uint64_t duplicates_without =
       0;  // of the probes that need no hook, over the runs without clonesafe
   std::uint64_t duplicates_with = 0;  // the same, where clonesafe promises none
+  // What a clone that nobody announced repeated before the agent or the kernel knew: no promise.
+  std::uint64_t duplicates_in_window = 0;
   Percentiles restore_us, first_exit_us, safe_us;
   std::vector<std::string> failures;  // each broken promise, in words; empty: all held
 

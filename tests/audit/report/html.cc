@@ -194,6 +194,10 @@ std::string cards(const Report& report) {
               "values repeated without clonesafe") +
          card(report.duplicates_with == 0 ? "good" : "bad", with,
               "repeated where clonesafe promises none") +
+         (report.duplicates_in_window == 0
+              ? ""
+              : card("", std::to_string(report.duplicates_in_window),
+                     "repeated by unannounced clones before they knew")) +
          card("", duration(report.restore_us.p50),
               "to restore a clone, p50 (p99 " + duration(report.restore_us.p99) + ")") +
          card(

@@ -133,6 +133,13 @@ std::vector<Line> lines_of(const Report& report, Detail detail) {
   return lines;
 }
 
+// What the summary's "with" does not count.
+std::string window_line(const Report& report) {
+  if (report.duplicates_in_window == 0) return "";
+  return "Before they knew, unannounced clones repeated " +
+         std::to_string(report.duplicates_in_window) + " values of programs without the library.\n";
+}
+
 }  // namespace
 
 TableStyle terminal_style() {
@@ -160,7 +167,7 @@ std::string report_table(const Report& report, const TableStyle& style) {
          (shown == Detail::window
               ? "(in brackets: how long after the restore the last one was drawn)\n"
               : "") +
-         "Kernel " + report.kernel + ", " + report.vmm +
+         window_line(report) + "Kernel " + report.kernel + ", " + report.vmm +
          (mask && !mask->empty() ? ", no " + *mask : "") + "\n\n" +
          draw_table(lines, head, style.colour);
 }

@@ -31,10 +31,7 @@ class Qemu final : public Vmm {
         !set) {
       return fail(set.error());
     }
-    if (auto asked = qmp->execute("migrate", R"({"uri":"file:)" + memory_image().string() + "\"}");
-        !asked) {
-      return fail(asked.error());
-    }
+    if (auto asked = qmp->migrate_to(memory_image()); !asked) return asked;
     if (auto done = qmp->wait_migrated(); !done) return done;
     if (auto resumed = qmp->execute("cont"); !resumed) return fail(resumed.error());
     return {};
@@ -55,8 +52,7 @@ class Qemu final : public Vmm {
       };
       if (auto up = wait_until(connected, guest->process, seconds(30), "QMP socket"); !up)
         return fail(up.error().message() + ": " + qmp.error().message());
-      const std::string from = R"({"uri":"file:)" + memory_image().string() + "\"}";
-      if (auto asked = qmp->execute("migrate-incoming", from); !asked) return fail(asked.error());
+      if (auto asked = qmp->migrate_from(memory_image()); !asked) return fail(asked.error());
       if (auto done = qmp->wait_migrated(); !done) return fail(done.error());
       RestoreTimes times{.clone = i, .restore_us = us_since(begin)};
       if (auto running = qmp->execute("cont"); !running) return fail(running.error());
@@ -83,7 +79,7 @@ class Qemu final : public Vmm {
     std::vector<std::string> command = {
         options_.program,
         "-accel",
-        "tcg,thread=multi",
+        options_.accelerator == "tcg" ? "tcg,thread=multi" : options_.accelerator,
         "-cpu",
         cpu,
         "-smp",

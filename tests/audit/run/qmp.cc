@@ -14,6 +14,19 @@ namespace {
 namespace json = boost::json;
 constexpr int kAnswerLimitMs = 60'000;
 
+// Major and minor, from QEMU's greeting.
+Result<std::pair<std::int64_t, std::int64_t>> parse_version(const std::string& greeting) {
+  boost::system::error_code error;
+  const json::value value = json::parse(greeting, error);
+  const json::value* qemu = error ? nullptr : value.find_pointer("/QMP/version/qemu", error);
+  if (qemu == nullptr) return fail("QEMU's greeting names no version: " + greeting);
+  const json::value* major = qemu->find_pointer("/major", error);
+  const json::value* minor = qemu->find_pointer("/minor", error);
+  if (major == nullptr || minor == nullptr || !major->is_int64() || !minor->is_int64())
+    return fail("QEMU's greeting names no version: " + greeting);
+  return std::pair(major->as_int64(), minor->as_int64());
+}
+
 }  // namespace
 
 Result<Qmp> Qmp::connect(const std::filesystem::path& socket) {
@@ -27,7 +40,11 @@ Result<Qmp> Qmp::connect(const std::filesystem::path& socket) {
     return fail_errno("connecting to " + path);
   }
   Qmp qmp(std::move(fd));
-  if (auto greeting = qmp.read_line(); !greeting) return fail(greeting.error());
+  auto greeting = qmp.read_line();
+  if (!greeting) return fail(greeting.error());
+  auto version = parse_version(*greeting);
+  if (!version) return fail(version.error());
+  qmp.has_file_migration_ = *version >= std::pair<std::int64_t, std::int64_t>(8, 2);
   if (auto ready = qmp.execute("qmp_capabilities"); !ready) return fail(ready.error());
   return qmp;
 }
@@ -50,6 +67,23 @@ Result<std::string> Qmp::execute(const std::string& command, const std::string& 
       return fail("QEMU refuses " + command + ": " + *answer);
     // An event: not for us.
   }
+}
+
+Status Qmp::migrate(const std::string& command, const std::string& uri) {
+  if (uri.find_first_of("\"'\\`$&;|()* ", uri.find('/')) != std::string::npos)
+    return fail(uri + ": a path that a shell would take apart");
+  std::string arguments = R"({"uri":")" + uri + R"("})";
+  if (auto asked = execute(command, arguments); !asked) return fail(asked.error());
+  return {};
+}
+
+Status Qmp::migrate_to(const std::filesystem::path& file) {
+  return migrate("migrate", (has_file_migration_ ? "file:" : "exec:cat >") + file.string());
+}
+
+Status Qmp::migrate_from(const std::filesystem::path& file) {
+  return migrate("migrate-incoming",
+                 (has_file_migration_ ? "file:" : "exec:cat <") + file.string());
 }
 
 Status Qmp::wait_migrated() {

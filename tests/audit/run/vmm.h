@@ -39,6 +39,7 @@ struct VmmOptions {
   Mode mode = Mode::unannounced;
   Way way = Way::cold;                 // QEMU knows no other
   bool wait_safe = true;               // a restore waits for each agent's report, if there is one
+  std::string accelerator = "tcg";     // QEMU's: tcg or kvm
   std::string cpu_mask;                // features to hide, `rdrand,rdseed`
   std::vector<std::string> arguments;  // added to the VMM's for a boot
   std::filesystem::path folder;        // where everything of this audit is kept

@@ -43,6 +43,8 @@ TEST(Compare, PromisesHoldWhenOnlyWhatIsPromisedIsFreeOfDuplicates) {
   EXPECT_EQ(summary_line(*report),
             "clonesafe demo: 4 clones, 2 probes, 12 duplicated values without, 0 with; restore p50 "
             "2.00 ms, safe p50 9.00 ms");
+  EXPECT_THAT(report_table(*report, {}),
+              HasSubstr("Before they knew, unannounced clones repeated 3 values"));
 }
 
 TEST(Compare, ADuplicateOfTierWordFailsUnannounced) {

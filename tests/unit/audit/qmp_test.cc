@@ -17,8 +17,10 @@ namespace {
 // moment, and refuses `cont` until then.
 class LateQemu {
  public:
-  LateQemu(const std::filesystem::path& socket, int polls_until_moved)
-      : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+  LateQemu(const std::filesystem::path& socket, int polls_until_moved,
+           std::string version = R"({"major":10,"minor":0,"micro":8})")
+      : greeting_(R"({"QMP":{"version":{"qemu":)" + std::move(version) + "}}}"),
+        listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
         polls_left_(polls_until_moved) {
     sockaddr_un name{};
     name.sun_family = AF_UNIX;
@@ -34,7 +36,7 @@ class LateQemu {
  private:
   void serve() {
     const UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    say(peer, R"({"QMP":{}})");
+    say(peer, greeting_);
     std::string received;
     char block[4096];
     for (ssize_t size; (size = ::recv(peer.get(), block, sizeof block, 0)) > 0;) {
@@ -47,6 +49,10 @@ class LateQemu {
   }
 
   std::string_view answer(std::string_view order) {
+    // What asks for a migration in another way than this version knows is refused.
+    const bool old = greeting_.contains(R"("major":7)");
+    if (order.contains("\"uri\"") && !order.contains(old ? "\"exec:cat >/" : "\"file:/"))
+      return R"({"error":{"class":"GenericError","desc":"unknown migration protocol"}})";
     if (order.contains("query-migrate")) return R"({"return":{"status":"completed"}})";
     if (order.contains("query-status")) {
       if (polls_left_ > 0) --polls_left_;
@@ -64,26 +70,49 @@ class LateQemu {
               static_cast<ssize_t>(line.size()));
   }
 
+  const std::string greeting_;
   UniqueFd listener_;
   int polls_left_;
   std::jthread server_;  // last, so that it ends first
 };
 
-TEST(QmpTest, AMigrationIsOverWhenTheMachineCanBeStarted) {
-  std::string folder = testing::TempDir() + "qmp.XXXXXX";
-  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
-  const std::filesystem::path socket = std::filesystem::path(folder) / "qmp.sock";
-  {
-    const LateQemu late(socket, 3);
-    auto qmp = Qmp::connect(socket);
+class QmpTest : public testing::Test {
+ protected:
+  QmpTest() { EXPECT_NE(::mkdtemp(folder_.data()), nullptr); }
+  ~QmpTest() override { std::filesystem::remove_all(folder_); }
+  std::filesystem::path socket() const { return std::filesystem::path(folder_) / "qmp.sock"; }
+
+ private:
+  std::string folder_ = testing::TempDir() + "qmp.XXXXXX";
+};
+
+TEST_F(QmpTest, AMigrationIsOverWhenTheMachineCanBeStarted) {
+  const LateQemu late(socket(), 3);
+  auto qmp = Qmp::connect(socket());
+  ASSERT_TRUE(qmp) << qmp.error().message();
+  const auto migrated = qmp->wait_migrated();
+  EXPECT_TRUE(migrated) << migrated.error().message();
+  const auto running = qmp->execute("cont");
+  EXPECT_TRUE(running) << running.error().message();
+  // Its end of the connection closes here, and the server ends with it.
+}
+
+TEST_F(QmpTest, AnOldQemuMigratesThroughAShell) {
+  for (const char* version :
+       {R"({"major":7,"minor":2,"micro":22})", R"({"major":8,"minor":2,"micro":0})"}) {
+    const LateQemu qemu(socket(), 1, version);
+    auto qmp = Qmp::connect(socket());
     ASSERT_TRUE(qmp) << qmp.error().message();
-    const auto migrated = qmp->wait_migrated();
-    EXPECT_TRUE(migrated) << migrated.error().message();
-    const auto running = qmp->execute("cont");
-    EXPECT_TRUE(running) << running.error().message();
-    // Its end of the connection closes here, and the server ends with it.
+    const auto asked = qmp->migrate_to("/some/file");
+    EXPECT_TRUE(asked) << asked.error().message();
+    EXPECT_FALSE(qmp->migrate_to("/some/$file"));
+    std::filesystem::remove(socket());
   }
-  std::filesystem::remove_all(folder);
+}
+
+TEST_F(QmpTest, AGreetingWithoutAVersionIsRefused) {
+  const LateQemu qemu(socket(), 1, "7");
+  EXPECT_FALSE(Qmp::connect(socket()));
 }
 
 }  // namespace
