@@ -6,8 +6,8 @@
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-#include <span>
 
+#include "guest_agent/base/bytes.h"
 #include "libclonesafe/base/unique_fd.h"
 #include "libclonesafe/page/generation_page_reader.h"
 
@@ -39,22 +39,6 @@ Result<UniqueFd> connect_to(const std::string& path) {
     return fail_errno("connect to the agent at " + path);
   }
   return fd;
-}
-
-std::string hex(std::span<const std::uint8_t> bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text.push_back(kDigits[byte >> 4]);
-    text.push_back(kDigits[byte & 15]);
-  }
-  return text;
-}
-
-std::string hex(std::uint64_t value) {
-  char text[17];
-  std::snprintf(text, sizeof(text), "%llx", static_cast<unsigned long long>(value));
-  return text;
 }
 
 // A connection to the agent, line by line.
@@ -155,10 +139,10 @@ Result<json::object> read_page_status(const std::string& page_path) {
   return json::object({{"agent", nullptr},
                        {"state", state_name(slot.state)},
                        {"tier", tier_name(slot.tier)},
-                       {"generation", hex(slot.generation)},
-                       {"reseed_epoch", hex(slot.reseed_epoch)},
-                       {"restore_id", hex(slot.restore_id)},
-                       {"vm_generation_id", hex(slot.vm_generation_id)},
+                       {"generation", agent::hex(slot.generation)},
+                       {"reseed_epoch", agent::hex(slot.reseed_epoch)},
+                       {"restore_id", agent::hex(slot.restore_id)},
+                       {"vm_generation_id", agent::hex(slot.vm_generation_id)},
                        {"page", json::object({{"path", page_path}})}});
 }
 

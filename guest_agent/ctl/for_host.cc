@@ -11,10 +11,10 @@
 #include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <span>
 
 #include "clonesafe/abi/host_protocol.h"
 #include "clonesafe/version.h"
+#include "guest_agent/base/bytes.h"
 #include "guest_agent/base/command_line.h"
 #include "guest_agent/base/files.h"
 #include "guest_agent/ctl/host_session.h"
@@ -46,22 +46,6 @@ struct HostOptions {
 int refuse(const std::string& message) {
   std::fprintf(stderr, "clonesafectl: %s\n", message.c_str());
   return 1;
-}
-
-std::string hex_of(std::span<const std::uint8_t> bytes) {
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    char pair[3];
-    std::snprintf(pair, sizeof pair, "%02x", byte);
-    text += pair;
-  }
-  return text;
-}
-
-std::string hex_of(std::uint64_t value) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(value));
-  return text;
 }
 
 bool is_id(const std::string& text) {
@@ -96,9 +80,9 @@ json::object as_json(const agent_channel::SafeReport& report, const agent_channe
   return {{"agent", agent.agent},
           {"kernel", agent.kernel},
           {"state", report.state},
-          {"generation", hex_of(report.generation)},
-          {"reseed_epoch", hex_of(report.reseed_epoch)},
-          {"restore_id", hex_of(report.restore_id)},
+          {"generation", agent::hex(report.generation)},
+          {"reseed_epoch", agent::hex(report.reseed_epoch)},
+          {"restore_id", agent::hex(report.restore_id)},
           {"sources", json::array(report.sources.begin(), report.sources.end())},
           {"repairs", std::move(repairs)}};
 }
@@ -149,7 +133,7 @@ int prepare_guest(HostSession& session, const HostOptions& options, const Restor
   session.name_restore(before, RestoreKind::kResume);
   if (!session.wait_for_agent(end_of(options)))
     return refuse("no agent connected within the time limit");
-  const std::string name = hex_of(id);
+  const std::string name = agent::hex(id);
   const auto prepared = session.prepare(name, std::chrono::milliseconds(options.deadline_ms));
   if (!prepared || !prepared->ok) {
     session.abort(name);
