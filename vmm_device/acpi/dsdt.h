@@ -8,6 +8,8 @@ namespace clonesafe {
 
 // The DSDT's definition block: everything after the table header.
 aml::Bytes dsdt_body(const AcpiConfig& config);
+// The same of an SSDT with the generation devices alone.
+aml::Bytes generation_ssdt_body(const GenerationTables& tables);
 
 }  // namespace clonesafe
 

@@ -174,4 +174,15 @@ Result<std::vector<std::byte>> build_acpi_tables(const AcpiConfig& config) {
   return bytes;
 }
 
+Result<std::vector<std::byte>> build_generation_ssdt(const GenerationTables& tables) {
+  if (tables.pages % 4096 != 0 || tables.pages > ~std::uint64_t{0} - layout::kGenerationPagesSize) {
+    return fail("ACPI tables: no four generation pages can be at " + std::to_string(tables.pages));
+  }
+  if (tables.vmgenid && tables.vmclock && tables.vmgenid_gsi == tables.vmclock_gsi) {
+    return fail("ACPI tables: VMGENID and VMCLOCK share the line " +
+                std::to_string(tables.vmgenid_gsi));
+  }
+  return table("SSDT", 2, generation_ssdt_body(tables));
+}
+
 }  // namespace clonesafe

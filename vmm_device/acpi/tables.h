@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "libclonesafe/base/error.h"
+#include "vmm_device/core/layout.h"
 
 namespace clonesafe {
 
@@ -25,6 +26,22 @@ struct AcpiConfig {
 // RSDP, DSDT, FADT, MADT and XSDT, to be copied to guest address layout::kAcpiRsdp. Equal
 // configurations give equal bytes.
 Result<std::vector<std::byte>> build_acpi_tables(const AcpiConfig& config);
+
+// The generation devices in another VMM's machine: which there are, where its four pages lie
+// (page-aligned, E820-reserved, in the order of layout.h), and the edge-triggered lines on which it
+// notifies.
+struct GenerationTables {
+  bool vmgenid = true;
+  bool vmclock = true;
+  bool restore_page = true;
+  std::uint64_t pages = layout::kGenerationPages;
+  std::uint32_t vmgenid_gsi = layout::kVmgenidGsi;
+  std::uint32_t vmclock_gsi = layout::kVmclockGsi;
+};
+
+// An SSDT for a VMM with tables of its own, to be listed in its XSDT. It brings a Generic Event
+// Device too, named \_SB.CSGE.
+Result<std::vector<std::byte>> build_generation_ssdt(const GenerationTables& tables);
 
 }  // namespace clonesafe
 

@@ -77,5 +77,14 @@ TEST(AcpiTables, RefuseWhatTheMachineCannotHave) {
             "ACPI tables: 13 virtio devices, at most 12 fit");
 }
 
+TEST(AcpiTables, SsdtOfWhatCantBeIsRefused) {
+  EXPECT_TRUE(build_generation_ssdt({}));
+  EXPECT_EQ(sum(*build_generation_ssdt({})), 0u);
+  EXPECT_FALSE(build_generation_ssdt({.pages = 0x1800}));
+  EXPECT_FALSE(build_generation_ssdt({.pages = 0xffff'ffff'ffff'f000}));
+  EXPECT_FALSE(build_generation_ssdt({.vmgenid_gsi = 7, .vmclock_gsi = 7}));
+  EXPECT_TRUE(build_generation_ssdt({.vmclock = false, .vmgenid_gsi = 7, .vmclock_gsi = 7}));
+}
+
 }  // namespace
 }  // namespace clonesafe
