@@ -27,7 +27,8 @@ target_compile_options(clonesafe_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-missing-field-initializers>
   $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-missing-designated-field-initializers>
-  -Werror)
+  # Not in another project's build, whose compiler may be of a later year.
+  $<$<BOOL:${PROJECT_IS_TOP_LEVEL}>:-Werror>)
 target_compile_definitions(clonesafe_options INTERFACE _GNU_SOURCE)
 if(CMAKE_UNITY_BUILD)
   # GCC takes a source that is compiled together with others for a header, where a class whose member has no linkage is a mistake.
