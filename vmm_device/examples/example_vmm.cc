@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -37,14 +38,15 @@ constexpr unsigned char kGuest[] = {
     0xf4, 0xeb, 0xe1};                          // hlt; jmp 0
 static_assert(layout::kVmgenidPage == 0xfeff0000);
 
+[[noreturn]] void die(const std::string& why) {
+  std::fprintf(stderr, "example_vmm: %s\n", why.c_str());
+  std::exit(1);  // NOLINT(concurrency-mt-unsafe): one thread
+}
 [[noreturn]] void give_up(const char* what) {
-  std::perror(what);
-  std::exit(1);
+  die(Error::from_errno(what, errno).message());
 }
 void check(const Status& status) {
-  if (status) return;
-  std::fprintf(stderr, "example_vmm: %s\n", status.error().message().c_str());
-  std::exit(1);
+  if (!status) die(status.error().message());
 }
 std::span<std::byte> map(std::size_t size) {
   void* const memory =
@@ -143,10 +145,8 @@ std::string Vm::run() {
   for (;;) {
     call(vcpu_, KVM_RUN, 0, "KVM_RUN");
     if (run_->exit_reason == KVM_EXIT_HLT) return text;
-    if (run_->exit_reason != KVM_EXIT_IO || run_->io.port != kPort || run_->io.size != 4) {
-      std::fprintf(stderr, "example_vmm: exit reason %u\n", run_->exit_reason);
-      std::exit(1);
-    }
+    if (run_->exit_reason != KVM_EXIT_IO || run_->io.port != kPort || run_->io.size != 4)
+      die("the guest stopped with exit reason " + std::to_string(run_->exit_reason));
     const auto* bytes = reinterpret_cast<const unsigned char*>(run_) + run_->io.data_offset;
     for (int i = 0; i < 4; ++i) {
       char digits[3];
