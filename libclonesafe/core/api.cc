@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "clonesafe/clonesafe.h"
+#include "libclonesafe/core/randomness.h"
 #include "libclonesafe/core/thread_state.h"
 
 namespace {
@@ -20,10 +21,14 @@ class KeepErrno {
   int kept_;
 };
 
+// No structure of any later version will be as large: a length that is none.
+constexpr std::size_t kMostStatusSize = 4096;
+
 struct View {
   Stamp stamp;
   bool page_usable = false;
   clonesafe_generation_slot slot = {};
+  Repetition repetition;
 };
 
 // The slot that belongs to the stamp it returns with.
@@ -33,6 +38,7 @@ int look(Process& shared, View& view) {
     view.stamp = shared.sources.stamp();
     view.page_usable = false;
     view.slot = {};
+    view.repetition = {};
     if (view.stamp.page == &kNoPage) return 0;
     GenerationSnapshot snapshot;
     const PageCondition condition = read_generation_page(*view.stamp.page, snapshot);
@@ -41,6 +47,7 @@ int look(Process& shared, View& view) {
     if (snapshot.control != view.stamp.control) continue;
     view.page_usable = true;
     view.slot = snapshot.slot;
+    view.repetition = shared.known.note(view.stamp.fork, view.stamp.page, snapshot);
     return 0;
   }
   return CS_E_UNSTABLE;
@@ -55,7 +62,8 @@ cs_stamp stamp_of(const View& view) {
   stamp.words[0] = reinterpret_cast<std::uintptr_t>(view.stamp.page);
   stamp.words[1] = view.stamp.control;
   stamp.words[2] = view.stamp.vmclock;
-  stamp.words[3] = view.page_usable;
+  // A host that gives a restore the numbers of an earlier one is noticed all the same.
+  stamp.words[3] = view.page_usable ? 1 + view.repetition.so_far : 0;
   return stamp;
 }
 
@@ -64,6 +72,38 @@ std::uint32_t tier_of(const Process& shared, const View& view) {
   if (!view.page_usable) return CS_TIER_NONE;
   // A tier that this library doesn't know promises nothing that it could rely on.
   return view.slot.tier <= CLONESAFE_TIER_WORD ? view.slot.tier : std::uint32_t{CS_TIER_LAGGING};
+}
+
+const char* word_problem(std::uint32_t tier, const View& view) {
+  if (tier == CS_TIER_WORD) return nullptr;
+  if (!view.page_usable) return "no source: see page_problem and vmclock_problem";
+  if (tier == CS_TIER_LAGGING) {
+    return "a plain page: no VMM fills it before the first instruction, the agent does later";
+  }
+  if (tier == CS_TIER_ANNOUNCED) {
+    return "a plain page: no VMM fills it, but programs are frozen until the agent has";
+  }
+  return "the agent sees no source of its own";
+}
+
+const char* kernel_problem() {
+  const int error = last_kernel_random_error();
+  if (error == 0) return nullptr;
+  const char* const text = ::strerrordesc_np(-error);
+  return text != nullptr ? text : "unknown error";
+}
+
+// What a seeding of the calling thread would see now.
+Sighting sighting_of(const Process& shared, const View& view) {
+  std::uint64_t hardware[4] = {};
+  Sighting sighting = {.page_usable = view.page_usable,
+                       .slot = view.slot,
+                       .has_vmclock = shared.sources.has_vmclock(),
+                       .vmclock = view.stamp.vmclock,
+                       .hardware_random = fill_hardware_random(hardware),
+                       .repetition = view.repetition};
+  wipe(hardware, sizeof(hardware));
+  return sighting;
 }
 
 // Whether a stamp taken now would have the same words.
@@ -166,7 +206,10 @@ int cs_changed(const struct cs_stamp* since) {
 
 int cs_status(struct cs_status_report* status, size_t size) {
   // The fields up to `stamp` were there from the first version on.
-  if (status == nullptr || size < offsetof(struct cs_status_report, stamp)) return CS_E_INVALID;
+  if (status == nullptr || size < offsetof(struct cs_status_report, stamp) ||
+      size > kMostStatusSize) {
+    return CS_E_INVALID;
+  }
   std::memset(status, 0, size);
   const KeepErrno keep;
   Process* shared = process();
@@ -178,10 +221,21 @@ int cs_status(struct cs_status_report* status, size_t size) {
   struct cs_status_report all = {};
   all.tier = tier_of(*shared, view);
   all.state = view.page_usable ? view.slot.state : std::uint32_t{CS_STATE_UNKNOWN};
-  all.sources = CS_SOURCE_KERNEL_RANDOM;
   if (view.page_usable) all.sources |= CS_SOURCE_PAGE;
   if (shared->sources.has_vmclock()) all.sources |= CS_SOURCE_VMCLOCK;
-  if (shared->sources.fork_word().wiped_by_kernel()) all.sources |= CS_SOURCE_FORK;
+  if (shared->sources.fork_word().wiped_by_kernel()) {
+    all.sources |= CS_SOURCE_FORK;
+  } else {
+    all.fork_problem = "the kernel wipes no page on fork, so only fork(2) itself is noticed";
+  }
+  all.kernel_problem = kernel_problem();
+  if (all.kernel_problem == nullptr) all.sources |= CS_SOURCE_KERNEL_RANDOM;
+  const Sighting sighting = sighting_of(*shared, view);
+  if (sighting.hardware_random) {
+    all.sources |= CS_SOURCE_HARDWARE_RANDOM;
+  } else {
+    all.processor_problem = "the processor has no RDRAND or RDSEED, or what it gives isn't random";
+  }
   if (const ThreadState* state = ThreadState::existing(); state != nullptr) {
     all.seeded_from = state->seeded_from();
   }
@@ -196,6 +250,10 @@ int cs_status(struct cs_status_report* status, size_t size) {
     all.page_problem = describe(read_generation_page(*view.stamp.page, snapshot));
   }
   all.vmclock_problem = shared->sources.vmclock_problem();
+  all.word_problem = word_problem(all.tier, view);
+  const Known known = shared->known.load(view.stamp.fork);
+  all.separation = static_cast<std::uint32_t>(separation_of(known, sighting));
+  all.repeated = view.repetition.what;
   std::memcpy(status, &all, size < sizeof(all) ? size : sizeof(all));
   return 0;
 }
@@ -230,6 +288,26 @@ const char* cs_strerror(int code) {
       return "made in another generation or process";
     default:
       return "unknown error";
+  }
+}
+
+static_assert(CS_SEPARATION_NONE == int(Separation::kNone) &&
+              CS_SEPARATION_KERNEL == int(Separation::kKernel) &&
+              CS_SEPARATION_PROCESSOR == int(Separation::kProcessor) &&
+              CS_SEPARATION_HOST == int(Separation::kHost));
+
+const char* cs_separation_name(uint32_t separation) {
+  switch (separation) {
+    case CS_SEPARATION_NONE:
+      return "none";
+    case CS_SEPARATION_KERNEL:
+      return "kernel";
+    case CS_SEPARATION_PROCESSOR:
+      return "processor";
+    case CS_SEPARATION_HOST:
+      return "host";
+    default:
+      return "unknown";
   }
 }
 

@@ -231,6 +231,7 @@ int Generator::gather(const Stamp& stamp, Gathered& gathered) {
       if (snapshot.control != stamp.control) return CS_E_UNSTABLE;
       sighting.page_usable = true;
       sighting.slot = snapshot.slot;
+      sighting.repetition = process_.known.note(stamp.fork, stamp.page, snapshot);
     }
   }
   sighting.has_vmclock = process_.sources.has_vmclock();

@@ -18,6 +18,8 @@
 namespace clonesafe::core {
 namespace {
 
+constinit std::atomic<int> kernel_error = 0;
+
 int read_urandom(std::uint8_t* bytes, std::size_t length) {
   const UniqueFd fd(::open("/dev/urandom", O_RDONLY | O_CLOEXEC));
   if (!fd) return -errno;
@@ -99,9 +101,7 @@ bool read_hardware(std::uint64_t (&)[4]) {
 
 #endif
 
-}  // namespace
-
-int fill_kernel_random(void* buffer, std::size_t length) {
+int ask_kernel(void* buffer, std::size_t length) {
 #ifdef CLONESAFE_TESTING
   if (seams_for_testing.kernel_random != nullptr) {
     return seams_for_testing.kernel_random(buffer, length);
@@ -118,6 +118,21 @@ int fill_kernel_random(void* buffer, std::size_t length) {
     length -= static_cast<std::size_t>(got);
   }
   return 0;
+}
+
+}  // namespace
+
+int fill_kernel_random(void* buffer, std::size_t length) {
+  const int result = ask_kernel(buffer, length);
+  // Threads share the word, so it is written only when it changes.
+  if (result != kernel_error.load(std::memory_order_relaxed)) [[unlikely]] {
+    kernel_error.store(result, std::memory_order_relaxed);
+  }
+  return result;
+}
+
+int last_kernel_random_error() {
+  return kernel_error.load(std::memory_order_relaxed);
 }
 
 bool fill_hardware_random(std::uint64_t (&words)[4]) {

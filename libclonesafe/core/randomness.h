@@ -14,6 +14,9 @@ int fill_kernel_random(void* buffer, std::size_t length);
 // of nanoseconds). False if the processor has neither, or what it gives can't be random.
 bool fill_hardware_random(std::uint64_t (&words)[4]);
 
+// The negative errno of the last fill_kernel_random; 0 if it succeeded or there was none.
+int last_kernel_random_error();
+
 }  // namespace clonesafe::core
 
 #endif  // CLONESAFE_CORE_RANDOMNESS_H_

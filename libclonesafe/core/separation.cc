@@ -7,35 +7,33 @@
 namespace clonesafe::core {
 namespace {
 
-std::uint64_t fold(const std::uint8_t* bytes, std::size_t size) {
-  std::uint64_t folded = 0;
-  for (std::size_t i = 0; i < size; i += sizeof(folded)) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes + i, sizeof(word));
-    // Rotated and multiplied, so that equal words don't cancel out.
-    folded = (folded << 29 | folded >> 35) * 0x9e3779b97f4a7c15U + word;
-  }
-  return folded;
-}
-
 // A source that appears tells of no clone.
 bool vmclock_moved(const Known& known, const Sighting& sighting) {
   return known.has_vmclock && sighting.has_vmclock && known.vmclock != sighting.vmclock;
 }
 
-// Whether the page speaks of another generation than the known one and brings what separates.
-bool page_separates(const Known& known, const clonesafe_generation_slot& slot) {
-  if (slot.generation == known.generation) return false;
-  const std::uint64_t mark = mark_of(slot);
-  if (mark != 0 && mark != known.mark) return true;
-  return slot.state != CLONESAFE_STATE_REPAIRING;
+// Whether the page tells of a restore since the known one.
+bool page_moved(const Known& known, const Sighting& sighting) {
+  return sighting.page_usable && (sighting.slot.generation != known.generation ||
+                                  sighting.repetition.so_far != known.repetitions);
+}
+
+// Whether the host gave this restore what it gave no other that this process knows of.
+bool mark_separates(const Known& known, const Sighting& sighting) {
+  const std::uint64_t mark = mark_of(sighting.slot);
+  return mark != 0 && mark != known.mark && !sighting.repetition.of_mark();
+}
+
+// Whether the page speaks of another restore than the known one and brings what separates.
+bool page_separates(const Known& known, const Sighting& sighting) {
+  if (!page_moved(known, sighting)) return false;
+  return mark_separates(known, sighting) || sighting.slot.state == CLONESAFE_STATE_SAFE;
 }
 
 }  // namespace
 
 std::uint64_t mark_of(const clonesafe_generation_slot& slot) {
-  return fold(slot.diversifier, sizeof(slot.diversifier)) +
-         fold(slot.vm_generation_id, sizeof(slot.vm_generation_id));
+  return fold(slot.diversifier) + fold(slot.vm_generation_id);
 }
 
 bool is_separated(const Known& known, const Sighting& sighting) {
@@ -46,10 +44,18 @@ bool is_separated(const Known& known, const Sighting& sighting) {
     return !sighting.page_usable || sighting.slot.state != CLONESAFE_STATE_REPAIRING ||
            mark_of(sighting.slot) != 0;
   }
-  const bool cloned = vmclock_moved(known, sighting) ||
-                      (sighting.page_usable && sighting.slot.generation != known.generation);
-  if (!cloned) return true;
-  return sighting.page_usable && page_separates(known, sighting.slot);
+  const bool cloned = vmclock_moved(known, sighting) || page_moved(known, sighting);
+  return !cloned || page_separates(known, sighting);
+}
+
+Separation separation_of(const Known& known, const Sighting& sighting) {
+  if (!is_separated(known, sighting)) return Separation::kNone;
+  const bool vmclock_ahead = vmclock_moved(known, sighting) && !page_moved(known, sighting);
+  if (sighting.page_usable && mark_of(sighting.slot) != 0 && !sighting.repetition.of_mark() &&
+      !vmclock_ahead) {
+    return Separation::kHost;
+  }
+  return sighting.hardware_random ? Separation::kProcessor : Separation::kKernel;
 }
 
 Known known_at_start(const Sighting& sighting) {
@@ -59,7 +65,7 @@ Known known_at_start(const Sighting& sighting) {
 
 Known known_after(const Known& known, const Sighting& sighting) {
   if (known.anything && sighting.page_usable && vmclock_moved(known, sighting) &&
-      sighting.slot.generation == known.generation) {
+      !page_moved(known, sighting)) {
     return known;
   }
   Known after = known;
@@ -71,6 +77,7 @@ Known known_after(const Known& known, const Sighting& sighting) {
   if (sighting.page_usable) {
     after.generation = sighting.slot.generation;
     after.mark = mark_of(sighting.slot);
+    after.repetitions = sighting.repetition.so_far;
   }
   return after;
 }
@@ -82,6 +89,7 @@ void SharedKnown::lock(std::uint64_t fork) {
     if (holder != 0 && holder != fork &&
         holder_.compare_exchange_strong(holder, fork, std::memory_order_acquire)) {
       known_ = {};
+      history_ = {};
       return;
     }
     (void)::sched_yield();
@@ -99,6 +107,14 @@ void SharedKnown::store(std::uint64_t fork, const Known& known) {
   lock(fork);
   known_ = known;
   unlock();
+}
+
+Repetition SharedKnown::note(std::uint64_t fork, const void* page,
+                             const GenerationSnapshot& snapshot) {
+  lock(fork);
+  const Repetition repetition = history_.note(page, snapshot);
+  unlock();
+  return repetition;
 }
 
 }  // namespace clonesafe::core

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "libclonesafe/core/restore_history.h"
 #include "libclonesafe/page/generation_page_view.h"
 
 namespace clonesafe::core {
@@ -15,6 +16,7 @@ struct Sighting {
   bool has_vmclock = false;
   std::uint64_t vmclock = 0;  // if has_vmclock
   bool hardware_random = false;
+  Repetition repetition;  // of what the slot tells, if page_usable
 };
 
 // Of the machine's history as this process knows it: the values with which it was last told apart
@@ -25,6 +27,15 @@ struct Known {
   bool has_vmclock = false;
   std::uint64_t vmclock = 0;
   std::uint64_t mark = 0;  // stands for diversifier and VM Generation ID; 0 if both are absent
+  std::uint64_t repetitions = 0;  // as Repetition::so_far
+};
+
+// What tells this machine from its siblings, the weakest first.
+enum class Separation : std::uint8_t {
+  kNone,       // nothing yet: draws wait, and fail
+  kKernel,     // the kernel's generator alone, as early and as well as it was reseeded
+  kProcessor,  // RDRAND or RDSEED
+  kHost        // a diversifier or VM Generation ID that the host gave this restore
 };
 
 std::uint64_t mark_of(const clonesafe_generation_slot& slot);
@@ -33,10 +44,13 @@ std::uint64_t mark_of(const clonesafe_generation_slot& slot);
 //
 // A generation, or a vmclock counter, only says that the machine was cloned; siblings may have
 // equal ones. What separates is any of: hardware random bytes; a page that moved together with the
-// generation and brings a new diversifier or VM Generation ID; or a page that moved and says that
-// the repairs are over, so that the kernel's generator was separated. If nothing says that the
-// machine was cloned since `known`, there is nobody to be separated from.
+// generation and brings a diversifier or VM Generation ID that this process never saw; or a page
+// that moved and says "safe", so that the kernel's generator was separated ("degraded" may mean
+// that it was not). If nothing says that the machine was cloned since `known`, there is nobody to
+// be separated from.
 bool is_separated(const Known& known, const Sighting& sighting);
+
+Separation separation_of(const Known& known, const Sighting& sighting);
 
 // What a process that starts with this before it is ever seeded knows.
 Known known_at_start(const Sighting& sighting);
@@ -45,13 +59,15 @@ Known known_at_start(const Sighting& sighting);
 // taken over: until the page follows, other threads must make sure for themselves.
 Known known_after(const Known& known, const Sighting& sighting);
 
-// `Known` shared by the threads of a process. Taken only to seed. A thread that held the lock when
-// another forked is not in the child, so the lock is held in the name of a fork word: the child
-// takes it over, and forgets what may have been half written.
+// `Known` and the history shared by the threads of a process. Taken only to seed. A thread that
+// held the lock when another forked is not in the child, so the lock is held in the name of a fork
+// word: the child takes it over, and forgets what may have been half written.
 class SharedKnown {
  public:
   Known load(std::uint64_t fork);
   void store(std::uint64_t fork, const Known& known);
+  // As RestoreHistory::note.
+  Repetition note(std::uint64_t fork, const void* page, const GenerationSnapshot& snapshot);
 
 #ifdef CLONESAFE_TESTING
   // As a thread does that isn't there any more after a fork.
@@ -64,6 +80,7 @@ class SharedKnown {
 
   std::atomic<std::uint64_t> holder_ = 0;
   Known known_;
+  RestoreHistory history_;
 };
 
 }  // namespace clonesafe::core

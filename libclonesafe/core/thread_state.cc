@@ -42,6 +42,7 @@ void initialize() {
       read_generation_page(*stamp.page, snapshot) == PageCondition::kUsable) {
     sighting.page_usable = true;
     sighting.slot = snapshot.slot;
+    sighting.repetition = the_process.known.note(stamp.fork, stamp.page, snapshot);
   }
   sighting.has_vmclock = the_process.sources.has_vmclock();
   sighting.vmclock = stamp.vmclock;

@@ -69,6 +69,19 @@ extern "C" {
 #define CS_SOURCE_DIVERSIFIER 0x20u      /* the page held a diversifier */
 #define CS_SOURCE_VM_GENERATION_ID 0x40u /* the page held a VM Generation ID */
 
+/* What tells this machine from its siblings, the weakest first. */
+#define CS_SEPARATION_NONE 0      /* nothing yet: draws return CS_E_NOT_UNIQUE */
+#define CS_SEPARATION_KERNEL 1    /* the kernel's generator alone, from when it is reseeded on */
+#define CS_SEPARATION_PROCESSOR 2 /* RDRAND or RDSEED */
+#define CS_SEPARATION_HOST 3 /* a seed's diversifier, or a VM Generation ID, that the host gave */
+
+/* What the host gave the last restore although it gave it before, in what this process remembers:
+ * the last 32 restores of itself and of what it descends from. Nothing here can know what siblings
+ * were given. A seed, which is secret, is known by its diversifier. */
+#define CS_REPEATED_RESTORE_ID 0x01u
+#define CS_REPEATED_SEED 0x02u /* so it counts for nothing in `separation` */
+#define CS_REPEATED_VM_GENERATION_ID 0x04u
+
 /* Where in its history of clones, restores and forks this process is. Compare fields with !=. */
 struct cs_stamp {
   uint64_t generation;       /* changes for a clone or restore; 0 if no source is visible */
@@ -95,6 +108,12 @@ struct cs_status_report {
   const char* page_path;       /* where the generation page is looked for */
   const char* page_problem;    /* why the page is not in use; NULL if it is */
   const char* vmclock_problem; /* why /dev/vmclock0 is not in use; NULL if it is */
+  uint32_t separation;         /* CS_SEPARATION_ */
+  uint32_t repeated;           /* CS_REPEATED_: a fault of the host's; 0 if there is none */
+  const char* word_problem;    /* why no source tells at the first instruction; NULL in tier word */
+  const char* fork_problem;    /* why a fork may go unnoticed; NULL if none can */
+  const char* kernel_problem;  /* why the kernel gave no random bytes when last asked; or NULL */
+  const char* processor_problem; /* why the processor gives none; NULL if it does */
 };
 
 /* Opens the sources and allocates the calling thread's state. Optional: the first call of any other
@@ -128,7 +147,7 @@ CS_API CS_MUST_USE int cs_use_core(int core);
 CS_API CS_MUST_USE int cs_uuid4(unsigned char uuid[16]);
 /* The same as text: 36 characters in lower case and a terminating zero. */
 CS_API CS_MUST_USE int cs_uuid4_text(char text[37]);
-/* Writes `uuid` as text. Can't fail. */
+/* Writes `uuid` as text. Can't fail; of NULL the text is empty. */
 CS_API void cs_uuid_text(const unsigned char uuid[16], char text[37]);
 
 /* The stamp of this moment. Fails with CS_E_UNSTABLE if the page changed at every attempt. */
@@ -168,6 +187,8 @@ CS_API CS_MUST_USE int cs_status(struct cs_status_report* status, size_t size);
 CS_API const char* cs_strerror(int code);
 /* The name of a tier as documentation and reports print it: "none", "lagging", ... */
 CS_API const char* cs_tier_name(uint32_t tier);
+/* The same for CS_SEPARATION_: "none", "kernel", "processor", "host". */
+CS_API const char* cs_separation_name(uint32_t separation);
 
 #ifdef __cplusplus
 }

@@ -80,6 +80,7 @@ clonesafe_generation_slot slot_of(const Publication& publication) {
   slot.kernel_rng_epoch = publication.kernel_rng_epoch;
   std::memset(slot.diversifier, publication.diversifier, sizeof(slot.diversifier));
   std::memset(slot.vm_generation_id, publication.vm_generation_id, sizeof(slot.vm_generation_id));
+  std::memset(slot.restore_id, publication.restore_id, sizeof(slot.restore_id));
   slot.state = publication.state;
   slot.tier = publication.tier;
   return slot;

@@ -33,6 +33,7 @@ struct Publication {
   // Fills the diversifier and the VM Generation ID; 0 leaves them zero.
   std::uint8_t diversifier = 0;
   std::uint8_t vm_generation_id = 0;
+  std::uint8_t restore_id = 0;  // the same for the restore id
   std::uint32_t state = CLONESAFE_STATE_SAFE;
   std::uint32_t tier = CLONESAFE_TIER_WORD;
 };

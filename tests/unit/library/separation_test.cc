@@ -42,7 +42,9 @@ TEST(SeparationTest, NewGenerationNeedsANewMarkOrAFinishedRepair) {
   EXPECT_FALSE(is_separated(known, page(2, 1)));
   EXPECT_FALSE(is_separated(known, page(2, 0)));
   EXPECT_TRUE(is_separated(known, page(2, 1, CLONESAFE_STATE_SAFE)));
-  EXPECT_TRUE(is_separated(known, page(2, 0, CLONESAFE_STATE_DEGRADED)));
+  // Degraded may mean that the kernel's generator could not be told apart.
+  EXPECT_FALSE(is_separated(known, page(2, 1, CLONESAFE_STATE_DEGRADED)));
+  EXPECT_TRUE(is_separated(known, page(2, 2, CLONESAFE_STATE_DEGRADED)));
   Sighting with_hardware = page(2, 1);
   with_hardware.hardware_random = true;
   EXPECT_TRUE(is_separated(known, with_hardware));
@@ -80,6 +82,53 @@ TEST(SeparationTest, FirstSeedingDuringARepairNeedsAMark) {
   EXPECT_TRUE(is_separated({}, page(1, 0, CLONESAFE_STATE_SAFE)));
   EXPECT_FALSE(known_at_start(page(1, 1)).anything);
   EXPECT_TRUE(known_at_start(page(1, 1, CLONESAFE_STATE_SAFE)).anything);
+}
+
+Sighting repeated(Sighting sighting, std::uint32_t what, std::uint64_t so_far = 1) {
+  sighting.repetition = {.what = what, .so_far = so_far};
+  return sighting;
+}
+
+TEST(SeparationTest, RepeatedSeedSeparatesNobodyUntilTheKernelIsSafe) {
+  const Known known = after(page(1, 1));
+  const auto seed = std::uint32_t{CS_REPEATED_SEED};
+  EXPECT_FALSE(is_separated(known, repeated(page(2, 2), seed)));
+  EXPECT_TRUE(is_separated(known, repeated(page(2, 2, CLONESAFE_STATE_SAFE), seed)));
+  // A new seed with an old id is as good as any.
+  EXPECT_TRUE(is_separated(known, repeated(page(2, 2), CS_REPEATED_RESTORE_ID)));
+}
+
+TEST(SeparationTest, RepeatedGenerationIsAChangeUntilItIsKnown) {
+  const Known known = after(page(1, 1));
+  const auto all = std::uint32_t{CS_REPEATED_SEED | CS_REPEATED_RESTORE_ID};
+  EXPECT_FALSE(is_separated(known, repeated(page(1, 1), all)));
+  const Sighting safe = repeated(page(1, 1, CLONESAFE_STATE_SAFE), all);
+  EXPECT_TRUE(is_separated(known, safe));
+  const Known later = known_after(known, safe);
+  EXPECT_TRUE(is_separated(later, safe));
+  EXPECT_FALSE(is_separated(later, repeated(page(1, 1), all, 2)));
+}
+
+TEST(SeparationTest, SaysWhatSeparates) {
+  const Known known = after(page(1, 1, CLONESAFE_STATE_SAFE));
+  const auto processor = [](Sighting sighting) {
+    sighting.hardware_random = true;
+    return sighting;
+  };
+  EXPECT_EQ(separation_of(known, page(2, 2)), Separation::kHost);
+  EXPECT_EQ(separation_of(known, page(2, 0)), Separation::kNone);
+  EXPECT_EQ(separation_of(known, processor(page(2, 0))), Separation::kProcessor);
+  EXPECT_EQ(separation_of(known, page(2, 0, CLONESAFE_STATE_SAFE)), Separation::kKernel);
+  EXPECT_EQ(separation_of(known, processor(page(2, 2))), Separation::kHost);
+  EXPECT_EQ(separation_of(known, repeated(page(2, 2), CS_REPEATED_SEED)), Separation::kNone);
+  EXPECT_EQ(separation_of(known, repeated(page(2, 2, CLONESAFE_STATE_SAFE), CS_REPEATED_SEED)),
+            Separation::kKernel);
+  EXPECT_EQ(separation_of({}, {}), Separation::kKernel);
+  // The page in force is the source's, and what it holds every sibling has.
+  const Known source = after(with_vmclock(page(1, 1, CLONESAFE_STATE_SAFE), 5));
+  const Sighting clone = with_vmclock(page(1, 1, CLONESAFE_STATE_SAFE), 6);
+  EXPECT_EQ(separation_of(source, clone), Separation::kNone);
+  EXPECT_EQ(separation_of(source, processor(clone)), Separation::kProcessor);
 }
 
 TEST(SeparationTest, MarkSeesEveryByteOfDiversifierAndId) {
