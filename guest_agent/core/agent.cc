@@ -74,6 +74,8 @@ Result<Bytes32> diversifier_of(const Restore& restore, const clonesafe_generatio
     Seed bytes;
     if (seed->copy(restore.restore_id, bytes)) return diversifier_from_seed(bytes.bytes());
   }
+  // Siblings would come to the same one, and programs would rely on it.
+  if (!restore.separates_siblings) return Bytes32{};
   return digest(
       "clonesafe diversifier without a seed v1",
       {restore.restore_id,
@@ -137,7 +139,11 @@ Result<Restore> Agent::look() {
 void Agent::check(std::string_view woken_by) {
   auto restore = look();
   if (!restore) return log_error(restore.error().message());
-  if (restore->restore_id == current_.restore_id) return;
+  // The VMM wrote the page since this agent last did: another restore, even if the host gave it an
+  // id that it gave before.
+  const auto in_force = page_.read();
+  const bool restored = in_force && in_force->slot.published_ns == 0;
+  if (restore->restore_id == current_.restore_id && !restored) return;
   repair_until_settled(*restore, woken_by);
 }
 

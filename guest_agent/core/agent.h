@@ -190,7 +190,7 @@ class Agent {
 
 // What tells siblings apart in the page. In order: what the page in force already says of this very
 // restore (the VMM's own, or this agent's before it was restarted), the seed's, and last a digest
-// of the ids, which are unique where `restore.separates_siblings` says so.
+// of the ids, if these are unique (`restore.separates_siblings`); else zeros.
 Result<Bytes32> diversifier_of(const Restore& restore, const clonesafe_generation_slot* in_force,
                                const SeedPage* seed);
 

@@ -272,12 +272,31 @@ TEST_F(AgentTest, AgentThatDiedInARepairIsReplacedByOneThatRepairs) {
   EXPECT_NE(machine_id(), kOldMachineId);
 }
 
+TEST_F(AgentTest, RestoreWithTheIdOfTheLastOneIsRepairedAllTheSame) {
+  start();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  vmm_writes_page(20, 2);
+  agent_->check("test");
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  const int before = reseeds();
+  vmm_writes_page(20, 2);
+  agent_->check("test");
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  EXPECT_EQ(reseeds(), before + 1);
+  agent_->check("test");
+  EXPECT_EQ(reseeds(), before + 1);
+}
+
 TEST(Diversifier, WithoutASeedSiblingsStillDiffer) {
-  Restore one;
-  one.restore_id = id(1);
-  Restore two;
-  two.restore_id = id(2);
+  Restore one = {.restore_id = id(1), .separates_siblings = true};
+  Restore two = {.restore_id = id(2), .separates_siblings = true};
   EXPECT_NE(*diversifier_of(one, nullptr, nullptr), *diversifier_of(two, nullptr, nullptr));
+}
+
+// A bare counter, or the kernel's line: what is made of it is equal in siblings.
+TEST(Diversifier, WordsThatMayBeEqualInSiblingsMakeNone) {
+  const Restore restore = {.restore_id = id(1), .generation = 7};
+  EXPECT_EQ(*diversifier_of(restore, nullptr, nullptr), Bytes32{});
 }
 
 TEST(Diversifier, WhatThePageSaysOfAnotherRestoreIsNotUsed) {
