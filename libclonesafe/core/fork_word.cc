@@ -33,17 +33,17 @@ void* map_wiped_on_fork(std::size_t size, bool* wiped) {
   return memory;
 }
 
-void ForkWord::initialize() {
+bool ForkWord::initialize() {
   auto* word = static_cast<std::uint64_t*>(map_wiped_on_fork(4096, &wiped_by_kernel_));
   if (word == nullptr) word = &word_without_kernel_;
   *word = given_.load(std::memory_order_relaxed);
   word_ = word;
-  if (wiped_by_kernel_) return;
+  if (wiped_by_kernel_) return true;
 #ifdef CLONESAFE_TESTING
-  if (!seams_for_testing.detect_forks) return;
+  if (!seams_for_testing.detect_forks) return true;
 #endif
   word_to_clear_in_child = word;
-  (void)::pthread_atfork(nullptr, nullptr, clear_word_in_child);
+  return ::pthread_atfork(nullptr, nullptr, clear_word_in_child) == 0;
 }
 
 std::uint64_t ForkWord::renew() {

@@ -16,14 +16,15 @@ namespace clonesafe::core {
 // Thread-safe after `initialize`, which must have returned before the first `current`.
 class ForkWord {
  public:
-  void initialize();
+  // False if forks could go unnoticed, for want of memory.
+  bool initialize();
 
   std::uint64_t current() {
     const std::uint64_t word = __atomic_load_n(word_, __ATOMIC_ACQUIRE);
     return word != 0 ? word : renew();
   }
   bool is(std::uint64_t word) const { return __atomic_load_n(word_, __ATOMIC_ACQUIRE) == word; }
-  // Whether the kernel wipes the word.
+  // Whether the kernel wipes the word; without it only forks by fork(2) itself are noticed.
   bool wiped_by_kernel() const { return wiped_by_kernel_; }
 
  private:

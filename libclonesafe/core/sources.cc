@@ -83,8 +83,8 @@ std::int64_t coarse_now_ns() {
   return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-void Sources::initialize() {
-  fork_word_.initialize();
+bool Sources::initialize() {
+  if (!fork_word_.initialize()) return false;
   // secure_getenv: whoever starts a set-user-id program doesn't choose its page.
   const char* path = ::secure_getenv("CLONESAFE_GENERATION_PAGE");
 #ifdef CLONESAFE_TESTING
@@ -102,6 +102,7 @@ void Sources::initialize() {
   open_vmclock();
   next_rescan_ns_.store(coarse_now_ns() + (has_page() ? kRescanNs : kMissingPageRescanNs),
                         std::memory_order_release);
+  return true;
 }
 
 void Sources::open_page() {

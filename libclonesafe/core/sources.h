@@ -33,7 +33,8 @@ extern const clonesafe_vmclock kNoVmclock;
 // was replaced is left mapped. Thread-safe after `initialize`.
 class Sources {
  public:
-  void initialize();
+  // False if forks could go unnoticed.
+  bool initialize();
 
   // Four loads through two pointers. Acquire: what is read afterwards is not older than the stamp.
   Stamp stamp() {

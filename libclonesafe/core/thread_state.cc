@@ -34,7 +34,7 @@ void initialize() {
   if (the_process.primitives.hmac_sha256 == nullptr && !the_process.primitives.fetch()) return;
   if (!have_thread_end && ::pthread_key_create(&thread_end, at_thread_end) != 0) return;
   have_thread_end = true;
-  the_process.sources.initialize();
+  if (!the_process.sources.initialize()) return;
   const Stamp stamp = the_process.sources.stamp();
   Sighting sighting;
   GenerationSnapshot snapshot;

@@ -109,7 +109,10 @@ int cs_hooks_outcome(void) {
 }
 
 int cs_hooks_report(struct cs_hook_report* reports, size_t size, size_t capacity) {
-  if ((reports == nullptr && capacity != 0) || size < offsetof(struct cs_hook_report, name))
+  // No later version's reports will be as large.
+  constexpr std::size_t kMostSize = 4096;
+  if ((reports == nullptr && capacity != 0) || size < offsetof(struct cs_hook_report, name) ||
+      size > kMostSize)
     return CS_E_INVALID;
   if (interrupted()) return CS_E_BUSY;
   return registry().report(reports, size, capacity);

@@ -67,6 +67,7 @@ int cs_uuid_parse(const char* text, size_t length, unsigned char uuid[16]) {
 }
 
 int cs_uuid_version(const unsigned char uuid[16]) {
+  if (uuid == nullptr) return 0;
   return (uuid[8] & 0xc0) == 0x80 ? uuid[6] >> 4 : 0;
 }
 
@@ -102,6 +103,9 @@ int cs_uuid_time(const unsigned char uuid[16], struct timespec* time) {
 }
 
 void cs_ulid_text(const unsigned char ulid[16], char text[27]) {
+  if (text == nullptr) return;
+  text[0] = '\0';
+  if (ulid == nullptr) return;
   Bits128 value = Bits128{get_big_endian(ulid, 8)} << 64 | get_big_endian(ulid + 8, 8);
   text[kUlidLength] = '\0';
   for (std::size_t i = kUlidLength; i-- > 0;) {

@@ -23,5 +23,5 @@ int cs_ulid(unsigned char ulid[16]) {
 }
 
 uint64_t cs_ulid_time(const unsigned char ulid[16]) {
-  return get_big_endian(ulid, 6);
+  return ulid != nullptr ? get_big_endian(ulid, 6) : 0;
 }

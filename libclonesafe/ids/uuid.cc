@@ -21,6 +21,9 @@ int cs_uuid4_text(char text[37]) {
 }
 
 void cs_uuid_text(const unsigned char uuid[16], char text[37]) {
+  if (text == nullptr) return;
+  text[0] = '\0';
+  if (uuid == nullptr) return;
   // RFC 9562, section 4: 8-4-4-4-12 hexadecimal digits in lower case.
   constexpr char kDigits[] = "0123456789abcdef";
   char* out = text;

@@ -161,15 +161,16 @@ int cs_once_per_generation(struct cs_cell* cell, cs_build* build, void* argument
 }
 
 void* cs_handle_value(const struct cs_handle* handle) {
-  return handle->value;
+  return handle != nullptr ? handle->value : nullptr;
 }
 
 int cs_handle_stale(const struct cs_handle* handle) {
+  if (handle == nullptr) return cs_changed(nullptr);
   return cs_changed(&handle->stamp) & static_cast<int>(handle->changes);
 }
 
 struct cs_handle* cs_handle_copy(struct cs_handle* handle) {
-  handle->references.fetch_add(1, std::memory_order_relaxed);
+  if (handle != nullptr) handle->references.fetch_add(1, std::memory_order_relaxed);
   return handle;
 }
 

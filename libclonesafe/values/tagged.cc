@@ -1,4 +1,5 @@
 // Bytes with the stamp of before they were made, and steps that belong together.
+#include <algorithm>
 #include <cstring>
 
 #include "clonesafe/values.h"
@@ -64,6 +65,7 @@ int cs_tagged_use(const struct cs_tagged* tagged, void* buffer, size_t size) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     result = is_stale(tagged->stamp) ? CS_E_STALE : 0;
   }
-  if (result != 0) clonesafe::core::wipe(buffer, size);
+  // No buffer that this was meant for is larger.
+  if (result != 0) clonesafe::core::wipe(buffer, std::min<size_t>(size, CS_TAGGED_MAX));
   return result;
 }

@@ -48,7 +48,7 @@ CS_API CS_MUST_USE int cs_uuid7(unsigned char uuid[16]);
  * "urn:uuid:". Upper and lower case are equal. Anything else is CS_E_INVALID: another length,
  * braces, blanks, missing hyphens. Every version and variant is taken, also nil and max. */
 CS_API CS_MUST_USE int cs_uuid_parse(const char* text, size_t length, unsigned char uuid[16]);
-/* 1 to 15; 0 for what is of no version: nil, max, and variants that aren't the RFC's. */
+/* 1 to 15; 0 for NULL and for what is of no version: nil, max, and variants that aren't the RFC's. */
 CS_API int cs_uuid_version(const unsigned char uuid[16]);
 /* The time in a UUID of version 1, 6 or 7, of any other CS_E_INVALID. It may be before 1970. */
 CS_API CS_MUST_USE int cs_uuid_time(const unsigned char uuid[16], struct timespec* time);
@@ -57,12 +57,13 @@ CS_API CS_MUST_USE int cs_uuid_time(const unsigned char uuid[16], struct timespe
  * greater than the one that this thread made before, by the same rules as version 7: in the same
  * millisecond 48 random bits are added, and if that overflows the next one is begun. */
 CS_API CS_MUST_USE int cs_ulid(unsigned char ulid[16]);
-/* 26 characters of Crockford's base 32 in upper case, and a terminating zero. Can't fail. */
+/* 26 characters of Crockford's base 32 in upper case, and a terminating zero. Can't fail; of
+ * NULL the text is empty. */
 CS_API void cs_ulid_text(const unsigned char ulid[16], char text[27]);
 /* Reads 26 such characters in upper or lower case. Anything else is CS_E_INVALID, also I, L, O and
  * U, and a first character above 7, which would not fit. */
 CS_API CS_MUST_USE int cs_ulid_parse(const char* text, size_t length, unsigned char ulid[16]);
-/* Its milliseconds since 1970. */
+/* Its milliseconds since 1970; 0 of NULL. */
 CS_API uint64_t cs_ulid_time(const unsigned char ulid[16]);
 
 /* Snowflakes: 64-bit identifiers, the sign bit 0, then {milliseconds since an epoch, worker id,

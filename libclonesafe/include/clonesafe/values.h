@@ -63,7 +63,8 @@ typedef int cs_build(void* argument, void** value);
  * CS_E_UNSTABLE: something changed at every attempt; CS_E_MEMORY. */
 CS_API CS_MUST_USE int cs_once_per_generation(struct cs_cell* cell, cs_build* build, void* argument,
                                               struct cs_handle** handle);
-/* The value. It stays the same for the whole life of the handle. */
+/* The value. It stays the same for the whole life of the handle. A NULL handle has none and is
+ * stale, as if everything had changed. */
 CS_API void* cs_handle_value(const struct cs_handle* handle);
 /* Which of the cell's changes have made it stale: 0 or CS_CHANGED_ bits. */
 CS_API int cs_handle_stale(const struct cs_handle* handle);
