@@ -48,7 +48,8 @@ CS_API CS_MUST_USE int cs_uuid7(unsigned char uuid[16]);
  * "urn:uuid:". Upper and lower case are equal. Anything else is CS_E_INVALID: another length,
  * braces, blanks, missing hyphens. Every version and variant is taken, also nil and max. */
 CS_API CS_MUST_USE int cs_uuid_parse(const char* text, size_t length, unsigned char uuid[16]);
-/* 1 to 15; 0 for NULL and for what is of no version: nil, max, and variants that aren't the RFC's. */
+/* 1 to 15; 0 for NULL and for what is of no version: nil, max, and variants that aren't the RFC's.
+ */
 CS_API int cs_uuid_version(const unsigned char uuid[16]);
 /* The time in a UUID of version 1, 6 or 7, of any other CS_E_INVALID. It may be before 1970. */
 CS_API CS_MUST_USE int cs_uuid_time(const unsigned char uuid[16], struct timespec* time);
