@@ -99,10 +99,19 @@ void add_check(bench::Results& results) {
   cs_stamp stamp;
   must(cs_generation(&stamp) == 0, "cs_generation");
   const auto empty = [] { asm volatile(""); };
-  const auto check = [&] { must(cs_changed(&stamp) == 0, "cs_changed"); };
+  const auto check = [&] { must(cs_changed_inline(&stamp) == 0, "cs_changed_inline"); };
   const Pair pair = in_turn(10'000'000, check, 10'000'000, empty);
   results.add(
       {.name = "library.check_ns", .value = pair.ours - pair.peer, .unit = "ns", .goal = 2});
+  const auto call = [&] { must(cs_changed(&stamp) == 0, "cs_changed"); };
+  // What a call into a shared library costs by itself.
+  const auto nothing = [] { must(cs_strerror(0) != nullptr, "cs_strerror"); };
+  const Pair called = in_turn(10'000'000, call, 10'000'000, nothing);
+  results.add(
+      {.name = "library.check_call_ns", .value = called.ours - pair.peer, .unit = "ns, by a call"});
+  results.add({.name = "library.call_ns",
+               .value = called.peer - pair.peer,
+               .unit = "ns, a call that does nothing (cs_strerror of 0)"});
 }
 
 void add_ratio(bench::Results& results, const char* name, const char* peer, const Pair& pair,

@@ -59,7 +59,7 @@ cs_stamp stamp_of(const View& view) {
   stamp.reseed_epoch = view.page_usable ? view.slot.reseed_epoch : view.stamp.vmclock;
   stamp.kernel_rng_epoch = view.slot.kernel_rng_epoch;
   stamp.forks = view.stamp.fork;
-  stamp.words[0] = reinterpret_cast<std::uintptr_t>(view.stamp.page);
+  stamp.words[0] = reinterpret_cast<std::uintptr_t>(&view.stamp.page->control);
   stamp.words[1] = view.stamp.control;
   stamp.words[2] = view.stamp.vmclock;
   // A host that gives a restore the numbers of an earlier one is noticed all the same.
@@ -106,9 +106,18 @@ Sighting sighting_of(const Process& shared, const View& view) {
   return sighting;
 }
 
-// Whether a stamp taken now would have the same words.
-bool is_still(const Process& shared, const cs_stamp& stamp) {
-  return shared.sources.still(stamp.words[0], stamp.words[1], stamp.words[2], stamp.forks);
+// Before there is a process, and if there never can be one: equal to no stamp.
+constinit const cs_live_words kNoWords = {
+    .control = &kNoPage.control, .counter = &kNoPage.control, .fork = &kNoPage.control};
+
+// Whether a stamp taken now would have the same words. False too where a child has no fork word of
+// its own yet.
+[[gnu::always_inline]] inline bool is_still(const cs_live_words& live, const cs_stamp& stamp) {
+  const auto load = [](const auto& word) { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); };
+  const std::uint64_t* const control = load(live.control);
+  return reinterpret_cast<std::uintptr_t>(control) == stamp.words[0] &&
+         load(*control) == stamp.words[1] && load(*load(live.counter)) == stamp.words[2] &&
+         load(*load(live.fork)) == stamp.forks;
 }
 
 [[gnu::noinline]] int changed_slowly(const cs_stamp* stamp) {
@@ -119,7 +128,7 @@ bool is_still(const Process& shared, const cs_stamp& stamp) {
   const cs_stamp& since = *stamp;
   View view;
   if (look(*shared, view) != 0) return CS_CHANGED_GENERATION | CS_CHANGED_RESEED;
-  if (is_still(*shared, since)) return 0;
+  if (is_still(shared->sources.live(), since)) return 0;
   const cs_stamp now = stamp_of(view);
   int changes = 0;
   if (now.forks != since.forks) changes |= CS_CHANGED_FORK | CS_CHANGED_RESEED;
@@ -198,10 +207,17 @@ int cs_generation(struct cs_stamp* stamp) {
 int cs_changed(const struct cs_stamp* since) {
   // Nothing is called here, so that it costs no more than its loads.
   const Process* const shared = initialized_process.load(std::memory_order_acquire);
-  if (since != nullptr && shared != nullptr && is_still(*shared, *since)) [[likely]] {
+  if (since != nullptr && shared != nullptr && is_still(shared->sources.live(), *since))
+      [[likely]] {
     return 0;
   }
   return changed_slowly(since);
+}
+
+const struct cs_live_words* cs_live(void) {
+  const KeepErrno keep;
+  const Process* const shared = process();
+  return shared != nullptr ? &shared->sources.live() : &kNoWords;
 }
 
 int cs_status(struct cs_status_report* status, size_t size) {

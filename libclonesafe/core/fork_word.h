@@ -23,7 +23,8 @@ class ForkWord {
     const std::uint64_t word = __atomic_load_n(word_, __ATOMIC_ACQUIRE);
     return word != 0 ? word : renew();
   }
-  bool is(std::uint64_t word) const { return __atomic_load_n(word_, __ATOMIC_ACQUIRE) == word; }
+  // Zero there: a child that nobody has asked for its number yet.
+  const std::uint64_t* address() const { return word_; }
   // Whether the kernel wipes the word; without it only forks by fork(2) itself are noticed.
   bool wiped_by_kernel() const { return wiped_by_kernel_; }
 

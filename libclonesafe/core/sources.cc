@@ -85,6 +85,7 @@ std::int64_t coarse_now_ns() {
 
 bool Sources::initialize() {
   if (!fork_word_.initialize()) return false;
+  __atomic_store_n(&live_.fork, fork_word_.address(), __ATOMIC_RELEASE);
   // secure_getenv: whoever starts a set-user-id program doesn't choose its page.
   const char* path = ::secure_getenv("CLONESAFE_GENERATION_PAGE");
 #ifdef CLONESAFE_TESTING
@@ -115,6 +116,7 @@ void Sources::open_page() {
       page_inode_.store(opened.status.st_ino, std::memory_order_relaxed);
       page_problem_.store(nullptr, std::memory_order_relaxed);
       page_.store(page, std::memory_order_release);
+      __atomic_store_n(&live_.control, &page->control, __ATOMIC_RELEASE);
       return;
     }
     (void)::munmap(opened.memory, CLONESAFE_GENERATION_PAGE_SIZE);
@@ -132,6 +134,7 @@ void Sources::open_vmclock() {
     if (opened.problem == nullptr) {
       vmclock_problem_.store(nullptr, std::memory_order_relaxed);
       vmclock_.store(vmclock, std::memory_order_release);
+      __atomic_store_n(&live_.counter, &vmclock->vm_generation_counter, __ATOMIC_RELEASE);
       return;
     }
     (void)::munmap(opened.memory, CLONESAFE_GENERATION_PAGE_SIZE);

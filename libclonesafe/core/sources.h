@@ -7,6 +7,7 @@
 
 #include "clonesafe/abi/generation_page.h"
 #include "clonesafe/abi/vmclock.h"
+#include "clonesafe/clonesafe.h"
 #include "libclonesafe/core/fork_word.h"
 #include "libclonesafe/page/generation_page_view.h"
 
@@ -46,16 +47,8 @@ class Sources {
             .fork = fork_word_.current()};
   }
 
-  // Whether `stamp` would return this. False too where a child has not yet its own fork word.
-  bool still(std::uint64_t page_address, std::uint64_t control, std::uint64_t counter,
-             std::uint64_t fork) const {
-    const auto* page = page_.load(std::memory_order_acquire);
-    const auto* vmclock = vmclock_.load(std::memory_order_acquire);
-    return reinterpret_cast<std::uintptr_t>(page) == page_address &&
-           load_generation_control(*page) == control &&
-           __atomic_load_n(&vmclock->vm_generation_counter, __ATOMIC_ACQUIRE) == counter &&
-           fork_word_.is(fork);
-  }
+  // Where the words of a stamp are, for checks outside of this class.
+  const cs_live_words& live() const { return live_; }
 
   bool has_page() const { return page_.load(std::memory_order_acquire) != &kNoPage; }
   bool has_vmclock() const { return vmclock_.load(std::memory_order_acquire) != &kNoVmclock; }
@@ -82,6 +75,9 @@ class Sources {
 
   std::atomic<const clonesafe_generation_page*> page_ = &kNoPage;
   std::atomic<const clonesafe_vmclock*> vmclock_ = &kNoVmclock;
+  cs_live_words live_ = {.control = &kNoPage.control,
+                         .counter = &kNoVmclock.vm_generation_counter,
+                         .fork = &kNoPage.control};
   ForkWord fork_word_;
   std::atomic<const char*> page_problem_ = "not looked for yet";
   std::atomic<const char*> vmclock_problem_ = "not looked for yet";

@@ -37,7 +37,7 @@ class GenerationStamp {
     if (const int result = cs_generation(&stamp_); result != 0) throw LibraryError(result);
   }
   // 0, or a sum of CS_CHANGED_ bits.
-  int changes() const noexcept { return cs_changed(&stamp_); }
+  int changes() const noexcept { return cs_changed_inline(&stamp_); }
   const cs_stamp& fields() const noexcept { return stamp_; }
 
  private:

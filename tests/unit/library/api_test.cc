@@ -183,6 +183,51 @@ TEST_F(ApiTest, ChangedTellsGenerationFromReseedAndIgnoresTheState) {
   EXPECT_EQ(cs_changed(&stamp), CS_CHANGED_GENERATION | CS_CHANGED_RESEED);
 }
 
+// Each word of the three, another page, and what is no stamp.
+TEST_F(ApiTest, InlineCheckSeesWhatTheCallSees) {
+  publish({.generation = 1});
+  write_vmclock(1);
+  restart();
+  const auto take = [] {
+    cs_stamp stamp = {};
+    EXPECT_EQ(cs_generation(&stamp), 0);
+    EXPECT_EQ(cs_changed_inline(&stamp), 0);
+    return stamp;
+  };
+  constexpr int kGeneration = CS_CHANGED_GENERATION | CS_CHANGED_RESEED;
+  cs_stamp stamp = take();
+  publish({.generation = 2});
+  EXPECT_EQ(cs_changed_inline(&stamp), kGeneration);
+  stamp = take();
+  write_vmclock(2);
+  EXPECT_EQ(cs_changed_inline(&stamp), kGeneration);
+  stamp = take();
+  remove_page();
+  publish({.generation = 7});
+  publish({.generation = 2});  // with the control word and the generation of the first one
+  draw_many(70);               // at a block's end the library looks
+  EXPECT_NE(cs_live()->control, reinterpret_cast<const std::uint64_t*>(stamp.words[0]));
+  publish({.generation = 3});
+  EXPECT_EQ(cs_changed_inline(&stamp), kGeneration);
+  EXPECT_EQ(cs_changed_inline(nullptr), kGeneration | CS_CHANGED_FORK);
+  stamp = {};
+  EXPECT_NE(cs_changed_inline(&stamp), 0);
+}
+
+// What the check is made of: no call, and no more loads of what others write.
+TEST_F(ApiTest, InlineCheckLoadsTheStampsThreeWords) {
+  publish({.generation = 1});
+  write_vmclock(1);
+  restart();
+  cs_stamp stamp = {};
+  ASSERT_EQ(cs_generation(&stamp), 0);
+  const cs_live_words* const live = cs_live();
+  EXPECT_EQ(*live->control, stamp.words[1]);
+  EXPECT_EQ(*live->counter, stamp.words[2]);
+  EXPECT_EQ(*live->fork, stamp.forks);
+  EXPECT_EQ(cs_live(), live);
+}
+
 TEST_F(ApiTest, ThreadsAreSeparateAndEndCleanly) {
   publish({});
   restart();

@@ -1,6 +1,9 @@
 // A fork is the same event as a clone, noticed by the wiped page alone: here no generation moves.
 #include <gmock/gmock.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <thread>
 
@@ -97,6 +100,24 @@ TEST_F(ForkTest, StampTellsOfTheFork) {
     return std::vector<Value>{};
   });
   EXPECT_EQ(cs_changed(&stamp), 0);
+}
+
+// By the word that the kernel wiped, before anybody gave this child one of its own; and by its own.
+TEST_F(ForkTest, InlineCheckTellsOfTheFork) {
+  cs_stamp stamp = {};
+  ASSERT_EQ(cs_generation(&stamp), 0);
+  EXPECT_EQ(cs_changed_inline(&stamp), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    EXPECT_EQ(*cs_live()->fork, 0u);
+    EXPECT_EQ(cs_changed_inline(&stamp), CS_CHANGED_FORK | CS_CHANGED_RESEED);
+    EXPECT_NE(*cs_live()->fork, 0u);
+    EXPECT_EQ(cs_changed_inline(&stamp), CS_CHANGED_FORK | CS_CHANGED_RESEED);
+    ::_exit(HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(ForkTest, ForksOfABusyMultiThreadedProcessNeitherHangNorRepeat) {
