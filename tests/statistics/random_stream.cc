@@ -26,7 +26,7 @@ namespace {
 void must(bool good, const char* what) {
   if (good) return;
   std::fprintf(stderr, "random_stream: %s\n", what);
-  std::exit(1);
+  ::_exit(1);
 }
 
 void use_page_of_our_own() {

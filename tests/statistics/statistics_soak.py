@@ -45,7 +45,7 @@ def run_ent(program, stream, gib, report):
     """Byte-wise statistics of exactly so many GiB."""
     *lines, taken = piped(program, stream, ["ent", "-t"], gib << 30)
     # 0,File-bytes,Entropy,Chi-square,Mean,Monte-Carlo-Pi,Serial-Correlation
-    _, count, entropy, chi_square, mean, pi, correlation = lines[1].split(",")
+    _, count, entropy, chi_square, mean, pi, correlation = lines[1].strip().split(",")
     assert int(count) == taken == gib << 30, (count, taken)
     # Of 255 degrees of freedom, by the normal distribution that it comes near to.
     deviation = (float(chi_square) - 255) / math.sqrt(2 * 255)

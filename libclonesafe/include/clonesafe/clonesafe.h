@@ -174,11 +174,11 @@ static inline int cs_changed_inline(const struct cs_stamp* since) {
 #if defined(__GNUC__)
   static const struct cs_live_words* known;
   const struct cs_live_words* live = __atomic_load_n(&known, __ATOMIC_ACQUIRE);
-  if (__builtin_expect(live == NULL, 0)) {
+  if (__builtin_expect(!live, 0)) {
     live = cs_live();
     __atomic_store_n(&known, live, __ATOMIC_RELEASE);
   }
-  if (since != NULL) {
+  if (since) {
     const uint64_t* const control = __atomic_load_n(&live->control, __ATOMIC_ACQUIRE);
     const uint64_t* const counter = __atomic_load_n(&live->counter, __ATOMIC_ACQUIRE);
     const uint64_t* const fork_word = __atomic_load_n(&live->fork, __ATOMIC_ACQUIRE);

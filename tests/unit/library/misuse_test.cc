@@ -169,7 +169,7 @@ void filter_calls(const std::vector<long>& numbers, std::uint32_t these, std::ui
 }
 
 TEST_F(MisuseTest, FilterWithoutGetrandomLeavesDevUrandom) {
-  for (const std::uint32_t error : {EPERM, ENOSYS}) {
+  for (const std::uint32_t error : {std::uint32_t{EPERM}, std::uint32_t{ENOSYS}}) {
     SCOPED_TRACE(error);
     const auto calls = draws();
     expect_success(in_siblings(calls,
@@ -183,7 +183,7 @@ TEST_F(MisuseTest, FilterWithoutGetrandomLeavesDevUrandom) {
 
 // Neither: nothing that needs a seed succeeds, but what was seeded before goes on.
 TEST_F(MisuseTest, FilterWithoutGetrandomAndOpenFailsClosed) {
-  for (const std::uint32_t error : {EPERM, ENOSYS}) {
+  for (const std::uint32_t error : {std::uint32_t{EPERM}, std::uint32_t{ENOSYS}}) {
     SCOPED_TRACE(error);
     const Codes codes = in_siblings(all_calls(), [error] {
       filter_calls({SYS_getrandom, SYS_openat, SYS_open}, SECCOMP_RET_ERRNO | error,
@@ -230,10 +230,8 @@ TEST_F(MisuseTest, TooLittleAddressSpaceIsACode) {
         all_calls(),
         [more] {
           std::size_t pages = 0;
-          if (std::FILE* file = std::fopen("/proc/self/statm", "r"); file != nullptr) {
-            if (std::fscanf(file, "%zu", &pages) != 1) ::_exit(7);
-            std::fclose(file);
-          }
+          std::ifstream("/proc/self/statm") >> pages;
+          if (pages == 0) ::_exit(7);
           const rlimit limit = {.rlim_cur = pages * 4096 + more * 1024, .rlim_max = RLIM_INFINITY};
           if (::setrlimit(RLIMIT_AS, &limit) != 0) ::_exit(8);
         },
