@@ -24,6 +24,7 @@ enum class StopPoint {
   kAfterBuild,  // a value was made in full, unchecked
   kAfterCopy,   // a tagged value is in the caller's buffer, unchecked
   // The same for identifiers, around the draws that they make.
+  kBeforeIdentifierStamp,
   kAfterIdentifierStamp,
   kAfterIdentifier,
   kAfterIdentifierPostCheck,

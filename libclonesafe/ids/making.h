@@ -21,6 +21,7 @@ int make_unchanged(unsigned char* value, Make make) {
     result = state->exclusively([&](Generator& generator, ThreadIdentifiers& identifiers) {
       Sources& sources = process()->sources;
       for (int i = 0; i < kTries; ++i) {
+        stop_at(StopPoint::kBeforeIdentifierStamp);
         const Stamp stamp = sources.stamp();
         stop_at(StopPoint::kAfterIdentifierStamp);
         if (const int code = make(generator, identifiers, stamp); code != 0) return code;

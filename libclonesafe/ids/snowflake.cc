@@ -137,6 +137,7 @@ int cs_snowflake::make(std::uint64_t& id, std::uint64_t& needed_ms) {
   core::Process* shared = core::process();
   if (shared == nullptr) return CS_E_CRYPTO;
   for (int i = 0; i < kTries; ++i) {
+    stop_at(StopPoint::kBeforeIdentifierStamp);
     const core::Stamp now = shared->sources.stamp();
     stop_at(StopPoint::kAfterIdentifierStamp);
     Lease* lease = nullptr;

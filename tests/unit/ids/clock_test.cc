@@ -204,7 +204,7 @@ TEST_F(ClockTest, ChangesDontBreakTheOrderOfAThread) {
 TEST_F(ClockTest, ClockBeforeItsBeginningIsNoHarm) {
   set_clock(-5);
   restart();
-  for (const Kind kind : kKinds) EXPECT_LT(make(kind)[0], 0xff);
+  for (const Kind kind : kKinds) make(kind);
 }
 
 TEST_F(ClockTest, FailureLeavesZerosAndErrno) {

@@ -1,22 +1,43 @@
 // Clones that are equal in everything but what the generation tells them, their clocks included,
-// and every kind of identifier.
+// and every kind of random value and identifier.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <openssl/rand.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <unistd.h>
 #include <uuid/uuid.h>
 
 #include <array>
+#include <boost/uuid/random_generator.hpp>
 #include <cstdarg>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <thread>
 
+#include "clonesafe/values.h"
 #include "libclonesafe/ids/layout.h"
 #include "tests/unit/ids/ids_laboratory.h"
 
-// What libuuid calls in this program (see CMakeLists.txt). It keeps its clock in a file, which
-// clones of a machine don't share, as the processes of this test would.
+// What stock generators call in this program (see CMakeLists.txt): what is equal in clones of a
+// machine, and isn't in processes that stand in for them. libuuid keeps its clock in a file, which
+// clones have a copy of each. libcrypto takes another process id for a fork, and clones have one.
+// Clones' kernels give the same until they are told.
+static bool equal_kernels = false;  // of siblings
+extern "C" pid_t getpid() noexcept {
+  return equal_kernels ? 4711 : static_cast<pid_t>(::syscall(SYS_getpid));
+}
+extern "C" ssize_t __real_getrandom(void* buffer, std::size_t size, unsigned flags);
+extern "C" ssize_t __wrap_getrandom(void* buffer, std::size_t size, unsigned flags);
+extern "C" ssize_t __wrap_getrandom(void* buffer, std::size_t size, unsigned flags) {
+  static std::uint8_t next = 0;
+  if (!equal_kernels) return __real_getrandom(buffer, size, flags);
+  std::memset(buffer, ++next, size);
+  return static_cast<ssize_t>(size);
+}
 extern "C" int __wrap_gettimeofday(timeval* time, void*);
 extern "C" int __wrap_gettimeofday(timeval* time, void*) {
   const std::int64_t now = clonesafe::laboratory::clock_ns();
@@ -41,6 +62,7 @@ using core::StopPoint;
 
 constexpr int kIdClones = 8;
 constexpr int kIdThreads = 4;
+constexpr std::size_t kAllKinds = std::size(kKinds) + 1;  // and Snowflakes
 
 std::vector<Value> flat(const std::vector<std::vector<Value>>& all) {
   std::vector<Value> values;
@@ -89,7 +111,7 @@ TEST_F(IdentifierCloneTest, NoKindRepeatsInClonesAndThreads) {
   });
   all.push_back(make_all(64));
   const auto values = flat(all);
-  EXPECT_EQ(values.size(), std::size_t{6 * (kIdClones * (8 + kIdThreads * 16) + 64)});
+  EXPECT_EQ(values.size(), kAllKinds * (kIdClones * (8 + kIdThreads * 16) + 64));
   EXPECT_EQ(count_repeated(values), 0u);
 }
 
@@ -102,13 +124,20 @@ TEST_F(IdentifierCloneTest, EveryKindRepeatsInClonesThatAreToldNothing) {
 
 // What programs have without clonesafe, in clones that are told: they don't look.
 struct StockGenerators {
+  StockGenerators() { equal_kernels = true; }
+  ~StockGenerators() { equal_kernels = false; }
+  StockGenerators(const StockGenerators&) = delete;
+  StockGenerators& operator=(const StockGenerators&) = delete;
+
   std::mt19937_64 random{std::random_device{}()};
+  boost::uuids::random_generator_mt19937 boost_mt19937;
+  boost::uuids::random_generator boost_kernel;
   ids::TimeBased time_based = {};
   ids::Monotonic monotonic = {};
   std::uint64_t sequence = 0;
 
   std::vector<Value> make_all() {
-    std::array<Value, 6> values = {};
+    std::array<Value, 10> values = {};
     const auto now = static_cast<std::uint64_t>(clock_ns());
     // Random once, as libuuid's node without a hardware address.
     if (time_based.ticks == 0) ids::put_big_endian(random(), time_based.node, 6);
@@ -124,19 +153,30 @@ struct StockGenerators {
     ids::put_ulid(monotonic, values[3].data());
     values[4] = value_of(now / 1'000'000 << 22 | 7 << 12 | sequence++);
     ::uuid_generate_time(values[5].data());
+    const auto from_boost = [](const boost::uuids::uuid& uuid) {
+      Value value;
+      std::memcpy(value.data(), uuid.data, value.size());
+      return value;
+    };
+    values[6] = from_boost(boost_mt19937());
+    values[7] = from_boost(boost_kernel());
+    EXPECT_EQ(::RAND_bytes(values[8].data(), sizeof(Value)), 1);
+    EXPECT_EQ(::RAND_priv_bytes(values[9].data(), sizeof(Value)), 1);
     return {values.begin(), values.end()};
   }
 };
 
 TEST_F(IdentifierCloneTest, StockGeneratorsRepeatEverything) {
   StockGenerators stock;
-  stock.make_all();
+  const auto before = stock.make_all();
   const auto all = run_clones(kIdClones, [&](int clone) {
     write_page_as_vmm(restored_clone(clone));
     return stock.make_all();
   });
   const auto own = stock.make_all();
   for (const auto& values : all) EXPECT_EQ(values, own);
+  // Nor is it because they make nothing new.
+  EXPECT_EQ(count_repeated(flat({before, own})), 0u);
 }
 
 TEST_F(IdentifierCloneTest, CloneOfACloneInTheSameMillisecond) {
@@ -157,7 +197,7 @@ TEST_F(IdentifierCloneTest, CloneOfACloneInTheSameMillisecond) {
   });
   all.push_back(make_all(8));
   const auto values = flat(all);
-  EXPECT_EQ(values.size(), std::size_t{6 * (2 * 20 + 8)});
+  EXPECT_EQ(values.size(), kAllKinds * (2 * 20 + 8));
   EXPECT_EQ(count_repeated(values), 0u);
 }
 
@@ -209,7 +249,7 @@ TEST_F(IdentifierCloneTest, WithoutATimelyWordTheKernelSeparatesAsSoonAsItDiffer
       for (const Kind kind : kKinds) made.push_back(make(kind));
       return made;
     }));
-    EXPECT_EQ(values.size(), std::size_t{5 * kIdClones});
+    EXPECT_EQ(values.size(), std::size(kKinds) * kIdClones);
     EXPECT_EQ(count_repeated(values), 0u);
   }
 }
@@ -230,7 +270,7 @@ TEST_F(IdentifierCloneTest, ChildrenOfForkRepeatNothing) {
   });
   all.push_back(make_all(16));
   const auto values = flat(all);
-  EXPECT_EQ(values.size(), std::size_t{6 * 16 * (kIdClones + 1)});
+  EXPECT_EQ(values.size(), kAllKinds * 16 * (kIdClones + 1));
   EXPECT_EQ(count_repeated(values), 0u);
 }
 
@@ -243,11 +283,37 @@ ArmedIdentifier armed_identifier;
 
 class IdentifierStopPointTest : public IdentifierCloneTest {
  protected:
-  enum What { kUuid1, kUuid6, kUuid7, kUlid, kSnowflake, kCount };
-  static constexpr Kind kKindOf[] = {Kind::kUuid1, Kind::kUuid6, Kind::kUuid7, Kind::kUlid};
+  using What = std::optional<Kind>;  // none: a Snowflake
+  static std::vector<What> every_kind() {
+    std::vector<What> kinds(std::begin(kKinds), std::end(kKinds));
+    kinds.push_back(std::nullopt);
+    return kinds;
+  }
+  // Of the others the draw's own places are the only ones.
+  static bool is_identifier(What what) {
+    return what != Kind::kRandom && what != Kind::kPrivate && what != Kind::kUuid4;
+  }
+  static StopPoint last_point(What what) {
+    return is_identifier(what) ? StopPoint::kAfterIdentifierPostCheck : StopPoint::kAfterPostCheck;
+  }
+  static int number_of(What what) { return what ? static_cast<int>(*what) : -1; }
 
-  Value make_what(What what) {
-    return what == kSnowflake ? make_snowflake_value() : make(kKindOf[what]);
+  Value make_what(What what) { return what ? make(*what) : make_snowflake_value(); }
+
+  // At `point`, of the next that is made, there are `count` clones.
+  static void snapshot_at(StopPoint point, Clones& clones, bool tell = true) {
+    armed_identifier = {.point = point, .tell = tell, .clones = &clones};
+    core::seams_for_testing.stop = [](StopPoint at) {
+      if (armed_identifier.clones == nullptr || at != armed_identifier.point) return;
+      Clones* spawner = std::exchange(armed_identifier.clones, nullptr);
+      if (const int number = spawner->spawn(4); number > 0 && armed_identifier.tell) {
+        write_page_as_vmm(restored_clone(number));
+      }
+    };
+  }
+  static void expect_reached() {
+    EXPECT_EQ(armed_identifier.clones, nullptr) << "the stop-point was not reached";
+    core::seams_for_testing.stop = nullptr;
   }
 
   struct Made {
@@ -263,17 +329,9 @@ class IdentifierStopPointTest : public IdentifierCloneTest {
     snowflake_ = make_snowflake(lessor_of(*coordinator_));
     if (!cold) make_what(what);
     Clones clones;
-    armed_identifier = {.point = point, .tell = tell, .clones = &clones};
-    core::seams_for_testing.stop = [](StopPoint at) {
-      if (armed_identifier.clones == nullptr || at != armed_identifier.point) return;
-      Clones* spawner = std::exchange(armed_identifier.clones, nullptr);
-      if (const int number = spawner->spawn(4); number > 0 && armed_identifier.tell) {
-        write_page_as_vmm(restored_clone(number));
-      }
-    };
+    snapshot_at(point, clones, tell);
     const Value first = make_what(what);
-    EXPECT_EQ(armed_identifier.clones, nullptr) << "the stop-point was not reached";
-    core::seams_for_testing.stop = nullptr;
+    expect_reached();
     const std::vector<Value> values = {first, make_what(what)};
     if (clones.number() > 0) clones.finish(values);
     auto all = clones.collect();
@@ -296,13 +354,24 @@ class IdentifierStopPointTest : public IdentifierCloneTest {
   };
   static std::vector<Case> before_the_end() {
     std::vector<Case> cases;
-    for (int i = 0; i < kCount; ++i) {
-      const auto what = static_cast<What>(i);
-      for (const bool cold : {true, false}) {
-        cases.push_back({what, StopPoint::kAfterIdentifierStamp, cold});
-        cases.push_back({what, StopPoint::kAfterIdentifier, cold});
+    for (const What what : every_kind()) {
+      if (!is_identifier(what)) {
+        for (const StopPoint point :
+             {StopPoint::kBeforeStamp, StopPoint::kAfterStamp, StopPoint::kAfterGather,
+              StopPoint::kAfterSeed, StopPoint::kAfterGenerate}) {
+          cases.push_back({what, point, true});
+        }
+        cases.push_back({what, StopPoint::kAfterGenerate, false});
+        continue;
       }
-      if (what == kSnowflake) {
+      for (const bool cold : {true, false}) {
+        for (const StopPoint point :
+             {StopPoint::kBeforeIdentifierStamp, StopPoint::kAfterIdentifierStamp,
+              StopPoint::kAfterIdentifier}) {
+          cases.push_back({what, point, cold});
+        }
+      }
+      if (!what) {
         cases.push_back({what, StopPoint::kAfterLease, true});
         continue;
       }
@@ -311,7 +380,7 @@ class IdentifierStopPointTest : public IdentifierCloneTest {
         cases.push_back({what, point, true});
       }
     }
-    for (const What what : {kUuid7, kUlid}) {
+    for (const What what : {Kind::kUuid7, Kind::kUlid}) {
       cases.push_back({what, StopPoint::kAfterGenerate, false});
       cases.push_back({what, StopPoint::kAfterPostCheck, false});
     }
@@ -321,8 +390,8 @@ class IdentifierStopPointTest : public IdentifierCloneTest {
 
 TEST_F(IdentifierStopPointTest, SnapshotAnywhereBeforeThePostCheckRepeatsNothing) {
   for (const Case& one : before_the_end()) {
-    SCOPED_TRACE(::testing::Message()
-                 << one.what << " point " << static_cast<int>(one.point) << " cold " << one.cold);
+    SCOPED_TRACE(::testing::Message() << number_of(one.what) << " point "
+                                      << static_cast<int>(one.point) << " cold " << one.cold);
     const Made made = make_over_snapshot(one.what, one.point, one.cold);
     std::vector<Value> values = made.first;
     values.insert(values.end(), made.second.begin(), made.second.end());
@@ -333,10 +402,12 @@ TEST_F(IdentifierStopPointTest, SnapshotAnywhereBeforeThePostCheckRepeatsNothing
 TEST_F(IdentifierStopPointTest, TheSameSnapshotsRepeatEverythingWhenNobodyIsTold) {
   for (const Case& one : before_the_end()) {
     // A lessor that is asked after the snapshot answers each clone for itself.
-    if (one.what == kSnowflake && one.cold && one.point == StopPoint::kAfterIdentifierStamp)
+    if (!one.what && one.cold && one.point != StopPoint::kAfterIdentifier &&
+        one.point != StopPoint::kAfterLease) {
       continue;
-    SCOPED_TRACE(::testing::Message()
-                 << one.what << " point " << static_cast<int>(one.point) << " cold " << one.cold);
+    }
+    SCOPED_TRACE(::testing::Message() << number_of(one.what) << " point "
+                                      << static_cast<int>(one.point) << " cold " << one.cold);
     const Made made = make_over_snapshot(one.what, one.point, one.cold, false);
     EXPECT_THAT(made.first, ::testing::Each(made.first[0]));
     EXPECT_THAT(made.second, ::testing::Each(made.second[0]));
@@ -344,18 +415,47 @@ TEST_F(IdentifierStopPointTest, TheSameSnapshotsRepeatEverythingWhenNobodyIsTold
 }
 
 TEST_F(IdentifierStopPointTest, SnapshotAfterThePostCheckRepeatsThatOneOnly) {
-  for (int i = 0; i < kCount; ++i) {
-    SCOPED_TRACE(i);
-    const Made made =
-        make_over_snapshot(static_cast<What>(i), StopPoint::kAfterIdentifierPostCheck, false);
+  for (const What what : every_kind()) {
+    SCOPED_TRACE(number_of(what));
+    const Made made = make_over_snapshot(what, last_point(what), false);
     EXPECT_THAT(made.first, ::testing::Each(made.first[0]));
     EXPECT_EQ(count_repeated(made.second), 0u);
   }
 }
 
+// Its tagged form is refused in the clones, which make another.
+TEST_F(IdentifierStopPointTest, SnapshotAfterThePostCheckIsToldByTheTaggedForm) {
+  for (const What what : every_kind()) {
+    SCOPED_TRACE(number_of(what));
+    make_what(what);
+    Clones clones;
+    snapshot_at(last_point(what), clones);
+    cs_tagged tagged;
+    std::vector<int> codes;
+    Value value;
+    do {
+      cs_stamp stamp = {};
+      ASSERT_EQ(cs_begin(&stamp), 0);
+      value = make_what(what);
+      codes.push_back(cs_tagged_set(&tagged, &stamp, value.data(), value.size()));
+    } while (codes.back() == CS_E_STALE && codes.size() < 3);
+    expect_reached();
+    EXPECT_EQ(cs_tagged_use(&tagged, value.data(), value.size()), 0);
+    if (clones.number() > 0) {
+      EXPECT_THAT(codes, ::testing::ElementsAre(CS_E_STALE, 0));
+      clones.finish({value});
+    }
+    EXPECT_THAT(codes, ::testing::ElementsAre(0));
+    std::vector<Value> values = flat(clones.collect());
+    values.push_back(value);
+    EXPECT_EQ(values.size(), 5u);
+    EXPECT_EQ(count_repeated(values), 0u);
+  }
+}
+
 TEST_F(IdentifierStopPointTest, GenerationThatMovesAtEveryTryIsAnError) {
-  for (int i = 0; i < kCount; ++i) {
-    const auto what = static_cast<What>(i);
+  for (const What what : every_kind()) {
+    if (!is_identifier(what)) continue;
     run_clones(1, [&](int) {
       static std::uint64_t moves;
       moves = 50;
@@ -366,12 +466,12 @@ TEST_F(IdentifierStopPointTest, GenerationThatMovesAtEveryTryIsAnError) {
       };
       Value value;
       value.fill(0xee);
-      if (what == kSnowflake) {
+      if (!what) {
         std::uint64_t id = 1;
         EXPECT_EQ(cs_snowflake_try(snowflake_.get(), &id), CS_E_UNSTABLE);
         EXPECT_EQ(id, 0u);
       } else {
-        EXPECT_EQ(make_code(kKindOf[what], value), CS_E_UNSTABLE);
+        EXPECT_EQ(make_code(*what, value), CS_E_UNSTABLE);
         EXPECT_EQ(value, Value{});
       }
       core::seams_for_testing.stop = nullptr;

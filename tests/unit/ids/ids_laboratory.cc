@@ -43,6 +43,10 @@ Publication restored_clone(int clone) {
 
 int make_code(Kind kind, Value& value) {
   switch (kind) {
+    case Kind::kRandom:
+      return cs_random(value.data(), value.size());
+    case Kind::kPrivate:
+      return cs_random_private(value.data(), value.size());
     case Kind::kUuid1:
       return cs_uuid1(value.data());
     case Kind::kUuid4:

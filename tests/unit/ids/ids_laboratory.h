@@ -28,9 +28,10 @@ class IdsLaboratory : public Laboratory {
 
 Publication restored_clone(int clone);
 
-enum class Kind { kUuid1, kUuid4, kUuid6, kUuid7, kUlid };
-inline constexpr Kind kKinds[] = {Kind::kUuid1, Kind::kUuid4, Kind::kUuid6, Kind::kUuid7,
-                                  Kind::kUlid};
+// All that is 16 bytes.
+enum class Kind { kRandom, kPrivate, kUuid1, kUuid4, kUuid6, kUuid7, kUlid };
+inline constexpr Kind kKinds[] = {Kind::kRandom, Kind::kPrivate, Kind::kUuid1, Kind::kUuid4,
+                                  Kind::kUuid6,  Kind::kUuid7,   Kind::kUlid};
 int make_code(Kind kind, Value& value);
 Value make(Kind kind);
 
