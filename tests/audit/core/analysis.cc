@@ -14,9 +14,10 @@
 namespace clonesafe::audit {
 namespace {
 
-constexpr std::array<std::string_view, 4> kNeedsHook = {
+constexpr std::array<std::string_view, 5> kNeedsHook = {
     "cxx.mt19937",       // std::mt19937: state in the process, seeded once
     "cxx.openssl_rand",  // stock RAND_bytes in a running process: libcrypto's own DRBG
+    "cxx.snowflake",     // milliseconds and a worker id that was read once
     "python.random",     // Python's random: Mersenne Twister, seeded once
     "python.ssl",        // ssl.RAND_bytes: libcrypto's own DRBG
 };
@@ -187,7 +188,10 @@ ProbeFinding find_in_logs(const std::string& name, const Cut& cut, const Drawn& 
 }  // namespace
 
 bool needs_hook(std::string_view probe) {
-  return std::ranges::find(kNeedsHook, probe) != kNeedsHook.end();
+  // A log of one thread is named PROBE.THREAD.
+  return std::ranges::any_of(kNeedsHook, [&](std::string_view name) {
+    return probe.starts_with(name) && (probe.size() == name.size() || probe[name.size()] == '.');
+  });
 }
 
 Result<std::vector<ProbeFinding>> analyse(const Cuts& cuts, const std::vector<Machine>& machines) {

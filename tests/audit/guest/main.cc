@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
   if (const auto status = workload->wait_warm(std::chrono::minutes(3)); !status) {
     return complain(status.error().message());
   }
-  std::printf("READY %zu probes\n", workload->size());
+  std::printf("READY %zu logs\n", workload->size());
   std::fflush(stdout);
 
   if (const auto status = serve_collections(*workload); !status) {

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -23,6 +24,7 @@ namespace {
 
 // A probe that warms up with at least as many draws is one that draws without starting a program.
 constexpr std::uint64_t kQuickWarmDraws = 10;
+constexpr unsigned kMaxThreads = 64;
 constexpr auto kLookAgain = std::chrono::milliseconds(10);
 
 Status write_file(const std::string& path, std::string_view text) {
@@ -41,7 +43,7 @@ std::string read_file(const std::string& path) {
   return size > 0 ? std::string(text, static_cast<std::size_t>(size)) : std::string();
 }
 
-Result<Mapping> make_log(const std::string& path, const ProbeSpec& spec, uid_t user) {
+Result<Mapping> make_log(const std::string& path, const std::string& name, uid_t user) {
   const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return fail_errno("making " + path);
   const std::size_t size = probe_log_size(kProbeLogCapacity);
@@ -53,9 +55,34 @@ Result<Mapping> make_log(const std::string& path, const ProbeSpec& spec, uid_t u
   header->version = kProbeLogVersion;
   header->record_size = sizeof(ProbeRecord);
   header->capacity = kProbeLogCapacity;
-  std::memcpy(header->name, spec.name.data(), spec.name.size());
+  std::memcpy(header->name, name.data(), name.size());
   std::memcpy(header->magic, kProbeLogMagic, sizeof header->magic);
   return memory;
+}
+
+// The logs of `NAME[,NAME]...[*THREADS]`; none if it isn't that.
+std::vector<std::string> logs_of(const std::string& text) {
+  const std::size_t star = text.find('*');
+  unsigned threads = 1;
+  if (star != std::string::npos) {
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data() + star + 1, end, threads);
+    if (error != std::errc{} || rest != end || threads == 0 || threads > kMaxThreads) return {};
+  }
+  std::vector<std::string> logs;
+  for (unsigned thread = 1; thread <= threads; ++thread) {
+    std::istringstream names(text.substr(0, star));
+    for (std::string name; std::getline(names, name, ',');) {
+      if (star != std::string::npos) name += "." + std::to_string(thread);
+      logs.push_back(std::move(name));
+    }
+  }
+  return logs;
+}
+
+bool is_log_name(const std::string& name) {
+  return !name.empty() && name.front() != '.' && name.size() < sizeof(ProbeLogHeader::name) &&
+         name.find('/') == std::string::npos;
 }
 
 // Only async-signal-safe calls: this runs between fork and exec.
@@ -73,6 +100,7 @@ Result<Mapping> make_log(const std::string& path, const ProbeSpec& spec, uid_t u
 
 Result<std::vector<ProbeSpec>> parse_probe_list(std::string_view text) {
   std::vector<ProbeSpec> probes;
+  std::set<std::string> names;
   std::istringstream lines{std::string(text)};
   std::string line;
   for (int number = 1; std::getline(lines, line); ++number) {
@@ -85,15 +113,15 @@ Result<std::vector<ProbeSpec>> parse_probe_list(std::string_view text) {
         std::from_chars(warm.data(), warm.data() + warm.size(), probe.warm_draws);
     for (std::string word; words >> word;) probe.command.push_back(word);
     const std::string where = "probes list, line " + std::to_string(number);
-    if (error != std::errc{} || end != warm.data() + warm.size() || probe.command.empty()) {
-      return fail(where + ": not NAME WARM_DRAWS COMMAND [ARGUMENT]...");
+    probe.logs = logs_of(probe.name);
+    if (error != std::errc{} || end != warm.data() + warm.size() || probe.command.empty() ||
+        probe.logs.empty()) {
+      return fail(where + ": not NAME[,NAME]...[*THREADS] WARM_DRAWS COMMAND [ARGUMENT]...");
     }
-    if (probe.name.size() >= sizeof(ProbeLogHeader::name) ||
-        probe.name.find('/') != std::string::npos) {
-      return fail(where + ": '" + probe.name + "' is too long for a name, or holds a '/'");
-    }
-    if (std::ranges::any_of(probes, [&](const ProbeSpec& p) { return p.name == probe.name; })) {
-      return fail(where + ": a second probe named " + probe.name);
+    for (const std::string& name : probe.logs) {
+      if (!is_log_name(name))
+        return fail(where + ": '" + name + "' is empty, too long for a name, or holds a '/'");
+      if (!names.insert(name).second) return fail(where + ": a second log named " + name);
     }
     probes.push_back(std::move(probe));
   }
@@ -114,11 +142,10 @@ Result<Workload> Workload::start(std::vector<ProbeSpec> probes, WorkloadOptions 
   workload.options_ = std::move(options);
   const std::string procs = workload.options_.cgroup + "/cgroup.procs";
   for (ProbeSpec& spec : probes) {
-    std::string path = workload.options_.folder + "/" + spec.name + ".log";
-    auto memory = make_log(path, spec, workload.options_.user);
-    if (!memory) return fail(memory.error());
+    auto paths = workload.make_logs(spec);
+    if (!paths) return fail(paths.error());
     std::vector<std::string> words = spec.command;
-    words.push_back(path);
+    words.insert(words.end(), paths->begin(), paths->end());
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
@@ -130,20 +157,31 @@ Result<Workload> Workload::start(std::vector<ProbeSpec> probes, WorkloadOptions 
       const int niceness = spec.warm_draws >= kQuickWarmDraws ? 10 : 0;
       become_probe(procs.c_str(), workload.options_.user, niceness, arguments.data());
     }
-    workload.probes_.push_back({std::move(spec), *std::move(memory), pid, {}});
+    workload.probes_.push_back({std::move(spec), pid, {}});
   }
   return workload;
+}
+
+Result<std::vector<std::string>> Workload::make_logs(const ProbeSpec& spec) {
+  std::vector<std::string> paths;
+  for (const std::string& name : spec.logs) {
+    paths.push_back(options_.folder + "/" + name + ".log");
+    auto memory = make_log(paths.back(), name, options_.user);
+    if (!memory) return fail(memory.error());
+    logs_.push_back({name, probes_.size(), *std::move(memory)});
+  }
+  return paths;
 }
 
 Status Workload::wait_warm(std::chrono::milliseconds limit) {
   const auto until = Clock::now() + limit;
   std::vector<std::uint64_t> goals;
-  for (const Probe& probe : probes_) goals.push_back(probe.spec.warm_draws);
+  for (std::size_t i = 0; i < size(); ++i) goals.push_back(spec_of(i).warm_draws);
   if (auto status = run_to(goals, until); !status) return status;
   // Once all are warm they draw at the same time again: a snapshot is to meet them at work. Those
   // that start a program for each draw are at work while it runs.
   for (std::size_t i = 0; i < size(); ++i) {
-    goals[i] = completed(i) + (probes_[i].spec.warm_draws >= kQuickWarmDraws ? 1 : 0);
+    goals[i] = completed(i) + (spec_of(i).warm_draws >= kQuickWarmDraws ? 1 : 0);
   }
   go_on();
   return wait_for(goals, until, false);
@@ -153,7 +191,7 @@ Status Workload::wait_advanced(std::uint64_t draws, std::chrono::milliseconds li
   std::vector<std::uint64_t> goals;
   // A probe that is slow to warm up is slow for good.
   for (std::size_t i = 0; i < size(); ++i) {
-    goals.push_back(completed(i) + std::min(draws, probes_[i].spec.warm_draws));
+    goals.push_back(completed(i) + std::min(draws, spec_of(i).warm_draws));
   }
   go_on();
   return run_to(goals, Clock::now() + limit);
@@ -161,23 +199,24 @@ Status Workload::wait_advanced(std::uint64_t draws, std::chrono::milliseconds li
 
 Status Workload::run_to(const std::vector<std::uint64_t>& goals, Clock::time_point until) {
   auto status = wait_for(goals, until, true);
-  for (std::size_t i = 0; i < size(); ++i) signal_probe(i, SIGSTOP);
+  for (const Probe& probe : probes_) signal_probe(probe, SIGSTOP);
   return status;
 }
 
 Status Workload::wait_for(const std::vector<std::uint64_t>& goals, Clock::time_point until,
                           bool stop_arrived) {
-  std::vector<bool> arrived(size(), false);
+  std::vector<bool> arrived(probes_.size(), false);
   for (;;) {
     std::string missing;
+    std::vector<bool> here(probes_.size(), true);
     for (std::size_t i = 0; i < size(); ++i) {
-      if (arrived[i]) continue;
-      if (completed(i) < goals[i]) {
-        missing += " " + name(i);
-        continue;
-      }
-      arrived[i] = true;
-      if (stop_arrived) signal_probe(i, SIGSTOP);
+      if (arrived[logs_[i].probe] || completed(i) >= goals[i]) continue;
+      here[logs_[i].probe] = false;
+      missing += " " + name(i);
+    }
+    for (std::size_t i = 0; i < probes_.size(); ++i) {
+      if (stop_arrived && here[i] && !arrived[i]) signal_probe(probes_[i], SIGSTOP);
+      arrived[i] = here[i];
     }
     if (missing.empty()) return {};
     if (const auto gone = ended(); !gone.empty()) return fail("a probe ended: " + gone.front());
@@ -187,12 +226,12 @@ Status Workload::wait_for(const std::vector<std::uint64_t>& goals, Clock::time_p
 }
 
 void Workload::go_on() {
-  for (std::size_t i = 0; i < size(); ++i) signal_probe(i, SIGCONT);
+  for (const Probe& probe : probes_) signal_probe(probe, SIGCONT);
 }
 
-void Workload::signal_probe(std::size_t index, int signal) {
+void Workload::signal_probe(const Probe& probe, int signal) {
   // A probe that has ended is reported by ended().
-  if (probes_[index].pid > 0) ::kill(probes_[index].pid, signal);
+  if (probe.pid > 0) ::kill(probe.pid, signal);
 }
 
 Status Workload::freeze() {
@@ -230,7 +269,7 @@ std::vector<std::string> Workload::ended() {
 }
 
 const ProbeLogHeader& Workload::header(std::size_t index) const {
-  return *reinterpret_cast<const ProbeLogHeader*>(probes_[index].memory.data());
+  return *reinterpret_cast<const ProbeLogHeader*>(logs_[index].memory.data());
 }
 
 std::uint64_t Workload::completed(std::size_t index) const {
@@ -240,7 +279,7 @@ std::uint64_t Workload::completed(std::size_t index) const {
 
 std::string_view Workload::log(std::size_t index) const {
   const std::uint64_t records = std::min(completed(index), header(index).capacity);
-  return {reinterpret_cast<const char*>(probes_[index].memory.data()), probe_log_size(records)};
+  return {reinterpret_cast<const char*>(logs_[index].memory.data()), probe_log_size(records)};
 }
 
 }  // namespace clonesafe::audit

@@ -17,10 +17,11 @@
 
 namespace clonesafe::audit {
 
-// One line of a probes list: `NAME WARM_DRAWS COMMAND [ARGUMENT]...`.
+// One line of a probes list: `NAME[,NAME]...[*THREADS] WARM_DRAWS COMMAND [ARGUMENT]...`.
 struct ProbeSpec {
-  std::string name;
-  std::uint64_t warm_draws = 0;
+  std::string name;               // as it stands there
+  std::vector<std::string> logs;  // each NAME; with THREADS NAME.1 of all names, then NAME.2 of all
+  std::uint64_t warm_draws = 0;   // of each log
   std::vector<std::string> command;
 };
 
@@ -41,7 +42,7 @@ class Workload {
   // the ones that don't. A probe that is warm is stopped meanwhile: on an emulated machine those
   // that spin between their draws would leave the ones that still load no time.
   Status wait_warm(std::chrono::milliseconds limit);
-  // Lets the probes go on until each has drawn `draws` more values than at the call (or as many as
+  // Lets the probes go on until each log has `draws` more values than at the call (or as many as
   // its warm-up has, if that is less), and stops each there. An error names those that had not when
   // the limit passed. All are stopped afterwards: a machine that has been read needs no more
   // values, and its siblings need the processor.
@@ -54,34 +55,42 @@ class Workload {
   // "NAME: exit code 1" for each probe that has ended, in words.
   std::vector<std::string> ended();
 
-  std::size_t size() const { return probes_.size(); }
-  const std::string& name(std::size_t index) const { return probes_[index].spec.name; }
+  std::size_t size() const { return logs_.size(); }
+  const std::string& name(std::size_t index) const { return logs_[index].name; }
   // Header and the records in use.
   std::string_view log(std::size_t index) const;
 
  private:
   struct Probe {
     ProbeSpec spec;
-    Mapping memory;
     pid_t pid = 0;
     std::string end;  // how it ended, if it has
+  };
+  struct Log {
+    std::string name;
+    std::size_t probe;  // its index
+    Mapping memory;
   };
 
   using Clock = std::chrono::steady_clock;
 
-  // Waits until each probe has completed its goal; with `stop_arrived` each is stopped there.
+  // Makes the logs of the probe that is started next; returns their paths.
+  Result<std::vector<std::string>> make_logs(const ProbeSpec& spec);
+  // Waits until each log is at its goal; with `stop_arrived` each probe is stopped there.
   Status wait_for(const std::vector<std::uint64_t>& goals, Clock::time_point until,
                   bool stop_arrived);
   // The same, and leaves all stopped, also those that didn't arrive.
   Status run_to(const std::vector<std::uint64_t>& goals, Clock::time_point until);
   void go_on();
-  void signal_probe(std::size_t index, int signal);
+  void signal_probe(const Probe& probe, int signal);
+  const ProbeSpec& spec_of(std::size_t log) const { return probes_[logs_[log].probe].spec; }
   Status set_frozen(bool frozen);
   const ProbeLogHeader& header(std::size_t index) const;
   std::uint64_t completed(std::size_t index) const;
 
   WorkloadOptions options_;
   std::vector<Probe> probes_;
+  std::vector<Log> logs_;
 };
 
 }  // namespace clonesafe::audit

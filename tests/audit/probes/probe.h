@@ -1,4 +1,4 @@
-// The loop of a probe in C++: map the log, then draw, store and pace for ever. Include it from a
+// The loop of a probe in C++: map the logs, then draw, store and pace for ever. Include it from a
 // program with one main().
 #ifndef CLONESAFE_TESTS_AUDIT_PROBES_PROBE_H_
 #define CLONESAFE_TESTS_AUDIT_PROBES_PROBE_H_
@@ -14,8 +14,15 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
 
 #include "tests/audit/probe_log.h"
 
@@ -55,10 +62,8 @@ class ProbeLog {
 
   void set_tier(ProbeTier tier) { header_->tier = static_cast<std::uint32_t>(tier); }
 
-  // One numbered draw. `draw` fills the value and returns its size, or 0 if it failed (the number
-  // is then not counted).
-  template <class Draw>
-  bool emit(Draw&& draw) {
+  // One numbered draw. If it failed, the number is not counted.
+  bool emit(const std::function<std::size_t(std::span<std::byte>)>& draw) {
     const std::uint64_t index = header_->completed;
     std::atomic_ref(header_->started).store(index + 1, std::memory_order_seq_cst);
     std::byte value[64]{};
@@ -87,14 +92,44 @@ inline void pace(std::uint64_t interval_ns = 1'000'000) {
   } while (monotonic_ns() < until);
 }
 
-// The whole life of a probe with one log. Returns only when a draw fails.
-template <class Draw>
-int run_probe(const char* path, Draw&& draw) {
-  ProbeLogHeader* header = ProbeLog::map(path);
-  if (header == nullptr) return 1;
-  ProbeLog log(header);
-  while (log.emit(draw)) pace();
-  std::fprintf(stderr, "probe: %s: a draw failed\n", header->name);
+// Fills the value and returns its size, or 0 if it failed.
+using Draw = std::function<std::size_t(std::span<std::byte> value)>;
+
+// The whole life of a probe of one source, or of several (`a,b,c`) in turn. There are as many
+// threads as there are logs for all sources: the first thread's come first, one for each source.
+// `make_draw` makes a thread's own source by its name; null: there is none of that name. Returns
+// only before the first draw; one that fails ends the process.
+inline int run_probe(std::string_view sources, std::span<char* const> paths,
+                     const std::function<Draw(std::string_view source, ProbeLog log)>& make_draw) {
+  std::vector<std::string> names;
+  std::istringstream list{std::string(sources)};
+  for (std::string name; std::getline(list, name, ',');) names.push_back(name);
+  std::vector<ProbeLogHeader*> headers;
+  for (const char* path : paths) {
+    headers.push_back(ProbeLog::map(path));
+    if (headers.back() == nullptr) return 1;
+  }
+  if (names.empty() || headers.empty() || headers.size() % names.size() != 0) {
+    std::fprintf(stderr, "probe: %zu logs for %zu sources\n", headers.size(), names.size());
+    return 1;
+  }
+  const auto run_thread = [&](std::span<ProbeLogHeader*> logs) {
+    std::vector<Draw> draws;
+    for (std::size_t i = 0; i < names.size(); ++i)
+      draws.push_back(make_draw(names[i], ProbeLog(logs[i])));
+    for (;; pace()) {
+      for (std::size_t i = 0; i < names.size(); ++i) {
+        if (draws[i] && ProbeLog(logs[i]).emit(draws[i])) continue;
+        std::fprintf(stderr, "probe: %s: %s\n", logs[i]->name,
+                     draws[i] ? "a draw failed" : "no such source");
+        std::_Exit(1);
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < headers.size(); i += names.size())
+    threads.emplace_back(run_thread, std::span(headers).subspan(i, names.size()));
+  for (auto& thread : threads) thread.join();
   return 1;
 }
 

@@ -151,6 +151,7 @@ Result<AuditResult> run_audit(const AuditOptions& options) {
   auto collected = collect_from_all(options, clones->collectors);
   if (!collected) return fail(collected.error());
   std::ranges::move(*collected, std::back_inserter(machines));
+  progress(options, "comparing");
   auto probes = analyse(*cuts, machines);
   if (!probes) return fail(probes.error());
 

@@ -5,6 +5,7 @@
 
 #include "tests/audit/guest/collector.h"
 #include "tests/audit/run/vmm.h"
+#include "tests/audit/run/worker_ids.h"
 
 namespace clonesafe::audit {
 namespace {
@@ -44,6 +45,8 @@ class Clonevm final : public Vmm {
       command.insert(command.end(), {"--cpu-mask", options_.cpu_mask});
     if (options_.way == Way::incremental) command.emplace_back("--track-dirty");
     command.insert(command.end(), options_.arguments.begin(), options_.arguments.end());
+    if (auto served = worker_ids_.serve(folder / "vsock.sock"); !served)
+      return fail(served.error());
     auto process = Process::start(command, folder / "stdout", folder / "stderr");
     if (!process) return fail(process.error());
     return Guest{
@@ -97,6 +100,10 @@ class Clonevm final : public Vmm {
   }
 
  private:
+  static fs::path vsock_of_clone(const fs::path& run_folder, unsigned number) {
+    return run_folder / std::to_string(number) / "vsock.sock";
+  }
+
   fs::path snapshot_folder() const { return options_.folder / "snapshot"; }
 
   fs::path merged_folder() const { return options_.folder / "merged"; }
@@ -130,12 +137,12 @@ class Clonevm final : public Vmm {
   }
 
   Result<Clones> restore_from(const fs::path& snapshot, const fs::path& run_folder,
-                              unsigned count) const {
+                              unsigned count) {
     return make_clones({"restore", snapshot}, run_folder, count);
   }
 
   Result<Clones> make_clones(std::vector<std::string> arguments, const fs::path& run_folder,
-                             unsigned count) const {
+                             unsigned count) {
     const bool safe = options_.mode != Mode::without && options_.wait_safe;
     const std::string name = run_folder.filename();
     const std::vector<std::string> common = {
@@ -150,6 +157,10 @@ class Clonevm final : public Vmm {
     Clones clones;
     std::string failure;
     const auto all_reported = [&] {
+      for (unsigned i = 1; i <= count; ++i) {
+        if (auto served = worker_ids_.serve(vsock_of_clone(run_folder, i)); !served)
+          failure = served.error().message();
+      }
       clones.times = reported(reports, failure);
       return clones.times.size() >= count;
     };
@@ -159,7 +170,7 @@ class Clonevm final : public Vmm {
     }
     if (!failure.empty()) return fail("a clone was not restored: " + failure);
     for (unsigned i = 1; i <= count; ++i) {
-      clones.collectors.push_back({run_folder / std::to_string(i) / "vsock.sock", kCollectorPort});
+      clones.collectors.push_back({vsock_of_clone(run_folder, i), kCollectorPort});
     }
     clones.processes.push_back(*std::move(process));
     return clones;
@@ -191,6 +202,7 @@ class Clonevm final : public Vmm {
 
   VmmOptions options_;
   fs::path api_;  // of the machine to clone
+  WorkerIds worker_ids_;
   std::optional<Clones> forked_;
 };
 

@@ -68,6 +68,25 @@ TEST(Analysis, AValueThatAnotherProbeDrewInASiblingIsFound) {
   EXPECT_EQ(found->at(1).duplicates, 2U);
 }
 
+TEST(Analysis, AValueThatTwoThreadsOfOneMachineDrewIsFound) {
+  const Cuts cuts = {{"probe", {2, 2}}, {"probe.2", {2, 2}}};
+  auto one = make_machine("clone-1", make_log("probe", {1, 2, 20, 21}));
+  one.collection.files["log/probe.2"] = make_log("probe.2", {3, 4, 21});
+  auto two = make_machine("clone-2", make_log("probe", {1, 2, 30}));
+  two.collection.files["log/probe.2"] = make_log("probe.2", {3, 4, 40});
+  const auto found = analyse(cuts, {one, two});
+  ASSERT_TRUE(found) << found.error().message();
+  EXPECT_EQ(found->at(0).duplicates, 1U);
+  EXPECT_EQ(found->at(1).duplicates, 1U);
+}
+
+TEST(Analysis, EachThreadOfAProbeThatNeedsAHookNeedsIt) {
+  EXPECT_TRUE(needs_hook("cxx.mt19937"));
+  EXPECT_TRUE(needs_hook("cxx.mt19937.4"));
+  EXPECT_FALSE(needs_hook("cxx.mt19937x"));
+  EXPECT_FALSE(needs_hook("cxx"));
+}
+
 TEST(Analysis, TheValueInHandIsCountedApart) {
   const auto found =
       analyse(kCutInHand, {make_machine("clone-1", make_log("probe", {1, 2, 9, 20})),
