@@ -2,6 +2,7 @@
 # The part of qemu-on-kvm.sh that runs on the host with KVM, in a folder with qemu, clonesafe-audit, clonesafectl, socat, vmlinuz and
 # guest.cpio. $OUT gets the audit's two folders, and what was said on vsock.
 # usage: qemu-on-kvm-on-host.sh KERNEL_NAME
+. ./jobs-on-host.sh
 kernel="$1"
 work="$PWD/vsock"
 mkdir -p "$work"
@@ -11,20 +12,7 @@ die() {
   tail -n 5 "$work"/*.log "$work"/console-* "$OUT"/*/*stderr "$OUT"/*/*/*stderr >&2 2>/dev/null
   exit 1
 }
-cleanup() {
-  for job in $(jobs -p); do kill -KILL "$job" 2>/dev/null; done
-}
-trap cleanup EXIT
-
-# until_ SECONDS COMMAND...: false if the command fails all that time.
-until_() {
-  until_time=$(($(date +%s) + $1))
-  shift
-  while ! "$@"; do
-    [ "$(date +%s)" -lt "$until_time" ] || return 1
-    sleep 0.2
-  done
-}
+trap kill_jobs EXIT
 
 for mode in without unannounced; do
   ./clonesafe-audit run --vmm qemu --vmm-program ./qemu/qemu --accel kvm --mode "$mode" --label "$mode" --kernel vmlinuz \

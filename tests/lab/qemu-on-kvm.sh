@@ -28,16 +28,10 @@ cache="$("$here/fetch.sh" "$kernel" "$qemu" | tail -1)"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.cpio"
-# Only what one x86 machine needs of it.
-root="$scratch/qemu"
-mkdir -p "$root/usr/bin" "$root/usr/share/qemu" "$root/usr/share/seabios"
-cp "$cache/$qemu/qemu" "$root/"
-cp "$cache/$qemu/usr/bin/qemu-system-x86_64" "$root/usr/bin/"
-cp -L "$cache/$qemu"/usr/share/qemu/{linuxboot_dma.bin,kvmvapic.bin,pvh.bin} "$root/usr/share/qemu/"
-cp -L "$cache/$qemu"/usr/share/seabios/bios-256k.bin "$root/usr/share/seabios/"
+"$here/lean-qemu.sh" "$cache/$qemu" "$scratch/qemu"
 
 rm -rf "$out"
-"$here/on-kvm-host.sh" --timeout 1200 --out "$out" --copy "$here/qemu-on-kvm-on-host.sh" --copy "$root:qemu" \
+"$here/on-kvm-host.sh" --timeout 1200 --out "$out" --copy "$here/qemu-on-kvm-on-host.sh" --copy "$here/jobs-on-host.sh" --copy "$scratch/qemu:qemu" \
   --copy "$build/bin/clonesafe-audit" --copy "$build/bin/clonesafectl" --copy "$(command -v socat)" \
   --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.cpio" -- sh qemu-on-kvm-on-host.sh "$kernel"
 "$build/bin/clonesafe-audit" compare "$out/without" "$out/unannounced" --out "$out"

@@ -4,6 +4,7 @@
 # A clone is healthy if each load loop was heard on its console after the restore and it still runs; with MOMENTS on, if all that its
 # guest_state counts has moved on since the restore and it found no error. One line for each that is not; its
 # console, and what KVM traced, are left in $OUT. The last line has the counts.
+. ./jobs-on-host.sh
 vmm="$1" rounds="$2" seconds="$3" clones="$4" cpus="$5" moments="$6" cmdline="console=ttyS0 panic=-1 $7"
 loops=2 patience=60 memory=256
 work="$PWD/soak"
@@ -15,23 +16,13 @@ die() {
   exit 1
 }
 
-# This may be a real machine, so nothing is left running or traced.
+# Nothing is left traced, either.
 cleanup() {
-  for job in $(jobs -p); do kill -KILL "$job" 2>/dev/null; done
+  kill_jobs
   for event in kvm_exit kvm_inj_exception; do echo 0 >"$trace/events/kvm/$event/enable"; done 2>/dev/null
   echo 0 2>/dev/null >"$trace/events/kvm/kvm_exit/filter"
 }
 trap cleanup EXIT
-
-# until_ SECONDS COMMAND...: false if the command fails all that time.
-until_() {
-  until_time=$(($(date +%s) + $1))
-  shift
-  while ! "$@"; do
-    [ "$(date +%s)" -lt "$until_time" ] || return 1
-    sleep 0.2
-  done
-}
 
 # KVM's own record of the guests' shutdowns (triple faults) and of the exceptions before them.
 start_trace() {

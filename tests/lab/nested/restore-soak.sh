@@ -39,18 +39,12 @@ cache="$("$lab/fetch.sh" "$kernel" qemu | tail -1)"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 "$lab/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.img"
-copies=(--copy "$here/restore-soak-on-host.sh" --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img")
+copies=(--copy "$here/restore-soak-on-host.sh" --copy "$lab/jobs-on-host.sh" --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img")
 case "$vmm" in
   clonevm) copies+=(--copy "$build/bin/clonevm") ;;
   qemu)
-    # Only what one x86 machine needs of it.
-    root="$scratch/qemu"
-    mkdir -p "$root/usr/bin" "$root/usr/share/qemu" "$root/usr/share/seabios"
-    cp "$cache/qemu/qemu" "$root/"
-    cp "$cache/qemu/usr/bin/qemu-system-x86_64" "$root/usr/bin/"
-    cp -L "$cache"/qemu/usr/share/qemu/{linuxboot_dma.bin,kvmvapic.bin,pvh.bin} "$root/usr/share/qemu/"
-    cp -L "$cache"/qemu/usr/share/seabios/bios-{256k,microvm}.bin "$root/usr/share/seabios/"
-    copies+=(--copy "$root:qemu")
+    "$lab/lean-qemu.sh" "$cache/qemu" "$scratch/qemu"
+    copies+=(--copy "$scratch/qemu:qemu")
     ;;
   *)
     echo "restore-soak.sh: --vmm is clonevm or qemu" >&2

@@ -50,6 +50,20 @@ class StatusTest : public Laboratory {
     for (const auto& one : all) values.push_back(one.at(0));
     return values;
   }
+  // Eight siblings that were restored as one, each of which is restored once more to what
+  // `draw_again` makes of it and then draws. How many of those values repeat another.
+  template <class DrawAgain>
+  std::size_t repeated_when_restored_twice(DrawAgain draw_again) {
+    publish({.diversifier = 1, .restore_id = 1});
+    restart();
+    draw();
+    const auto all = run_clones(8, [&](int clone) {
+      write_page_as_vmm(restored(2));
+      draw();
+      return std::vector<Value>{draw_again(clone, restored(3))};
+    });
+    return count_repeated(first_values(all));
+  }
 };
 
 TEST_F(StatusTest, NamesWhatIsMissing) {
@@ -150,65 +164,47 @@ TEST_F(StatusTest, NewIdsAndSeedsAreNotRepeated) {
 }
 
 TEST_F(StatusTest, RepeatedIdWithANewSeedIsReportedAndDiverges) {
-  publish({.diversifier = 1, .restore_id = 1});
-  restart();
-  draw();
-  const auto all = run_clones(8, [](int clone) {
-    write_page_as_vmm(restored(2));
-    draw();
-    Publication again = restored(3);
-    again.restore_id = 2;
-    again.diversifier = static_cast<std::uint8_t>(10 + clone);
-    write_page_as_vmm(again);
-    std::vector<Value> values = {draw()};
-    expect(CS_SEPARATION_HOST, CS_REPEATED_RESTORE_ID);
-    return values;
-  });
-  EXPECT_EQ(count_repeated(first_values(all)), 0u);
+  EXPECT_EQ(repeated_when_restored_twice([](int clone, Publication again) {
+              again.restore_id = 2;
+              again.diversifier = static_cast<std::uint8_t>(10 + clone);
+              write_page_as_vmm(again);
+              const Value value = draw();
+              expect(CS_SEPARATION_HOST, CS_REPEATED_RESTORE_ID);
+              return value;
+            }),
+            0u);
 }
 
 // A seed that the lineage had: siblings may have it as well, so it counts for nothing.
 TEST_F(StatusTest, RepeatedSeedWithANewIdIsReportedAndFailsClosedUntilTheKernelIsSafe) {
-  publish({.diversifier = 1, .restore_id = 1});
-  restart();
-  draw();
-  const auto all = run_clones(8, [](int clone) {
-    write_page_as_vmm(restored(2));
-    draw();
-    Publication again = restored(3);
-    again.diversifier = 1;
-    write_page_as_vmm(again);
-    EXPECT_EQ(code_of_draw(), CS_E_NOT_UNIQUE);
-    expect(CS_SEPARATION_NONE, CS_REPEATED_SEED);
-    // The agent has reseeded the kernel.
-    set_kernel_stream(40 + static_cast<std::uint64_t>(clone));
-    again.state = CLONESAFE_STATE_SAFE;
-    again.kernel_rng_epoch = 2;
-    write_page_as_agent(again);
-    std::vector<Value> values = {draw()};
-    expect(CS_SEPARATION_KERNEL, CS_REPEATED_SEED);
-    draw_many(100);
-    return values;
-  });
-  EXPECT_EQ(count_repeated(first_values(all)), 0u);
+  EXPECT_EQ(repeated_when_restored_twice([](int clone, Publication again) {
+              again.diversifier = 1;
+              write_page_as_vmm(again);
+              EXPECT_EQ(code_of_draw(), CS_E_NOT_UNIQUE);
+              expect(CS_SEPARATION_NONE, CS_REPEATED_SEED);
+              // The agent has reseeded the kernel.
+              set_kernel_stream(40 + static_cast<std::uint64_t>(clone));
+              again.state = CLONESAFE_STATE_SAFE;
+              again.kernel_rng_epoch = 2;
+              write_page_as_agent(again);
+              const Value value = draw();
+              expect(CS_SEPARATION_KERNEL, CS_REPEATED_SEED);
+              draw_many(100);
+              return value;
+            }),
+            0u);
 }
 
 TEST_F(StatusTest, RepeatedSeedDivergesByTheProcessorAtOnce) {
-  publish({.diversifier = 1, .restore_id = 1});
-  restart();
-  use_processor();
-  draw();
-  const auto all = run_clones(8, [](int) {
-    write_page_as_vmm(restored(2));
-    draw();
-    Publication again = restored(3);
-    again.diversifier = 1;
-    write_page_as_vmm(again);
-    std::vector<Value> values = {draw()};
-    expect(CS_SEPARATION_PROCESSOR, CS_REPEATED_SEED);
-    return values;
-  });
-  EXPECT_EQ(count_repeated(first_values(all)), 0u);
+  EXPECT_EQ(repeated_when_restored_twice([](int, Publication again) {
+              use_processor();
+              again.diversifier = 1;
+              write_page_as_vmm(again);
+              const Value value = draw();
+              expect(CS_SEPARATION_PROCESSOR, CS_REPEATED_SEED);
+              return value;
+            }),
+            0u);
 }
 
 // Everything as at the last restore, generation included: it is a change all the same.
