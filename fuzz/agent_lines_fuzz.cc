@@ -9,7 +9,7 @@
 #include "guest_agent/control/host_messages.h"
 #include "guest_agent/helper/messages.h"
 #include "guest_agent/metrics/metrics_server.h"
-#include "guest_agent/sources/iomem.h"
+#include "libclonesafe/physical/iomem.h"
 #include "guest_agent/sources/kmsg_source.h"
 
 namespace {

@@ -6,8 +6,7 @@
 #include "clonesafe/abi/restore_page.h"
 #include "clonesafe/abi/vmclock.h"
 #include "guest_agent/base/files.h"
-#include "guest_agent/sources/acpi_vmgenid.h"
-#include "guest_agent/sources/iomem.h"
+#include "guest_agent/sources/devices.h"
 #include "guest_agent/sources/kmsg_source.h"
 #include "guest_agent/sources/restore_page_source.h"
 #include "guest_agent/sources/vmclock_source.h"
@@ -49,7 +48,7 @@ class Search {
   Result<PhysicalRange> device(std::string_view hid) {
     const auto text = read_file(paths_.iomem);
     if (!text) return fail(text.error());
-    auto range = find_in_iomem(*text, hid);
+    auto range = find_device(*text, hid);
     if (!range) return fail(std::move(range.error()), paths_.iomem);
     where_ = paths_.memory + " at 0x" + hex(range->start);
     return range;

@@ -4,10 +4,10 @@
 #include <span>
 #include <string>
 
-#include "guest_agent/sources/iomem.h"
 #include "guest_agent/sources/source.h"
 #include "libclonesafe/base/mapping.h"
 #include "libclonesafe/base/unique_fd.h"
+#include "libclonesafe/physical/iomem.h"
 
 namespace clonesafe::agent {
 

@@ -1,9 +1,9 @@
 #ifndef CLONESAFE_GUEST_AGENT_SOURCES_VMGENID_SOURCE_H_
 #define CLONESAFE_GUEST_AGENT_SOURCES_VMGENID_SOURCE_H_
 
-#include "guest_agent/sources/acpi_vmgenid.h"
 #include "guest_agent/sources/source.h"
 #include "libclonesafe/base/mapping.h"
+#include "libclonesafe/physical/acpi_vmgenid.h"
 
 namespace clonesafe::agent {
 

@@ -55,20 +55,20 @@ int look(Process& shared, View& view) {
 
 cs_stamp stamp_of(const View& view) {
   cs_stamp stamp = {};
-  stamp.generation = view.page_usable ? view.slot.generation : view.stamp.vmclock;
-  stamp.reseed_epoch = view.page_usable ? view.slot.reseed_epoch : view.stamp.vmclock;
+  stamp.generation = view.page_usable ? view.slot.generation : view.stamp.counter;
+  stamp.reseed_epoch = view.page_usable ? view.slot.reseed_epoch : view.stamp.counter;
   stamp.kernel_rng_epoch = view.slot.kernel_rng_epoch;
   stamp.forks = view.stamp.fork;
   stamp.words[0] = reinterpret_cast<std::uintptr_t>(&view.stamp.page->control);
   stamp.words[1] = view.stamp.control;
-  stamp.words[2] = view.stamp.vmclock;
+  stamp.words[2] = view.stamp.counter;
   // A host that gives a restore the numbers of an earlier one is noticed all the same.
   stamp.words[3] = view.page_usable ? 1 + view.repetition.so_far : 0;
   return stamp;
 }
 
 std::uint32_t tier_of(const Process& shared, const View& view) {
-  if (shared.sources.has_vmclock()) return CS_TIER_WORD;
+  if (shared.sources.has_counter()) return CS_TIER_WORD;
   if (!view.page_usable) return CS_TIER_NONE;
   // A tier that this library doesn't know promises nothing that it could rely on.
   return view.slot.tier <= CLONESAFE_TIER_WORD ? view.slot.tier : std::uint32_t{CS_TIER_LAGGING};
@@ -76,7 +76,7 @@ std::uint32_t tier_of(const Process& shared, const View& view) {
 
 const char* word_problem(std::uint32_t tier, const View& view) {
   if (tier == CS_TIER_WORD) return nullptr;
-  if (!view.page_usable) return "no source: see page_problem and vmclock_problem";
+  if (!view.page_usable) return "no source: see page_problem, vmclock_problem and memory_problem";
   if (tier == CS_TIER_LAGGING) {
     return "a plain page: no VMM fills it before the first instruction, the agent does later";
   }
@@ -98,8 +98,9 @@ Sighting sighting_of(const Process& shared, const View& view) {
   std::uint64_t hardware[4] = {};
   Sighting sighting = {.page_usable = view.page_usable,
                        .slot = view.slot,
-                       .has_vmclock = shared.sources.has_vmclock(),
-                       .vmclock = view.stamp.vmclock,
+                       .has_counter = shared.sources.has_counter(),
+                       .counter = view.stamp.counter,
+                       .counter_separates = shared.sources.counter_id() != nullptr,
                        .hardware_random = fill_hardware_random(hardware),
                        .repetition = view.repetition};
   wipe(hardware, sizeof(hardware));
@@ -238,7 +239,7 @@ int cs_status(struct cs_status_report* status, size_t size) {
   all.tier = tier_of(*shared, view);
   all.state = view.page_usable ? view.slot.state : std::uint32_t{CS_STATE_UNKNOWN};
   if (view.page_usable) all.sources |= CS_SOURCE_PAGE;
-  if (shared->sources.has_vmclock()) all.sources |= CS_SOURCE_VMCLOCK;
+  all.sources |= shared->sources.counter_source();
   if (shared->sources.fork_word().wiped_by_kernel()) {
     all.sources |= CS_SOURCE_FORK;
   } else {
@@ -266,6 +267,7 @@ int cs_status(struct cs_status_report* status, size_t size) {
     all.page_problem = describe(read_generation_page(*view.stamp.page, snapshot));
   }
   all.vmclock_problem = shared->sources.vmclock_problem();
+  all.memory_problem = shared->sources.memory_problem();
   all.word_problem = word_problem(all.tier, view);
   const Known known = shared->known.load(view.stamp.fork);
   all.separation = static_cast<std::uint32_t>(separation_of(known, sighting));

@@ -94,6 +94,7 @@ struct Generator::Gathered {
   Sighting sighting;
   std::uint8_t kernel[kKeySize] = {};
   std::uint64_t hardware[4] = {};
+  std::uint8_t counter_id[16] = {};
 
   ~Gathered() {
     wipe(kernel, sizeof(kernel));
@@ -234,8 +235,13 @@ int Generator::gather(const Stamp& stamp, Gathered& gathered) {
       sighting.repetition = process_.known.note(stamp.fork, stamp.page, snapshot);
     }
   }
-  sighting.has_vmclock = process_.sources.has_vmclock();
-  sighting.vmclock = stamp.vmclock;
+  sighting.has_counter = process_.sources.has_counter();
+  sighting.counter = stamp.counter;
+  // Not torn: if it moves now, so does the stamp.
+  if (const std::uint8_t* const id = process_.sources.counter_id(); id != nullptr) {
+    sighting.counter_separates = true;
+    std::memcpy(gathered.counter_id, id, sizeof(gathered.counter_id));
+  }
   sighting.hardware_random = fill_hardware_random(gathered.hardware);
   return fill_kernel_random(gathered.kernel, sizeof(gathered.kernel)) == 0 ? 0 : CS_E_ENTROPY;
 }
@@ -253,7 +259,8 @@ int Generator::mix(const Stamp& stamp, const Gathered& gathered) {
     material.add(6, slot.kernel_rng_epoch);
     material.add(7, slot.host_realtime_ns);
   }
-  material.add(8, stamp.vmclock);
+  material.add(8, stamp.counter);
+  if (sighting.counter_separates) material.add(13, gathered.counter_id);
   material.add(9, gathered.kernel);
   if (sighting.hardware_random) material.add(10, gathered.hardware);
   material.add(11, stamp.fork);
@@ -269,7 +276,7 @@ int Generator::mix(const Stamp& stamp, const Gathered& gathered) {
   }
 
   const bool told_in_time =
-      sighting.has_vmclock || (sighting.page_usable && slot.tier >= CLONESAFE_TIER_ANNOUNCED);
+      sighting.has_counter || (sighting.page_usable && slot.tier >= CLONESAFE_TIER_ANNOUNCED);
   secrets_.mix_each_request = !told_in_time;
   secrets_.bytes_since_seeding = 0;
   secrets_.seeded_at_ns = coarse_now_ns();
@@ -284,7 +291,7 @@ int Generator::mix(const Stamp& stamp, const Gathered& gathered) {
       from |= CS_SOURCE_VM_GENERATION_ID;
     }
   }
-  if (sighting.has_vmclock) from |= CS_SOURCE_VMCLOCK;
+  from |= process_.sources.counter_source();
   if (sighting.hardware_random) from |= CS_SOURCE_HARDWARE_RANDOM;
   secrets_.seeded_from = from;
   return 0;

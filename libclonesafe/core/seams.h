@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "libclonesafe/core/physical_word.h"
+
 namespace clonesafe::core {
 
 // Where a snapshot can fall in a draw.
@@ -43,6 +45,8 @@ struct SeamsForTesting {
   bool detect_forks = true;
   const char* page_path = nullptr;
   const char* vmclock_path = nullptr;
+  // For all users, on all machines; not looked for while `iomem` is null.
+  PhysicalPaths physical_paths = {.memory = nullptr, .iomem = nullptr, .acpi_tables = nullptr};
   long uniqueness_wait_ms = 1000;
   bool rescan_always = false;  // instead of now and then
   // What CTR_DRBG gets in place of the kernel's bytes, in turn, and once as its nonce.

@@ -8,8 +8,8 @@ namespace clonesafe::core {
 namespace {
 
 // A source that appears tells of no clone.
-bool vmclock_moved(const Known& known, const Sighting& sighting) {
-  return known.has_vmclock && sighting.has_vmclock && known.vmclock != sighting.vmclock;
+bool counter_moved(const Known& known, const Sighting& sighting) {
+  return known.has_counter && sighting.has_counter && known.counter != sighting.counter;
 }
 
 // Whether the page tells of a restore since the known one.
@@ -22,6 +22,10 @@ bool page_moved(const Known& known, const Sighting& sighting) {
 bool mark_separates(const Known& known, const Sighting& sighting) {
   const std::uint64_t mark = mark_of(sighting.slot);
   return mark != 0 && mark != known.mark && !sighting.repetition.of_mark();
+}
+
+bool counter_separates(const Known& known, const Sighting& sighting) {
+  return sighting.counter_separates && counter_moved(known, sighting);
 }
 
 // Whether the page speaks of another restore than the known one and brings what separates.
@@ -44,15 +48,16 @@ bool is_separated(const Known& known, const Sighting& sighting) {
     return !sighting.page_usable || sighting.slot.state != CLONESAFE_STATE_REPAIRING ||
            mark_of(sighting.slot) != 0;
   }
-  const bool cloned = vmclock_moved(known, sighting) || page_moved(known, sighting);
-  return !cloned || page_separates(known, sighting);
+  const bool cloned = counter_moved(known, sighting) || page_moved(known, sighting);
+  return !cloned || counter_separates(known, sighting) || page_separates(known, sighting);
 }
 
 Separation separation_of(const Known& known, const Sighting& sighting) {
   if (!is_separated(known, sighting)) return Separation::kNone;
-  const bool vmclock_ahead = vmclock_moved(known, sighting) && !page_moved(known, sighting);
+  if (sighting.counter_separates) return Separation::kHost;
+  const bool counter_ahead = counter_moved(known, sighting) && !page_moved(known, sighting);
   if (sighting.page_usable && mark_of(sighting.slot) != 0 && !sighting.repetition.of_mark() &&
-      !vmclock_ahead) {
+      !counter_ahead) {
     return Separation::kHost;
   }
   return sighting.hardware_random ? Separation::kProcessor : Separation::kKernel;
@@ -64,15 +69,15 @@ Known known_at_start(const Sighting& sighting) {
 }
 
 Known known_after(const Known& known, const Sighting& sighting) {
-  if (known.anything && sighting.page_usable && vmclock_moved(known, sighting) &&
+  if (known.anything && sighting.page_usable && counter_moved(known, sighting) &&
       !page_moved(known, sighting)) {
     return known;
   }
   Known after = known;
   after.anything = true;
-  if (sighting.has_vmclock) {
-    after.has_vmclock = true;
-    after.vmclock = sighting.vmclock;
+  if (sighting.has_counter) {
+    after.has_counter = true;
+    after.counter = sighting.counter;
   }
   if (sighting.page_usable) {
     after.generation = sighting.slot.generation;

@@ -13,8 +13,10 @@ namespace clonesafe::core {
 struct Sighting {
   bool page_usable = false;
   clonesafe_generation_slot slot = {};  // if page_usable
-  bool has_vmclock = false;
-  std::uint64_t vmclock = 0;  // if has_vmclock
+  bool has_counter = false;
+  std::uint64_t counter = 0;  // if has_counter
+  // It is random, and so is the id with which it was mixed: the host gives each clone its own.
+  bool counter_separates = false;
   bool hardware_random = false;
   Repetition repetition;  // of what the slot tells, if page_usable
 };
@@ -24,8 +26,8 @@ struct Sighting {
 struct Known {
   bool anything = false;
   std::uint64_t generation = 0;  // 0 before there was a page
-  bool has_vmclock = false;
-  std::uint64_t vmclock = 0;
+  bool has_counter = false;
+  std::uint64_t counter = 0;
   std::uint64_t mark = 0;  // stands for diversifier and VM Generation ID; 0 if both are absent
   std::uint64_t repetitions = 0;  // as Repetition::so_far
 };
@@ -42,12 +44,12 @@ std::uint64_t mark_of(const clonesafe_generation_slot& slot);
 
 // Whether a generator seeded from `sighting` is told apart from those of all siblings.
 //
-// A generation, or a vmclock counter, only says that the machine was cloned; siblings may have
-// equal ones. What separates is any of: hardware random bytes; a page that moved together with the
-// generation and brings a diversifier or VM Generation ID that this process never saw; or a page
-// that moved and says "safe", so that the kernel's generator was separated ("degraded" may mean
-// that it was not). If nothing says that the machine was cloned since `known`, there is nobody to
-// be separated from.
+// A generation, or VMCLOCK's counter, only says that the machine was cloned; siblings may have
+// equal ones. What separates is any of: hardware random bytes; a counter that moved and is the
+// host's random word (restore page, VMGENID); a page that moved together with the generation and
+// brings a diversifier or VM Generation ID that this process never saw; or a page that moved and
+// says "safe", so that the kernel's generator was separated ("degraded" may mean that it was not).
+// If nothing says that the machine was cloned since `known`, there is nobody to be separated from.
 bool is_separated(const Known& known, const Sighting& sighting);
 
 Separation separation_of(const Known& known, const Sighting& sighting);
@@ -55,7 +57,7 @@ Separation separation_of(const Known& known, const Sighting& sighting);
 // What a process that starts with this before it is ever seeded knows.
 Known known_at_start(const Sighting& sighting);
 
-// What is known after a seeding that was separated. A vmclock that moved before the page is not
+// What is known after a seeding that was separated. A counter that moved before the page is not
 // taken over: until the page follows, other threads must make sure for themselves.
 Known known_after(const Known& known, const Sighting& sighting);
 

@@ -1,8 +1,10 @@
 #include "libclonesafe/core/sources.h"
 
+#include <cpuid.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -72,10 +74,32 @@ const char* vmclock_path() {
   return kVmclockPath;
 }
 
+#ifdef CLONESAFE_TESTING
+
+PhysicalPaths physical_paths() {
+  return seams_for_testing.physical_paths;
+}
+bool may_look_into_memory() {
+  return physical_paths().iomem != nullptr;
+}
+
+#else
+
+PhysicalPaths physical_paths() {
+  return {};
+}
+// A real machine (CPUID leaf 1, ECX bit 31) has nothing to look for.
+bool may_look_into_memory() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return ::geteuid() == 0 && __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 31) != 0;
+}
+
+#endif
+
 }  // namespace
 
 constexpr clonesafe_generation_page kNoPage = {};
-constexpr clonesafe_vmclock kNoVmclock = {};
+constexpr std::uint64_t kNoCounter = 0;
 
 std::int64_t coarse_now_ns() {
   timespec now = {};
@@ -101,6 +125,7 @@ bool Sources::initialize() {
   }
   open_page();
   open_vmclock();
+  open_physical();
   next_rescan_ns_.store(coarse_now_ns() + (has_page() ? kRescanNs : kMissingPageRescanNs),
                         std::memory_order_release);
   return true;
@@ -133,13 +158,40 @@ void Sources::open_vmclock() {
     opened.problem = problem_of(*vmclock);
     if (opened.problem == nullptr) {
       vmclock_problem_.store(nullptr, std::memory_order_relaxed);
-      vmclock_.store(vmclock, std::memory_order_release);
-      __atomic_store_n(&live_.counter, &vmclock->vm_generation_counter, __ATOMIC_RELEASE);
-      return;
+      return take_counter(&vmclock->vm_generation_counter, CS_SOURCE_VMCLOCK, nullptr);
     }
     (void)::munmap(opened.memory, CLONESAFE_GENERATION_PAGE_SIZE);
   }
   vmclock_problem_.store(opened.problem, std::memory_order_relaxed);
+}
+
+// Only at the start: such devices don't come later, and a program drops its rights.
+void Sources::open_physical() {
+  const clonesafe_generation_page* const page = page_.load(std::memory_order_acquire);
+  GenerationSnapshot snapshot;
+  const bool told_by_page = page != &kNoPage &&
+                            read_generation_page(*page, snapshot) == PageCondition::kUsable &&
+                            snapshot.slot.tier == CLONESAFE_TIER_WORD;
+  if (has_counter() || told_by_page) return;
+  if (!may_look_into_memory()) {
+    return memory_problem_.store("not looked for: only root does, in a virtual machine",
+                                 std::memory_order_relaxed);
+  }
+  const PhysicalWord found = find_physical_word(physical_paths());
+  memory_problem_.store(found.problem, std::memory_order_relaxed);
+  if (found.problem != nullptr) return;
+  take_counter(found.word,
+               found.device == PhysicalWord::Device::kRestorePage ? CS_SOURCE_RESTORE_PAGE
+                                                                  : CS_SOURCE_VMGENID,
+               found.id);
+}
+
+void Sources::take_counter(const std::uint64_t* word, std::uint32_t source,
+                           const std::uint8_t* id) {
+  counter_source_ = source;
+  counter_id_ = id;
+  counter_.store(word, std::memory_order_release);
+  __atomic_store_n(&live_.counter, word, __ATOMIC_RELEASE);
 }
 
 void Sources::rescan() {
@@ -166,7 +218,7 @@ void Sources::rescan() {
   } else {
     open_page();
   }
-  if (!has_vmclock()) open_vmclock();
+  if (!has_counter()) open_vmclock();
 }
 
 }  // namespace clonesafe::core

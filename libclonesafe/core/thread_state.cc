@@ -44,8 +44,9 @@ void initialize() {
     sighting.slot = snapshot.slot;
     sighting.repetition = the_process.known.note(stamp.fork, stamp.page, snapshot);
   }
-  sighting.has_vmclock = the_process.sources.has_vmclock();
-  sighting.vmclock = stamp.vmclock;
+  sighting.has_counter = the_process.sources.has_counter();
+  sighting.counter = stamp.counter;
+  sighting.counter_separates = the_process.sources.counter_id() != nullptr;
   the_process.known.store(stamp.fork, known_at_start(sighting));
   initialized_process.store(&the_process, std::memory_order_release);
 }

@@ -24,6 +24,7 @@ int main(void) {
   printf("separation %s\n", cs_separation_name(report.separation));
   source(&report, CS_SOURCE_PAGE, "page", report.page_problem);
   source(&report, CS_SOURCE_VMCLOCK, "vmclock", report.vmclock_problem);
+  source(&report, CS_SOURCE_RESTORE_PAGE | CS_SOURCE_VMGENID, "memory", report.memory_problem);
   source(&report, CS_SOURCE_FORK, "fork", report.fork_problem);
   source(&report, CS_SOURCE_KERNEL_RANDOM, "kernel", report.kernel_problem);
   source(&report, CS_SOURCE_HARDWARE_RANDOM, "processor", report.processor_problem);

@@ -67,7 +67,7 @@ struct Lease {
 
 bool is_same_moment(const cs_stamp& stamp, const core::Stamp& now) {
   return stamp.words[0] == reinterpret_cast<std::uintptr_t>(&now.page->control) &&
-         stamp.words[1] == now.control && stamp.words[2] == now.vmclock && stamp.forks == now.fork;
+         stamp.words[1] == now.control && stamp.words[2] == now.counter && stamp.forks == now.fork;
 }
 
 bool is_expired(const Lease& lease) {

@@ -68,6 +68,8 @@ extern "C" {
 #define CS_SOURCE_HARDWARE_RANDOM 0x10u  /* RDRAND or RDSEED */
 #define CS_SOURCE_DIVERSIFIER 0x20u      /* the page held a diversifier */
 #define CS_SOURCE_VM_GENERATION_ID 0x40u /* the page held a VM Generation ID */
+#define CS_SOURCE_RESTORE_PAGE 0x80u     /* the restore page in guest memory, as root sees it */
+#define CS_SOURCE_VMGENID 0x100u         /* VMGENID in guest memory, as root sees it */
 
 /* What tells this machine from its siblings, the weakest first. */
 #define CS_SEPARATION_NONE 0      /* nothing yet: draws return CS_E_NOT_UNIQUE */
@@ -114,6 +116,7 @@ struct cs_status_report {
   const char* fork_problem;    /* why a fork may go unnoticed; NULL if none can */
   const char* kernel_problem;  /* why the kernel gave no random bytes when last asked; or NULL */
   const char* processor_problem; /* why the processor gives none; NULL if it does */
+  const char* memory_problem;    /* why neither the restore page nor VMGENID is read; or NULL */
 };
 
 /* Opens the sources and allocates the calling thread's state. Optional: the first call of any other

@@ -1,4 +1,4 @@
-#include "guest_agent/sources/acpi_vmgenid.h"
+#include "guest_agent/sources/devices.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "guest_agent/sources/iomem.h"
+#include "guest_agent/sources/devices.h"
 #include "guest_agent/sources/kmsg_source.h"
 #include "tests/unit/agent/fakes.h"
 
@@ -14,26 +14,26 @@ constexpr std::string_view kIomem =
     "  feff2000-feff3fff : CLNS0001:00\n";
 
 TEST(Iomem, DeviceIsFoundByItsHid) {
-  const auto range = find_in_iomem(kIomem, "CLNS0001");
+  const auto range = find_device(kIomem, "CLNS0001");
   ASSERT_TRUE(range);
   EXPECT_EQ(range->start, 0xfeff2000U);
   EXPECT_EQ(range->size, 0x2000U);
 }
 
 TEST(Iomem, AbsentDeviceIsAnErrorThatNamesIt) {
-  const auto range = find_in_iomem(kIomem, "CLNS0002");
+  const auto range = find_device(kIomem, "CLNS0002");
   ASSERT_FALSE(range);
   EXPECT_EQ(range.error().message(), "no CLNS0002 device");
 }
 
 TEST(Iomem, NameThatOnlyBeginsLikeTheHidIsAnother) {
-  EXPECT_FALSE(find_in_iomem("1000-1fff : CLNS0001X:00\n", "CLNS0001"));
-  EXPECT_FALSE(find_in_iomem("1000-1fff : CLNS0001\n", "CLNS0001"));
-  EXPECT_FALSE(find_in_iomem("1000-1fff : CLNS0001:zz\n", "CLNS0001"));
+  EXPECT_FALSE(find_device("1000-1fff : CLNS0001X:00\n", "CLNS0001"));
+  EXPECT_FALSE(find_device("1000-1fff : CLNS0001\n", "CLNS0001"));
+  EXPECT_FALSE(find_device("1000-1fff : CLNS0001:zz\n", "CLNS0001"));
 }
 
 TEST(Iomem, HiddenAddressIsSaidToBeHidden) {
-  const auto range = find_in_iomem("00000000-00000000 : CLNS0001:00\n", "CLNS0001");
+  const auto range = find_device("00000000-00000000 : CLNS0001:00\n", "CLNS0001");
   ASSERT_FALSE(range);
   EXPECT_NE(range.error().message().find("hidden"), std::string::npos);
 }
@@ -41,7 +41,7 @@ TEST(Iomem, HiddenAddressIsSaidToBeHidden) {
 TEST(Iomem, BrokenLineIsAnErrorNotACrash) {
   for (const char* const text : {" : CLNS0001:00", "- : CLNS0001:00\n", "12 : CLNS0001:00\n",
                                  "2000-1000 : CLNS0001:00\n", "x-y : CLNS0001:00\n", "", "\n\n"}) {
-    EXPECT_FALSE(find_in_iomem(text, "CLNS0001")) << text;
+    EXPECT_FALSE(find_device(text, "CLNS0001")) << text;
   }
 }
 

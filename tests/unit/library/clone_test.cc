@@ -331,7 +331,7 @@ TEST_F(NotUniqueTest, VmclockAloneFailsClosed) {
   restart();
   draw();
   const auto all = run_clones(2, [](int) {
-    write_clone_vmclock(2);
+    write_clone_counter(2);
     Value value = {};
     EXPECT_EQ(draw_code(value), CS_E_NOT_UNIQUE);
     EXPECT_EQ(value, Value{});
@@ -359,7 +359,7 @@ TEST_F(NotUniqueTest, WaitsForTheAgentWhenVmclockIsAheadOfIt) {
   restart();
   draw();
   const auto values = flatten(run_clones(kClones, [](int clone) {
-    write_clone_vmclock(2);
+    write_clone_counter(2);
     // The agent publishes while the draw waits: at its third look.
     static int looks;
     static int number;

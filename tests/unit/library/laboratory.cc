@@ -47,7 +47,7 @@ void replace_by_copy(const T* mapped, std::size_t size) {
   std::memcpy(copy, contents.data(), size);
 }
 
-const clonesafe_vmclock* own_vmclock = nullptr;
+std::uint64_t* own_counter = nullptr;
 
 }  // namespace
 
@@ -162,8 +162,8 @@ void write_page_as_agent(const Publication& publication) {
   }
 }
 
-void write_clone_vmclock(std::uint64_t counter) {
-  const_cast<clonesafe_vmclock*>(own_vmclock)->vm_generation_counter = counter;
+void write_clone_counter(std::uint64_t counter) {
+  *own_counter = counter;
 }
 
 void set_kernel_stream(std::uint64_t number) {
@@ -173,9 +173,10 @@ void set_kernel_stream(std::uint64_t number) {
 void take_memory_as_clone() {
   core::Sources& sources = core::process()->sources;
   if (sources.has_page()) replace_by_copy(own_page(), CLONESAFE_GENERATION_PAGE_SIZE);
-  if (sources.has_vmclock()) {
-    own_vmclock = sources.vmclock_for_testing();
-    replace_by_copy(own_vmclock, CLONESAFE_VMCLOCK_SIZE);
+  if (sources.has_counter()) {
+    own_counter = const_cast<std::uint64_t*>(sources.counter_for_testing());
+    const auto address = reinterpret_cast<std::uintptr_t>(own_counter);
+    replace_by_copy(reinterpret_cast<void*>(address & ~std::uintptr_t{4095}), 4096);
   }
 }
 

@@ -68,8 +68,8 @@ class Laboratory : public ::testing::Test {
 void write_page_as_vmm(const Publication& publication);
 // In a clone: publishes as the agent does.
 void write_page_as_agent(const Publication& publication);
-// In a clone: moves VMCLOCK's generation counter.
-void write_clone_vmclock(std::uint64_t counter);
+// In a clone: moves VMCLOCK's generation counter, or what the machine has in its place.
+void write_clone_counter(std::uint64_t counter);
 
 // The frozen kernel generator's state: another number, another stream.
 void set_kernel_stream(std::uint64_t number);

@@ -22,8 +22,8 @@ Sighting page(std::uint64_t generation, std::uint8_t diversifier,
   return {.page_usable = true, .slot = slot_of(generation, diversifier, state)};
 }
 Sighting with_vmclock(Sighting sighting, std::uint64_t counter) {
-  sighting.has_vmclock = true;
-  sighting.vmclock = counter;
+  sighting.has_counter = true;
+  sighting.counter = counter;
   return sighting;
 }
 Known after(const Sighting& sighting) {
@@ -162,9 +162,9 @@ TEST(SharedKnownTest, ThreadsDontTearIt) {
   shared.store(1, {.anything = true});
   const auto work = [&] {
     for (std::uint64_t i = 1; i < 5000; ++i) {
-      shared.store(1, {.anything = true, .generation = i, .vmclock = i, .mark = i});
+      shared.store(1, {.anything = true, .generation = i, .counter = i, .mark = i});
       const Known known = shared.load(1);
-      ASSERT_EQ(known.generation, known.vmclock);
+      ASSERT_EQ(known.generation, known.counter);
       ASSERT_EQ(known.generation, known.mark);
     }
   };

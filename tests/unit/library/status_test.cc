@@ -234,7 +234,7 @@ TEST_F(StatusTest, ClonesWithEqualCountersAndDifferentSeedsDiverge) {
   restart();
   draw();
   const auto all = run_clones(8, [](int clone) {
-    write_clone_vmclock(2);
+    write_clone_counter(2);
     Publication publication = restored(2);
     publication.diversifier = static_cast<std::uint8_t>(10 + clone);
     write_page_as_vmm(publication);

@@ -1,16 +1,13 @@
-#ifndef CLONESAFE_GUEST_AGENT_SOURCES_ACPI_VMGENID_H_
-#define CLONESAFE_GUEST_AGENT_SOURCES_ACPI_VMGENID_H_
+#ifndef CLONESAFE_PHYSICAL_ACPI_VMGENID_H_
+#define CLONESAFE_PHYSICAL_ACPI_VMGENID_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 
-#include "libclonesafe/base/error.h"
-
-namespace clonesafe::agent {
+namespace clonesafe {
 
 // Where the 16 bytes of VMGENID are. The device has no _CRS, so /proc/iomem doesn't name it; the
 // address stands in the AML, in one of two shapes. These are recognisers of those shapes, not an
@@ -28,9 +25,6 @@ struct VmgenidLocation {
 // the page at VGIA. VGIA is 0 where the firmware didn't place the page.
 std::optional<VmgenidLocation> find_vmgenid(std::span<const std::byte> table);
 
-// In the tables under `folder` (/sys/firmware/acpi/tables): DSDT, then SSDT*.
-Result<VmgenidLocation> find_vmgenid_in_tables(const std::string& folder);
+}  // namespace clonesafe
 
-}  // namespace clonesafe::agent
-
-#endif  // CLONESAFE_GUEST_AGENT_SOURCES_ACPI_VMGENID_H_
+#endif  // CLONESAFE_PHYSICAL_ACPI_VMGENID_H_

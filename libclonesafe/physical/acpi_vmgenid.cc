@@ -1,13 +1,10 @@
-#include "guest_agent/sources/acpi_vmgenid.h"
+#include "libclonesafe/physical/acpi_vmgenid.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <vector>
 
 #include "clonesafe/abi/vmgenid.h"
-#include "guest_agent/base/files.h"
 
-namespace clonesafe::agent {
+namespace clonesafe {
 namespace {
 
 using Bytes = std::span<const std::byte>;
@@ -86,10 +83,12 @@ std::optional<Bytes> package_body(Bytes bytes) {
 
 // What follows `Name (<segment>, `, at its first occurrence in `body`.
 std::optional<Bytes> value_of_name(Bytes body, std::string_view segment) {
-  const std::string pattern = std::string(1, static_cast<char>(kNameOp)) + std::string(segment);
-  const std::size_t position = as_text(body).find(pattern);
-  if (position == std::string_view::npos) return std::nullopt;
-  return body.subspan(position + pattern.size());
+  for (std::size_t i = 0; i + 1 + segment.size() <= body.size(); ++i) {
+    if (at(body, i) != kNameOp) continue;
+    const Bytes rest = body.subspan(i + 1);
+    if (as_text(rest.first(segment.size())) == segment) return rest.subspan(segment.size());
+  }
+  return std::nullopt;
 }
 
 bool holds_vmgenid(Bytes bytes) {
@@ -151,23 +150,4 @@ std::optional<VmgenidLocation> find_vmgenid(Bytes table) {
   return find_qemu(aml);
 }
 
-Result<VmgenidLocation> find_vmgenid_in_tables(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (name == "DSDT" || name.starts_with("SSDT")) names.push_back(name);
-  }
-  if (error) return fail("list of " + folder + ": " + error.message());
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) {
-    const auto table = read_file(folder + "/" + name, kTableLimit);
-    if (!table) return fail(table.error());
-    if (auto found = find_vmgenid(std::as_bytes(std::span(*table)))) return *found;
-  }
-  if (names.empty()) return fail("no DSDT in " + folder);
-  return fail("no VMGENID device of a known shape in " + folder);
-}
-
-}  // namespace clonesafe::agent
+}  // namespace clonesafe
