@@ -1,4 +1,4 @@
-// The texts of UUIDs and ULIDs, which come from anybody.
+// The texts of UUIDs and ULIDs, which come from anybody, and of the operator's document.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "clonesafe/ids.hpp"
+#include "libclonesafe/ids/worker_range.h"
 
 namespace {
 
@@ -38,6 +39,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check<clonesafe::Ulid>(text, 26);
   stream<clonesafe::Uuid>(text);
   stream<clonesafe::Ulid>(text);
+  clonesafe::ids::WorkerRange range;
+  using enum clonesafe::ids::RangeCondition;
+  if (clonesafe::ids::find_worker_range(text, range) == kFound && range.first > range.last) {
+    std::abort();
+  }
   // Refused text leaves zeros.
   unsigned char bytes[16];
   const unsigned char zeros[16] = {};

@@ -1,4 +1,5 @@
-// Worker ids for the processes of one machine: a locked file for each.
+// Worker ids for the processes of one machine: a locked file for each, of all ids or of those that
+// the operator gave the machine.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "clonesafe/ids.h"
 #include "libclonesafe/base/unique_fd.h"
 #include "libclonesafe/ids/clock.h"
+#include "libclonesafe/ids/worker_range.h"
 
 using namespace clonesafe;
 using namespace clonesafe::ids;
@@ -25,10 +27,14 @@ namespace {
 constexpr std::uint64_t kAheadMs = 1000;
 constexpr std::uint64_t kMostTries = 65536;
 constexpr int kLockTries = 100;
+constexpr std::size_t kDocumentLimit = 65536;
+constexpr char kDocument[] = "/run/clonesafe/metadata";
 
 struct Folder {
   int fd;
   unsigned flags;
+  char*
+      document;  // the operator's, which names the machine's worker ids; null: they are all its own
 };
 
 // What a lease's handle points to.
@@ -138,15 +144,57 @@ int file_of(const cs_lease* lease) {
   return static_cast<const Worker*>(lease->handle)->file;
 }
 
+// The agent says "safe" only when the document is the one of this restore, or there is none.
+bool is_document_of(const cs_stamp& stamp) {
+  struct cs_status_report status = {};
+  return cs_status(&status, sizeof(status)) == 0 && status.state == CS_STATE_SAFE &&
+         status.stamp.generation == stamp.generation;
+}
+
+int read_range(const char* document, WorkerRange& range) {
+  const UniqueFd file(::open(document, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file) return CS_E_NO_LEASE;
+  auto* const text = static_cast<char*>(std::malloc(kDocumentLimit));
+  if (text == nullptr) return CS_E_MEMORY;
+  const ssize_t size = ::pread(file.get(), text, kDocumentLimit, 0);
+  RangeCondition condition = RangeCondition::kAbsent;
+  // A document that is cut could end within a number.
+  if (size == static_cast<ssize_t>(kDocumentLimit))
+    condition = RangeCondition::kMalformed;
+  else if (size > 0)
+    condition = find_worker_range({text, static_cast<std::size_t>(size)}, range);
+  std::free(text);
+  if (condition == RangeCondition::kMalformed) return CS_E_INVALID;
+  return condition == RangeCondition::kFound ? 0 : CS_E_NO_LEASE;
+}
+
+// Which of the ids below `workers` this machine has.
+int find_range(const Folder& folder, std::uint64_t workers, WorkerRange& range) {
+  if (folder.document == nullptr) {
+    range = {.first = 0, .last = workers - 1};
+    const bool shared = (folder.flags & CS_LESSOR_SHARED_FOLDER) != 0;
+    return shared || is_of_this_generation(folder) ? 0 : CS_E_NO_LEASE;
+  }
+  cs_stamp stamp = {};
+  if (const int result = cs_generation(&stamp); result != 0) return result;
+  if (!is_document_of(stamp)) return CS_E_NO_LEASE;
+  if (const int result = read_range(folder.document, range); result != 0) return result;
+  if (range.last >= workers) return CS_E_INVALID;
+  return is_document_of(stamp) ? 0 : CS_E_NO_LEASE;
+}
+
 int acquire(void* context, uint64_t workers, struct cs_lease* lease) {
   const auto& folder = *static_cast<const Folder*>(context);
-  if ((folder.flags & CS_LESSOR_SHARED_FOLDER) == 0 && !is_of_this_generation(folder)) {
-    return CS_E_NO_LEASE;
-  }
+  WorkerRange range;
+  if (const int result = find_range(folder, workers, range); result != 0) return result;
+  const std::uint64_t count = range.last - range.first + 1;
   std::uint64_t first = 0;
   if (const int result = cs_random(&first, sizeof(first)); result != 0) return result;
-  for (std::uint64_t i = 0; i < std::min(workers, kMostTries); ++i) {
-    if (take_worker(folder, (first % workers + i) % workers, *lease)) return 0;
+  for (std::uint64_t i = 0; i < std::min(count, kMostTries); ++i) {
+    if (!take_worker(folder, range.first + (first % count + i) % count, *lease)) continue;
+    // What another machine used that had the id before stands in no file of this one.
+    if (folder.document != nullptr) lease->used_until_ms = 0;
+    return 0;
   }
   return CS_E_NO_LEASE;
 }
@@ -176,7 +224,28 @@ int advance(void*, const struct cs_lease* lease, uint64_t* until_ms) {
 void destroy(void* context) {
   auto* folder = static_cast<Folder*>(context);
   (void)::close(folder->fd);
+  std::free(folder->document);
   std::free(folder);
+}
+
+// `document` is the lessor's from now on.
+int make_lessor(const char* folder, unsigned flags, char* document, struct cs_lessor* lessor) {
+  const int kept_errno = errno;
+  UniqueFd fd(::open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  struct stat status = {};
+  const bool usable = fd && ::fstat(fd.get(), &status) == 0 && (status.st_mode & S_IWOTH) == 0;
+  errno = kept_errno;
+  void* memory = usable ? std::malloc(sizeof(Folder)) : nullptr;
+  if (memory == nullptr) {
+    std::free(document);
+    return usable ? CS_E_MEMORY : CS_E_INVALID;
+  }
+  lessor->context = new (memory) Folder{.fd = fd.release(), .flags = flags, .document = document};
+  lessor->acquire = acquire;
+  lessor->release = release;
+  lessor->advance = advance;
+  lessor->destroy = destroy;
+  return 0;
 }
 
 }  // namespace
@@ -185,18 +254,14 @@ int cs_file_lessor(const char* folder, unsigned flags, struct cs_lessor* lessor)
   if (lessor == nullptr) return CS_E_INVALID;
   *lessor = {};
   if (folder == nullptr || (flags & ~CS_LESSOR_SHARED_FOLDER) != 0) return CS_E_INVALID;
-  const int kept_errno = errno;
-  UniqueFd fd(::open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  struct stat status = {};
-  const bool usable = fd && ::fstat(fd.get(), &status) == 0 && (status.st_mode & S_IWOTH) == 0;
-  errno = kept_errno;
-  if (!usable) return CS_E_INVALID;
-  void* memory = std::malloc(sizeof(Folder));
-  if (memory == nullptr) return CS_E_MEMORY;
-  lessor->context = new (memory) Folder{.fd = fd.release(), .flags = flags};
-  lessor->acquire = acquire;
-  lessor->release = release;
-  lessor->advance = advance;
-  lessor->destroy = destroy;
-  return 0;
+  return make_lessor(folder, flags, nullptr, lessor);
+}
+
+int cs_metadata_lessor(const char* document, const char* folder, struct cs_lessor* lessor) {
+  if (lessor == nullptr) return CS_E_INVALID;
+  *lessor = {};
+  if (folder == nullptr) return CS_E_INVALID;
+  char* const copy = ::strdup(document != nullptr ? document : kDocument);
+  if (copy == nullptr) return CS_E_MEMORY;
+  return make_lessor(folder, 0, copy, lessor);
 }

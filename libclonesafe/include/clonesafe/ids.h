@@ -98,7 +98,8 @@ struct cs_lease {
   void* handle; /* the lessor's */
 };
 
-/* Who gives worker ids: a folder of this machine (cs_file_lessor), or a program's own functions,
+/* Who gives worker ids: a folder of this machine (cs_file_lessor), the operator's document
+ * (cs_metadata_lessor), or a program's own functions,
  * which ask the operator's metadata service, a database or a coordinator. None may call back into
  * the Snowflakes that it serves. They are called by whichever thread asks for an identifier, one at
  * a time but for `advance`, and with no lock of this library's held that another function takes. */
@@ -136,6 +137,19 @@ struct cs_lessor {
  * locks inside each guest unless they are told otherwise: there the flag is wrong. */
 #define CS_LESSOR_SHARED_FOLDER 1u
 CS_API CS_MUST_USE int cs_file_lessor(const char* folder, unsigned flags, struct cs_lessor* lessor);
+
+/* A lessor for machines that their operator gives worker ids: in the agent's metadata document, the
+ * file `document` (NULL: /run/clonesafe/metadata), stands once `clonesafe_worker_ids` and then 7 or
+ * 128-191, as in `clonesafe_worker_ids = 128-191` or {"clonesafe_worker_ids": "128-191"}; at most
+ * 64 KiB. The processes of the machine share these ids through `folder`, as with cs_file_lessor.
+ *
+ * The operator gives each restore a document of its own, and ids that no other machine has, or had
+ * until the clocks have passed it. A clone that was given none has no lease. Nor has any machine
+ * whose page does not say CS_STATE_SAFE in its generation: so long the document may be the
+ * source's. An id above what the layout takes, or a document that can't be read as above, is
+ * CS_E_INVALID when an identifier is asked for. Otherwise as cs_file_lessor. */
+CS_API CS_MUST_USE int cs_metadata_lessor(const char* document, const char* folder,
+                                          struct cs_lessor* lessor);
 
 typedef struct cs_snowflake cs_snowflake;
 

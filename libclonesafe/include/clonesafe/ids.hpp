@@ -216,15 +216,15 @@ class Snowflake {
   explicit Snowflake(const std::string& folder, unsigned flags = 0,
                      const Config& config = default_config()) {
     cs_lessor functions = {};
-    if (const int result = cs_file_lessor(folder.c_str(), flags, &functions); result != 0) {
-      throw LibraryError(result);
-    }
-    try {
-      take(functions, config);
-    } catch (...) {
-      functions.destroy(functions.context);
-      throw;
-    }
+    adopt(cs_file_lessor(folder.c_str(), flags, &functions), functions, config);
+  }
+  // The lessor is the operator's document, see cs_metadata_lessor. Throws LibraryError.
+  static Snowflake with_metadata(const std::string& folder, const Config& config = default_config(),
+                                 const char* document = nullptr) {
+    Snowflake snowflake;
+    cs_lessor functions = {};
+    snowflake.adopt(cs_metadata_lessor(document, folder.c_str(), &functions), functions, config);
+    return snowflake;
   }
   Snowflake(Snowflake&& other) noexcept : source_(std::exchange(other.source_, nullptr)) {}
   Snowflake& operator=(Snowflake&& other) noexcept {
@@ -260,6 +260,17 @@ class Snowflake {
   }
 
  private:
+  Snowflake() = default;
+  // One of the library's lessors, which is given back if it isn't taken.
+  void adopt(int made, const cs_lessor& functions, const Config& config) {
+    if (made != 0) throw LibraryError(made);
+    try {
+      take(functions, config);
+    } catch (...) {
+      functions.destroy(functions.context);
+      throw;
+    }
+  }
   void take(const cs_lessor& functions, const Config& config) {
     if (const int result = cs_snowflake_new(&config, &functions, &source_); result != 0) {
       throw LibraryError(result);

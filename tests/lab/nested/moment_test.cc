@@ -133,7 +133,24 @@ TEST_F(LibraryTest, DivergesWithoutVmgenidAndWithoutTheKernelsRandomness) {
   EXPECT_NE(draws[0], draws[1]);
 }
 
-// Its twin: with nothing to see, the same program repeats itself.
+// No agent either: the program is root and finds the device's page by itself.
+TEST_F(LibraryTest, DivergesByTheRestorePageAlone) {
+  const auto draws =
+      first_draws({.arguments = {"--no-vmgenid", "--no-vmclock"}, .cmdline = kNoAgent}, "true");
+  ASSERT_EQ(draws.size(), 2u);
+  EXPECT_EQ(draws[0].size(), 64u) << draws[0];
+  EXPECT_NE(draws[0], draws[1]);
+}
+
+TEST_F(LibraryTest, DivergesByVmgenidAlone) {
+  const auto draws = first_draws(
+      {.arguments = {"--no-vmclock", "--no-restore-page"}, .cmdline = kNoAgent}, "true");
+  ASSERT_EQ(draws.size(), 2u);
+  EXPECT_EQ(draws[0].size(), 64u) << draws[0];
+  EXPECT_NE(draws[0], draws[1]);
+}
+
+// Their twin: with nothing to see, the same program repeats itself.
 TEST_F(LibraryTest, RepeatsItselfWithoutDevicesAndAgent) {
   const auto draws = first_draws(
       {.arguments = {"--no-vmgenid", "--no-vmclock", "--no-restore-page"}, .cmdline = kNoAgent},

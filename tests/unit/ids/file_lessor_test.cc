@@ -23,13 +23,8 @@ class FileLessorTest : public IdsLaboratory {
     EXPECT_EQ(cs_file_lessor(workers_.c_str(), flags, &lessor), 0);
     return make_snowflake(lessor, &config_);
   }
-  // The worker id under which the next one is made, or a code.
   std::int64_t worker_of(const SnowflakePointer& snowflake) const {
-    std::uint64_t id = 0;
-    if (const int result = cs_snowflake_try(snowflake.get(), &id); result != 0) return result;
-    cs_snowflake_parts parts = {};
-    EXPECT_EQ(cs_snowflake_split(&config_, id, &parts), 0);
-    return static_cast<std::int64_t>(parts.worker);
+    return next_worker(snowflake, config_);
   }
   static int count_open_workers() {
     int count = 0;

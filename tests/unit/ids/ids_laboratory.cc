@@ -114,4 +114,12 @@ SnowflakePointer make_snowflake(const cs_lessor& lessor, const cs_snowflake_conf
   return SnowflakePointer(snowflake);
 }
 
+std::int64_t next_worker(const SnowflakePointer& snowflake, const cs_snowflake_config& config) {
+  std::uint64_t id = 0;
+  if (const int result = cs_snowflake_try(snowflake.get(), &id); result != 0) return result;
+  cs_snowflake_parts parts = {};
+  EXPECT_EQ(cs_snowflake_split(&config, id, &parts), 0);
+  return static_cast<std::int64_t>(parts.worker);
+}
+
 }  // namespace clonesafe::laboratory

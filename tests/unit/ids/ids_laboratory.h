@@ -64,6 +64,8 @@ struct FreeSnowflake {
 using SnowflakePointer = std::unique_ptr<cs_snowflake, FreeSnowflake>;
 SnowflakePointer make_snowflake(const cs_lessor& lessor,
                                 const cs_snowflake_config* config = nullptr);
+// The worker id under which the next one is made, or a code.
+std::int64_t next_worker(const SnowflakePointer& snowflake, const cs_snowflake_config& config);
 
 }  // namespace clonesafe::laboratory
 
