@@ -253,7 +253,7 @@ int cs_status(struct cs_status_report* status, size_t size) {
   } else {
     all.processor_problem = "the processor has no RDRAND or RDSEED, or what it gives isn't random";
   }
-  if (const ThreadState* state = ThreadState::existing(); state != nullptr) {
+  if (ThreadState* state = ThreadState::existing(); state != nullptr) {
     all.seeded_from = state->seeded_from();
   }
   all.stamp = stamp_of(view);

@@ -5,12 +5,15 @@
 #include <cstdint>
 #include <cstring>
 
+#include "libclonesafe/core/fork_lock.h"
 #include "libclonesafe/core/seams.h"
 #include "libclonesafe/core/separation.h"
 #include "libclonesafe/core/sources.h"
 #include "libclonesafe/core/stream.h"
 
 namespace clonesafe::core {
+
+class ThreadState;
 
 // What all threads of the process share.
 struct Process {
@@ -19,6 +22,8 @@ struct Process {
   SharedKnown known;
   std::atomic<Core> core = Core::kChaCha20;   // of the threads that begin from now on
   std::atomic<std::uint64_t> generators = 0;  // how many were made; numbers them
+  ForkLock states_lock;
+  ThreadState* states = nullptr;  // in a child also those of its parent's threads
 };
 
 // What a thread must not share with a child or a clone. It stands in a page of its own, which the
@@ -72,6 +77,10 @@ class Generator {
   int draw_fresh(std::uint8_t* output, std::size_t length) {
     return draw_slowly(output, length, true);
   }
+
+  // Wipes what would be drawn next. The key stays, from which nothing is made any more but, with
+  // new seed material, the next one: what was gathered before is not lost.
+  void forget() { forget({}); }
 
   std::uint32_t seeded_from() const { return secrets_.seeded_from; }
   // Whether the source that it was last seeded from tells of a restore before anything else runs.

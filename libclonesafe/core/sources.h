@@ -60,6 +60,7 @@ class Sources {
   // 16 bytes beside the counter which the host draws anew for each clone; null if there are none.
   const std::uint8_t* counter_id() const { return has_counter() ? counter_id_ : nullptr; }
   const ForkWord& fork_word() const { return fork_word_; }
+  std::uint64_t fork_word_value() { return fork_word_.current(); }
 
   const char* page_path() const { return page_path_; }
   // Static texts, nullptr when the source is in use.

@@ -125,6 +125,10 @@ bool StreamContext::reseed_drbg(const std::uint8_t (&key)[kKeySize]) {
   return ::EVP_RAND_reseed(drbg_, 0, nullptr, 0, key, kKeySize) == 1;
 }
 
+void StreamContext::forget() {
+  if (drbg_ != nullptr) (void)::EVP_RAND_uninstantiate(drbg_);
+}
+
 bool StreamContext::generate(std::uint8_t (&key)[kKeySize], std::uint8_t* output,
                              std::size_t length) {
   if (drbg_ != nullptr) return generate_by_drbg(output, length);

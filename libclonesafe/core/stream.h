@@ -53,6 +53,9 @@ class StreamContext {
   bool derive(std::uint8_t (&key)[kKeySize], const std::uint8_t* material,
               std::size_t material_length, const std::uint8_t* info, std::size_t info_length);
 
+  // Drops the state of CTR_DRBG's instance, which the next derive makes anew.
+  void forget();
+
 #ifdef CLONESAFE_TESTING
   bool reseed_drbg_for_testing(const std::uint8_t (&key)[kKeySize]) { return reseed_drbg(key); }
 #endif

@@ -91,6 +91,7 @@ ThreadState* ThreadState::create(int& error) {
   }
   error = 0;
   current_ = new (memory) ThreadState(*shared, *static_cast<Page*>(secrets), streams);
+  current_->enlist();
   return current_;
 }
 
@@ -99,6 +100,7 @@ void ThreadState::destroy_current() {
   if (state == nullptr) return;
   current_ = nullptr;
   (void)::pthread_setspecific(thread_end, nullptr);
+  state->strike_off();
   state->streams_.destroy();
   wipe(&state->secrets_, kSecretPageSize);
   (void)::munmap(&state->secrets_, kSecretPageSize);

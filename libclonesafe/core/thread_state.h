@@ -34,12 +34,15 @@ class ThreadState {
   // the values that the interrupted one takes.
   template <typename Body>
   int exclusively(Body body) {
-    if (busy_) return CS_E_BUSY;
-    busy_ = true;
+    if (busy_.load(std::memory_order_relaxed)) return CS_E_BUSY;
+    busy_.store(true, std::memory_order_relaxed);
+    // Pairs with the barrier that wipe_all puts into every thread.
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (wiped_by_.load(std::memory_order_acquire) != 0) [[unlikely]]
+      wait_for_wipe();
     const int result = body(generator_, secrets_.identifiers);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    busy_ = false;
+    busy_.store(false, std::memory_order_release);
     return result;
   }
   // As Generator::draw.
@@ -60,11 +63,30 @@ class ThreadState {
   }
 
   // Whether the calling thread is in a draw: true only in a signal handler.
-  bool busy() const { return busy_; }
-  std::uint32_t seeded_from() const { return generator_.seeded_from(); }
+  bool busy() const { return busy_.load(std::memory_order_relaxed); }
+  // 0 where it was never seeded or can't be asked now.
+  std::uint32_t seeded_from() {
+    std::uint32_t from = 0;
+    (void)exclusively([&from](const Generator& generator, ids::ThreadIdentifiers&) {
+      from = generator.seeded_from();
+      return 0;
+    });
+    return from;
+  }
 
   // Wipes and frees. The thread's next draw makes a new state.
   static void destroy_current();
+
+  // Wipes what all threads of the process would have drawn: it is in no snapshot that is taken now.
+  // Their next draws seed anew. Returns how many threads could not
+  // be wiped: they were in a draw all the time, or the kernel refused membarrier(2).
+  static std::size_t wipe_all();
+
+#ifdef CLONESAFE_TESTING
+  const Secrets& secrets_for_testing() const { return secrets_.generator; }
+  const Secrets& private_secrets_for_testing() const { return secrets_.private_generator; }
+  bool is_being_wiped_for_testing() const { return wiped_by_.load() != 0; }
+#endif
 
  private:
   // What libcrypto keeps. The private generator has its own where there is something in it that
@@ -78,6 +100,10 @@ class ThreadState {
              (core == Core::kChaCha20 || secret.create(primitives, core));
     }
     StreamContext& of_private() { return secret.ready() ? secret : general; }
+    void forget() {
+      general.forget();
+      secret.forget();
+    }
     void destroy() {
       general.destroy();
       secret.destroy();
@@ -92,6 +118,10 @@ class ThreadState {
 
   ThreadState(Process& process, Page& secrets, const Streams& streams);
   static ThreadState* create(int& error);
+  void wipe_secrets();
+  void wait_for_wipe();
+  void enlist();
+  void strike_off();
 
   static constinit thread_local ThreadState* current_;
 
@@ -99,7 +129,13 @@ class ThreadState {
   Streams streams_;
   Generator generator_;
   Generator private_generator_;
-  bool volatile busy_ = false;
+  // Written by the thread alone.
+  std::atomic<bool> busy_ = false;
+  // The fork word of the process whose wipe_all keeps the thread from drawing, or 0.
+  std::atomic<std::uint64_t> wiped_by_ = 0;
+  // Under Process::states_lock.
+  ThreadState* next_ = nullptr;
+  std::uint64_t made_in_ = 0;  // the fork word of its thread's process
 };
 
 #ifdef CLONESAFE_TESTING

@@ -311,6 +311,8 @@ int Registry::handle(const Happened& happened, const Way& way) {
   } else {
     work(*run, 0);
   }
+  // The last: what the hooks drew is wiped too.
+  if (happened.phase == CS_PHASE_BEFORE_SNAPSHOT) (void)core::ThreadState::wipe_all();
   const Guard guard(*this);
   const int outcome = publish(*run, all_late);
   drop(*run);

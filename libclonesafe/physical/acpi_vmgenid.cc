@@ -10,7 +10,6 @@ namespace {
 using Bytes = std::span<const std::byte>;
 
 constexpr std::size_t kHeaderSize = 36;  // ACPI 6.5, 5.2.6: DESCRIPTION_HEADER
-constexpr std::size_t kTableLimit = 1U << 20;
 // Known ones are about 100 bytes. The limit keeps the search linear on hostile tables, and keeps a
 // bridge that holds the device from being taken for it.
 constexpr std::size_t kDeviceLimit = 4096;
