@@ -5,7 +5,7 @@
 #   --agent-config FILE  the agent's configuration (default: agent.toml beside this script)
 #   --probes LIST probes list (default: tests/audit/guest/probes.list and, for what is built, probes.d/*.list)
 # Holds busybox, Debian's python3 with the modules that the probes import, openssl, and of our programs those that are built:
-# clonesafed, clonesafectl, clonesafe-audit-guest, command_server, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times (bench/agent), probe_*. See init for what it does at boot.
+# clonesafed, clonesafectl, status_example (thrice, for AppArmor), clonesafe-audit-guest, command_server, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times (bench/agent), probe_*. See init for what it does at boot.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -68,7 +68,7 @@ cp -L /etc/ssl/openssl.cnf "$root/usr/lib/ssl/openssl.cnf"
 
 cat "${probes:-$top/tests/audit/guest/probes.list}" >"$root/etc/clonesafe/probes.list"
 cp "$top"/tests/audit/probes/*.py "$root/usr/lib/clonesafe/probes/"
-for program in clonesafed clonesafectl clonesafe-audit-guest command_server guest_state library_draws secret_holder bench_guest_times; do
+for program in clonesafed clonesafectl clonesafe-audit-guest status_example command_server guest_state library_draws secret_holder bench_guest_times; do
   [ ! -x "$build/bin/$program" ] || install -m 755 "$build/bin/$program" "$root/usr/bin/$program"
 done
 for program in "$build"/bin/probe_*; do
@@ -81,6 +81,10 @@ for library in "$build"/lib/libclonesafe.so.* "$build"/libclonesafe/*/libclonesa
   [ ! -e "$library" ] || cp -a "$library" "$root/usr/lib/x86_64-linux-gnu/"
 done
 cp "$agent_config" "$root/etc/clonesafe/agent.toml"
+for name in without with; do
+  [ ! -x "$build/bin/status_example" ] || install -m 755 "$build/bin/status_example" "$root/usr/bin/status_$name"
+done
+"$here/apparmor/build.sh" "$top/guest_agent/containers/apparmor" "$root/etc/clonesafe/apparmor"
 find "$root/usr/bin" "$root/usr/lib/clonesafe" -type f -newer "$root/init" -exec sh -c 'strip --strip-debug "$1" 2>/dev/null || true' _ {} \;
 CLONESAFE_LIBRARIES_SKIP="$build/" "$top/tests/lab/libraries.sh" "$root" "$root"
 

@@ -43,5 +43,26 @@ TEST_F(CloneTest, AgentRepairsWithTheFewRightsThatItKeeps) {
   expect_only_what_is_needed(clone);
 }
 
+std::string tier_of(const Guest& guest, const std::string& program) {
+  return guest.get(program + " | sed -n 's/^tier *//p'");
+}
+
+// Of one program by three names, two of which have a profile (tests/lab/guest/apparmor).
+TEST_F(CloneTest, AppArmorHidesThePageAndTheSnippetShowsIt) {
+  auto vm = boot({.cmdline = kNoProbes + " apparmor=1 security=apparmor"});
+  ASSERT_TRUE(vm);
+  const Guest& guest = vm->guest();
+  guest.get("mount -t securityfs securityfs /sys/kernel/security");
+  for (const std::string profile : {"without", "with"}) {
+    guest.get("dd bs=64k if=/etc/clonesafe/apparmor/" + profile +
+              ".bin of=/sys/kernel/security/apparmor/.load 2>/dev/null");
+  }
+  EXPECT_EQ(guest.get("cut -d ' ' -f 1 /sys/kernel/security/apparmor/profiles | sort"),
+            "clonesafe_with\nclonesafe_without");
+  EXPECT_EQ(tier_of(guest, "status_example"), "word");
+  EXPECT_EQ(tier_of(guest, "status_without"), "none");
+  EXPECT_EQ(tier_of(guest, "status_with"), "word");
+}
+
 }  // namespace
 }  // namespace clonesafe::lab
