@@ -159,7 +159,9 @@ void add_clones(CLI::App& command, supervisor::RestoreOptions& restore, bool& ja
   add_seconds(command, "--timeout", "Seconds that they have for it (60)", restore.timeout);
   command.add_flag("--track-dirty", restore.track_dirty,
                    "Allow incremental snapshots of the clones");
-  command.add_option("--metadata", restore.metadata, "File for the restore page");
+  command.add_option(
+      "--metadata", restore.metadata,
+      "File for each clone, %d its number: in the restore page, or large ones by vsock");
   command.add_flag("--json", restore.json, "Print one JSON object a clone");
   add_no_jail(command, jail);
   add_cgroup(command, restore.cgroup);

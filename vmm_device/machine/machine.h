@@ -44,7 +44,8 @@ struct RestoreSource {
   const snapshot::Snapshot& snapshot;
   int memory_fd;  // its memory, sealed: mapped, never copied
   RestoreKind kind = RestoreKind::kClone;
-  std::span<const std::byte> metadata;  // for the restore page
+  // For the restore page. A Session also takes a larger one, which the agent gets by vsock.
+  std::span<const std::byte> metadata;
 };
 
 class Machine {

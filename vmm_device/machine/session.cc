@@ -103,6 +103,10 @@ MachineHooks Session::Impl::machine_hooks() {
 
 Status Session::Impl::attach(std::unique_ptr<Machine> machine) {
   machine_ = std::move(machine);
+  if (metadata_by_vsock_ && machine_->vsock() == nullptr)
+    return fail(
+        std::to_string(metadata_by_vsock_->size()) +
+        " bytes of metadata are too many for the restore page, and the machine has no vsock");
   if (machine_->vsock() != nullptr) start_agent_channel();
   if (options_.api.empty()) return {};
   auto api =
@@ -130,6 +134,7 @@ void Session::Impl::start_agent_channel() {
     agent_connected_ = true;
     hello_ = hello;
   };
+  callbacks.facts = [this] { return agent_channel::HostFacts{.metadata = metadata_by_vsock_}; };
   // A snapshot that is taken now must not say that an agent will report.
   callbacks.on_lost = [this] {
     agent_connected_ = false;
@@ -253,7 +258,12 @@ Status Session::boot(const MachineConfig& config, std::span<const std::byte> ker
 }
 
 Status Session::restore(const RestoreSource& source) {
-  auto machine = Machine::restore(source, impl_->machine_hooks(), impl_->io());
+  RestoreSource by_page = source;
+  if (source.metadata.size() > CLONESAFE_RESTORE_METADATA_MAX) {
+    by_page.metadata = {};
+    impl_->set_metadata_by_vsock(source.metadata);
+  }
+  auto machine = Machine::restore(by_page, impl_->machine_hooks(), impl_->io());
   if (!machine) return fail(machine.error());
   impl_->set_parent(source.snapshot.digest());
   return impl_->attach(std::move(*machine));

@@ -31,6 +31,9 @@ class Session::Impl {
     base_ = digest;
     restored_ = true;
   }
+  void set_metadata_by_vsock(std::span<const std::byte> document) {
+    metadata_by_vsock_.emplace(reinterpret_cast<const char*>(document.data()), document.size());
+  }
 
  private:
   enum class Running { kRunning, kPaused };
@@ -101,6 +104,8 @@ class Session::Impl {
   // The snapshot since which dirty pages are counted; none before the first.
   std::optional<snapshot::Digest> base_;
   bool restored_ = false;
+  // The operator's document where the restore page is too small for it.
+  std::optional<std::string> metadata_by_vsock_;
 };
 
 }  // namespace clonesafe

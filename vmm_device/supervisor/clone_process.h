@@ -35,7 +35,7 @@ struct CloneRequest {
   bool move = false;         // single use, the source is gone: identity is kept
   bool track_dirty = false;  // so that incremental snapshots of the clone can be taken
   bool hold_network = false;
-  std::span<const std::byte> metadata;   // for the restore page
+  std::span<const std::byte> metadata;   // the operator's document, see read_metadata
   jail::Violation* violation = nullptr;  // where a call that the clone's jail forbids is recorded
 
   // When this clone was asked for (monotonic_us), just before the fork.

@@ -8,6 +8,7 @@
 #include "vmm_device/snapshot/chain.h"
 #include "vmm_device/supervisor/clone_set.h"
 #include "vmm_device/supervisor/key_option.h"
+#include "vmm_device/supervisor/metadata.h"
 #include "vmm_device/supervisor/run_dir.h"
 #include "vmm_device/supervisor/supervisor.h"
 #include "vmm_device/supervisor/terminal.h"
@@ -52,25 +53,6 @@ class StopSignals {
   bool taken_ = false;
 };
 
-Result<std::vector<std::byte>> read_metadata(const std::filesystem::path& file) {
-  const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return fail_errno(file.string());
-  std::vector<std::byte> bytes(CLONESAFE_RESTORE_METADATA_MAX + 1);
-  std::size_t size = 0;
-  while (size < bytes.size()) {
-    const ssize_t got = ::read(fd.get(), bytes.data() + size, bytes.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(file.string() + ": read");
-    if (got == 0) break;
-    size += static_cast<std::size_t>(got);
-  }
-  if (size > CLONESAFE_RESTORE_METADATA_MAX)
-    return fail(file.string() + ": more than " + std::to_string(CLONESAFE_RESTORE_METADATA_MAX) +
-                " bytes of metadata");
-  bytes.resize(size);
-  return bytes;
-}
-
 Status check(const RestoreOptions& options) {
   if (options.count == 0 || options.count > kMaxClones)
     return fail("--count " + std::to_string(options.count) + ": must be 1 to " +
@@ -103,11 +85,11 @@ Result<Taken> import_snapshot(const RestoreOptions& options, Terminal& terminal)
 Result<int> restore(const RestoreOptions& options, const std::function<Result<Taken>()>& take,
                     const RunClone& run_clone, Terminal& terminal) {
   if (auto status = check(options); !status) return fail(std::move(status).error());
-  std::vector<std::byte> metadata;
+  std::vector<std::vector<std::byte>> metadata(options.count);
   if (options.metadata) {
-    auto bytes = read_metadata(*options.metadata);
-    if (!bytes) return fail(std::move(bytes).error());
-    metadata = std::move(*bytes);
+    auto documents = read_metadata(*options.metadata, options.count);
+    if (!documents) return fail(std::move(documents).error());
+    metadata = std::move(*documents);
   }
   allow_many_files();
   auto signals = StopSignals::take();
@@ -139,7 +121,7 @@ Result<int> restore(const RestoreOptions& options, const std::function<Result<Ta
                                .move = options.move,
                                .track_dirty = options.track_dirty,
                                .hold_network = options.hold_network,
-                               .metadata = metadata};
+                               .metadata = metadata[i]};
     if (auto status = clones.start(request, run_clone); !status)
       return fail(std::move(status).error());
   }

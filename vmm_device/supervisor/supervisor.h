@@ -39,7 +39,7 @@ struct RestoreOptions {
   bool move = false;                            // count must be 1
   bool track_dirty = false;
   bool hold_network = false;
-  std::optional<std::filesystem::path> metadata;  // file, at most CLONESAFE_RESTORE_METADATA_MAX
+  std::optional<std::filesystem::path> metadata;  // file, see read_metadata
   bool json = false;
   std::filesystem::path cgroup;  // that each clone's process joins; empty: none
   // Called once all clones have been started, to confine this process; an error ends them. Empty:

@@ -21,13 +21,18 @@ TEST_F(CloneTest, ClonesOfASafeGuestHaveTheirOwnIdentityAndRandomness) {
   ASSERT_TRUE(taken) << taken.error().message();
   ASSERT_EQ(taken->status, 0) << taken->output;
 
-  std::ofstream(scratch_ / "document") << "role=worker";
+  // The first fits the restore page, the second comes by vsock.
+  const std::string large(20'000, 'x');
+  std::ofstream(scratch_ / "document-1") << "role=worker";
+  std::ofstream(scratch_ / "document-2") << large;
   auto restored = Restored::restore(
       scratch_ / "snapshot", scratch_ / "clones", 2,
-      {"--timeout", "110", "--wait", "safe", "--metadata", (scratch_ / "document").string()});
+      {"--timeout", "110", "--wait", "safe", "--metadata", (scratch_ / "document-%d").string()});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
   EXPECT_EQ(restored->guest(1).get("cat /run/clonesafe/metadata"), "role=worker");
+  EXPECT_TRUE(eventually(
+      Seconds(20), [&] { return restored->guest(2).get("cat /run/clonesafe/metadata") == large; }));
   const std::set<std::string> identities = {source, identity(restored->guest(1)),
                                             identity(restored->guest(2))};
   EXPECT_EQ(identities.size(), 3u);

@@ -83,6 +83,23 @@ TEST_F(Restore, JsonHasTheMembersThatTheManualNames) {
             R"("state":"safe","reason":null})");
 }
 
+TEST_F(Restore, GivesEachCloneTheFileOfItsNumber) {
+  auto with_metadata = options(2);
+  with_metadata.metadata = temporary_.path() / "metadata-%d";
+  const std::string large(24'576, 'x');
+  snapshot::write_file(temporary_.path() / "metadata-1", snapshot::bytes_of("first"));
+  snapshot::write_file(temporary_.path() / "metadata-2", snapshot::bytes_of(large));
+  const int code = restore(
+      with_metadata, [&](const CloneRequest& request, CloneEvents& events) -> Result<std::string> {
+        const std::string wanted = request.index == 1 ? "first" : large;
+        if (!std::ranges::equal(request.metadata, snapshot::bytes_of(wanted)))
+          return fail("wrong metadata");
+        say_safe(request, events);
+        return std::string("powered off");
+      });
+  EXPECT_EQ(code, 0) << err_.text();
+}
+
 TEST_F(Restore, GivesEachCloneItsFolderItsMemoryAndItsMetadata) {
   auto with_metadata = options(2);
   with_metadata.metadata = temporary_.path() / "metadata";
@@ -214,8 +231,17 @@ TEST_F(Restore, RefusesWhatItCannotDoBeforeAnyCloneStarts) {
   bad.metadata = temporary_.path() / "none";
   refused(bad, "none: No such file");
   bad.metadata = temporary_.path() / "large";
-  snapshot::write_file(*bad.metadata, std::vector<std::byte>(3073));
-  refused(bad, "large: more than 3072 bytes of metadata");
+  snapshot::write_file(*bad.metadata, std::vector<std::byte>(24'577));
+  refused(bad, "large: more than 24576 bytes of metadata");
+  // More than the page holds must be text that fits a line.
+  snapshot::write_file(*bad.metadata, std::vector<std::byte>(3073, std::byte{0xff}));
+  refused(bad, "large: more than 3072 bytes of metadata that are not UTF-8");
+  snapshot::write_file(*bad.metadata, std::vector<std::byte>(24'576));
+  refused(bad, "too many to be escaped");
+  bad = options(2);
+  bad.metadata = temporary_.path() / "one-%d";
+  snapshot::write_file(temporary_.path() / "one-1", snapshot::bytes_of("first"));
+  refused(bad, "one-2: No such file");
   bad = options(1);
   bad.run_dir = temporary_.path() / std::string(100, 'x');
   refused(bad, "too long for the Unix sockets in it");
