@@ -56,6 +56,7 @@ class Guest final : public QueueHost {
   void release() override {}
   // The rings are in order, so there is nothing to complain of.
   void fail(const Error&) override { std::abort(); }
+  std::uint64_t driver_features() const override { return kFeatureVersion1; }
   void again(std::size_t) override {}
 
  private:

@@ -87,6 +87,16 @@ void add_run(CLI::App& app, Command& chosen) {
           },
           "Guest's socket address and the host end's Unix socket: cid=N,path=SOCKET")
       ->check(checked(parse_vsock, "VSOCK"));
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--disk",
+          [&run](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) run.disks.push_back(*parse_disk(text));
+          },
+          "Raw image or block device: FILE[,ro][,layer=FILE|temporary][,serial=TEXT]; again for "
+          "more")
+      ->allow_extra_args(false)
+      ->check(checked(parse_disk, "DISK"));
   GenerationOptions& generation = run.machine.generation;
   command->add_flag("!--no-vmgenid", generation.vmgenid, "No VMGENID device");
   command->add_flag("!--no-vmclock", generation.vmclock, "No VMCLOCK device");
@@ -107,7 +117,7 @@ void add_run(CLI::App& app, Command& chosen) {
   command->add_flag("--track-dirty", run.track_dirty, "Allow incremental snapshots");
   add_no_jail(*command, run.jail);
   add_cgroup(*command, run.cgroup);
-  for (const char* option : {"--disk", "--net", "--hold-network"}) refuse(*command, option);
+  for (const char* option : {"--net", "--hold-network"}) refuse(*command, option);
   command->callback([&chosen, options] { chosen = [options] { return run_command(*options); }; });
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "libclonesafe/base/unique_fd.h"
+#include "vmm_device/machine/machine_config.h"
 
 namespace clonesafe::cli {
 
@@ -52,6 +53,36 @@ Result<VsockArgument> parse_vsock(std::string_view text) {
     return bad("a guest's cid is 3 or more");
   if (result.path.empty()) return bad("no path");
   return result;
+}
+
+Result<DiskArgument> parse_disk(std::string_view text) {
+  DiskArgument disk;
+  const auto bad = [&](const std::string& why) {
+    return fail("'" + std::string(text) + "': " + why +
+                ", expected FILE[,ro][,layer=FILE|temporary][,serial=TEXT]");
+  };
+  const std::string_view image = text.substr(0, text.find(','));
+  if (image.empty()) return bad("no image");
+  disk.image = image;
+  for (const std::string& part : split_list(text.substr(image.size()))) {
+    if (part == "ro") {
+      disk.read_only = true;
+    } else if (part == "layer=temporary") {
+      disk.layer = DiskArgument::Layer::kTemporary;
+    } else if (part.starts_with("layer=")) {
+      disk.layer = DiskArgument::Layer::kFile;
+      disk.layer_file = part.substr(6);
+      if (disk.layer_file.empty()) return bad("no file after layer=");
+    } else if (part.starts_with("serial=")) {
+      disk.serial = part.substr(7);
+      if (auto valid = check_serial(disk.serial); !valid) return bad(valid.error().message());
+    } else {
+      return bad("unknown part '" + part + "'");
+    }
+  }
+  if (disk.read_only && disk.layer != DiskArgument::Layer::kNone)
+    return bad("a disk that is only read needs no layer");
+  return disk;
 }
 
 std::vector<std::string> split_list(std::string_view text) {

@@ -26,6 +26,18 @@ struct VsockArgument {
 // "cid=3,path=/run/vm.sock"
 Result<VsockArgument> parse_vsock(std::string_view text);
 
+struct DiskArgument {
+  enum class Layer { kNone, kTemporary, kFile };
+  std::filesystem::path image;
+  bool read_only = false;
+  Layer layer = Layer::kNone;
+  std::filesystem::path layer_file;
+  std::string serial;
+};
+// "disk.img,ro", "disk.img,layer=changes.layer,serial=root", "disk.img,layer=temporary"; no comma
+// in a path.
+Result<DiskArgument> parse_disk(std::string_view text);
+
 // "rdrand,rdseed" to its parts, without empty ones.
 std::vector<std::string> split_list(std::string_view text);
 

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 
+#include "vmm_device/cli/disks.h"
 #include "vmm_device/cli/jail.h"
 #include "vmm_device/cli/options.h"
 #include "vmm_device/cli/raw_terminal.h"
@@ -52,6 +53,8 @@ Result<SessionEnd> run(RunOptions options) {
     if (read->empty()) return fail(options.initrd.string() + ": empty");
     initrd = std::move(*read);
   }
+  auto disks = open_disks(options.disks, options.machine.disks);
+  if (!disks) return fail(disks.error());
   auto serial = open_serial(options.serial);
   if (!serial) return fail(serial.error());
   auto stop = stop_signals();
@@ -63,6 +66,7 @@ Result<SessionEnd> run(RunOptions options) {
       return fail(entered.error());
   }
   Session session({.serial = std::move(*serial),
+                   .disks = std::move(*disks),
                    .vsock_path = options.vsock,
                    .api = options.api,
                    .stop_fd = stop->get(),

@@ -3,7 +3,9 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "vmm_device/cli/options.h"
 #include "vmm_device/machine/machine.h"
 
 namespace clonesafe::cli {
@@ -13,6 +15,7 @@ struct RunOptions {
   std::filesystem::path initrd;  // empty: none
   std::string command_line;
   std::string serial = "stdio";
+  std::vector<DiskArgument> disks;
   std::filesystem::path vsock;  // host end of the vsock device
   std::filesystem::path api;    // empty: none
   bool track_dirty = false;

@@ -152,6 +152,8 @@ constexpr AllowedCall kDevices[] = {
     {SYS_lseek},
     {SYS_pread64},
     {SYS_pwrite64},
+    {SYS_preadv},
+    {SYS_pwritev},
     {SYS_ftruncate},
     {SYS_fallocate},
     {SYS_fsync},
@@ -170,6 +172,12 @@ constexpr AllowedCall kDevices[] = {
     {SYS_rseq},
     only(SYS_prctl, 0, PR_SET_NAME),
     {SYS_sched_getaffinity},
+};
+
+// A disk's thread: its files, which are open, and the interrupt for what is done.
+constexpr AllowedCall kDisk[] = {
+    request(KVM_IRQ_LINE), {SYS_preadv},    {SYS_pwritev},
+    {SYS_fdatasync},       {SYS_fallocate}, {SYS_fstat},
 };
 
 // The process that watches clones: pipes, pidfds, a status file each.
@@ -191,6 +199,8 @@ std::span<const AllowedCall> allowed_to(Thread thread) {
       return kVcpu;
     case Thread::devices:
       return kDevices;
+    case Thread::disk:
+      return kDisk;
     case Thread::supervisor:
       return kSupervisor;
   }

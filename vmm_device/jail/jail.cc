@@ -99,7 +99,7 @@ Status unblock_violation_signal() {
 
 Result<Jail> Jail::compile() {
   Jail jail;
-  for (const Thread thread : {Thread::vcpu, Thread::devices, Thread::supervisor}) {
+  for (const Thread thread : {Thread::vcpu, Thread::devices, Thread::disk, Thread::supervisor}) {
     auto program = compile_for(thread);
     if (!program) return fail(program.error());
     jail.programs_[static_cast<std::size_t>(thread)] = std::move(*program);

@@ -21,10 +21,10 @@
 
 namespace clonesafe::jail {
 
-// A vCPU's thread; the thread of a machine's devices, control socket and snapshots; the one thread
-// of the process that watches clones.
-enum class Thread { vcpu, devices, supervisor };
-inline constexpr std::size_t kThreads = 3;
+// A vCPU's thread; the thread of a machine's devices, control socket and snapshots; the thread that
+// reads and writes a disk; the one thread of the process that watches clones.
+enum class Thread { vcpu, devices, disk, supervisor };
+inline constexpr std::size_t kThreads = 4;
 
 // A forbidden system call. Lies in memory that the process shares with its parent, so that the
 // parent knows it when the process is gone; the process that wrote it is not to be trusted.

@@ -99,13 +99,12 @@ Status Machine::create_devices(MachineHooks hooks, boost::asio::io_context& devi
   reset_.emplace(power);
   ports_.attach(kKeyboardCommandPort, 1, *reset_);
 
-  if (auto made = create_virtio(hooks.vsock_path, device_thread); !made) return made;
+  if (auto made = create_virtio(hooks, device_thread); !made) return made;
   threads_.emplace(vcpus_, ports_, mmio_, std::move(hooks.vcpus));
   return {};
 }
 
-Status Machine::create_virtio(const std::string& vsock_path,
-                              boost::asio::io_context& device_thread) {
+Status Machine::create_virtio(MachineHooks& hooks, boost::asio::io_context& device_thread) {
   struct Device {
     std::string name;
     virtio::VirtioDevice* device;
@@ -113,12 +112,23 @@ Status Machine::create_virtio(const std::string& vsock_path,
   std::vector<Device> devices;
   if (config_.vsock_cid != 0) {
     auto vsock = virtio::VsockDevice::create(
-        device_thread, {.guest_cid = restored_ ? 0 : config_.vsock_cid, .socket_path = vsock_path});
+        device_thread,
+        {.guest_cid = restored_ ? 0 : config_.vsock_cid, .socket_path = hooks.vsock_path});
     if (!vsock) return fail(vsock.error());
     vsock_ = std::move(*vsock);
     devices.push_back({"vsock", vsock_.get()});
   }
   devices.push_back({"rng", &rng_});
+  if (hooks.disks.size() != config_.disks.size())
+    return fail(std::to_string(hooks.disks.size()) + " disks are given, the machine has " +
+                std::to_string(config_.disks.size()));
+  for (std::size_t index = 0; index < hooks.disks.size(); ++index) {
+    const std::string name = "disk " + std::to_string(index);
+    disks_.push_back(std::make_unique<virtio::BlockDevice>(name, std::move(hooks.disks[index]),
+                                                           config_.disks[index].serial));
+    devices.push_back({name, disks_.back().get()});
+  }
+  disk_thread_started_ = std::move(hooks.disk_thread_started);
   for (std::size_t slot = 0; slot < devices.size(); ++slot) {
     auto line = vm_->irq_line(layout::kVirtioFirstGsi + static_cast<std::uint32_t>(slot));
     if (!line) return fail(line.error());
@@ -151,6 +161,23 @@ Status Machine::boot(std::span<const std::byte> kernel, std::span<const std::byt
   }
   // The others wait for INIT and SIPI through the in-kernel local APICs.
   return set_boot_registers(vcpus_.front(), *entry);
+}
+
+Status Machine::start() {
+  for (const auto& disk : disks_) {
+    if (auto started = disk->start(disk_thread_started_); !started) return started;
+  }
+  return threads_->start();
+}
+
+void Machine::stop() {
+  threads_->stop();
+  for (const auto& disk : disks_) disk->end();
+}
+
+// Disks' threads use the transports.
+Machine::~Machine() {
+  for (const auto& disk : disks_) disk->end();
 }
 
 Result<TscReading> Machine::read_tsc() const {

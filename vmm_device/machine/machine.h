@@ -7,6 +7,7 @@
 #define CLONESAFE_VMM_DEVICE_MACHINE_MACHINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@
 #include "vmm_device/machine/serial.h"
 #include "vmm_device/machine/vcpu_threads.h"
 #include "vmm_device/snapshot/snapshot.h"
+#include "vmm_device/virtio/block_device.h"
 #include "vmm_device/virtio/mmio_transport.h"
 #include "vmm_device/virtio/rng_device.h"
 #include "vmm_device/virtio/vsock_device.h"
@@ -34,7 +36,10 @@ namespace clonesafe {
 // What this process gives it.
 struct MachineHooks {
   Serial::Output serial_output;
-  std::string vsock_path;  // the host end's Unix socket; empty: none
+  std::string vsock_path;          // the host end's Unix socket; empty: none
+  std::vector<block::Disk> disks;  // of the configuration's disks, in their order
+  // Called on each disk's thread, named by it, before it does anything; an error is start()'s.
+  std::function<Status(const std::string& disk)> disk_thread_started;
   VcpuThreads::Hooks vcpus;
   bool track_dirty = false;  // what is written to RAM, for incremental snapshots
 };
@@ -68,13 +73,15 @@ class Machine {
   // Nobody is given a machine that lacks a part.
   // NOLINTBEGIN(bugprone-unchecked-optional-access)
 
-  // Starts the vCPUs' threads, parked; then resume() lets them run.
-  Status start() { return threads_->start(); }
+  ~Machine();
+
+  // Starts the threads of vCPUs, parked, and of disks; then resume() lets them run.
+  Status start();
   Status resume();
   // When it returns neither a vCPU nor a device touches the machine's state.
   void pause();
-  // For ever.
-  void stop() { threads_->stop(); }
+  // For ever. What was written to disks is on the host's disk.
+  void stop();
 
   // The machine's state, all but the contents of RAM. While it is paused.
   Result<std::vector<snapshot::Section>> save() const;
@@ -98,6 +105,8 @@ class Machine {
   GenerationDevices& generation() { return *generation_; }
   SecretPages& secrets() { return *secrets_; }
   virtio::VsockDevice* vsock() { return vsock_.get(); }
+  // In the order of the configuration.
+  const std::vector<std::unique_ptr<virtio::BlockDevice>>& disks() const { return disks_; }
   const MachineConfig& config() const { return config_; }
   // NOLINTEND(bugprone-unchecked-optional-access)
 
@@ -106,7 +115,7 @@ class Machine {
   // One CPUID table a vCPU.
   Status create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpuid);
   Status create_devices(MachineHooks hooks, boost::asio::io_context& device_thread);
-  Status create_virtio(const std::string& vsock_path, boost::asio::io_context& device_thread);
+  Status create_virtio(MachineHooks& hooks, boost::asio::io_context& device_thread);
   // Sets frequencies and clocks of the vCPUs; whether their TSCs are set too.
   Result<bool> restore_time(const snapshot::Snapshot& snapshot,
                             const std::vector<kvm::VcpuState>& states);
@@ -130,9 +139,12 @@ class Machine {
   std::optional<Serial> serial_;
   std::optional<SleepRegisters> sleep_;
   std::optional<ResetController> reset_;
-  // vsock, if any, in slot 0; then the entropy device. Lines before the transports that raise them.
+  // vsock, if any, in slot 0; then the entropy device; then disks. Lines before the transports that
+  // raise them.
   std::unique_ptr<virtio::VsockDevice> vsock_;
   virtio::RngDevice rng_;
+  std::vector<std::unique_ptr<virtio::BlockDevice>> disks_;
+  std::function<Status(const std::string&)> disk_thread_started_;
   std::vector<std::unique_ptr<kvm::IrqLine>> virtio_lines_;
   std::vector<std::unique_ptr<virtio::MmioTransport>> virtio_;
   bool restored_ = false;  // the vsock device takes its CID from the snapshot

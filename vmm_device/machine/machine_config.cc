@@ -1,5 +1,7 @@
 #include "vmm_device/machine/machine_config.h"
 
+#include <algorithm>
+
 #include "vmm_device/core/state_codec.h"
 #include "vmm_device/kvm/cpuid.h"
 
@@ -16,6 +18,14 @@ constexpr std::uint8_t kNoRegisteredPage = 16;
 
 }  // namespace
 
+Status check_serial(std::string_view serial) {
+  const auto printable = [](char c) { return c > 0x20 && c < 0x7f; };
+  if (serial.size() > kMaxSerial || !std::ranges::all_of(serial, printable))
+    return fail("a disk's serial number is at most " + std::to_string(kMaxSerial) +
+                " printable characters without spaces");
+  return {};
+}
+
 Status check(const MachineConfig& config) {
   if (config.memory < kMinMemory || config.memory > kMaxMemory || config.memory % 4096 != 0)
     return fail("memory of " + std::to_string(config.memory) +
@@ -25,6 +35,12 @@ Status check(const MachineConfig& config) {
                 " are possible");
   if (config.vsock_cid != 0 && (config.vsock_cid < 3 || config.vsock_cid == 0xffffffff))
     return fail("vsock cid " + std::to_string(config.vsock_cid) + ": a guest's is 3 or more");
+  if (config.disks.size() > kMaxDisks)
+    return fail(std::to_string(config.disks.size()) + " disks: at most " +
+                std::to_string(kMaxDisks) + " are possible");
+  for (const DiskConfig& disk : config.disks) {
+    if (auto valid = check_serial(disk.serial); !valid) return valid;
+  }
   return kvm::check_feature_names(config.masked_features);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "libclonesafe/base/error.h"
@@ -13,6 +14,15 @@
 namespace clonesafe {
 
 inline constexpr std::uint32_t kMaxCpus = 8;
+
+inline constexpr std::size_t kMaxDisks = 8;
+
+// A block device; the bytes themselves come with the machine's hooks, or its restore.
+struct DiskConfig {
+  std::string image;  // absolute path
+  bool read_only = false;
+  std::string serial;  // what the guest reads as its identity; may be empty
+};
 
 // What a machine consists of: given at its start, kept in its snapshots.
 struct MachineConfig {
@@ -23,8 +33,12 @@ struct MachineConfig {
   // came of it.
   std::string cpu_template = "host";
   GenerationOptions generation;
-  std::uint32_t vsock_cid = 0;  // 0: no vsock device
+  std::uint32_t vsock_cid = 0;    // 0: no vsock device
+  std::vector<DiskConfig> disks;  // in the order of their names in the guest: vda, vdb
 };
+
+inline constexpr std::size_t kMaxSerial = 20;
+Status check_serial(std::string_view serial);
 
 // Refuses what no machine can be made of; the configuration may come from a snapshot.
 Status check(const MachineConfig& config);

@@ -51,6 +51,24 @@ void put_snapshots(Text& text, const Metrics& metrics) {
   text.seconds(*metrics.pause_us);
 }
 
+// A family has one sample a disk.
+void put_disks(Text& text, const Metrics& metrics) {
+  if (metrics.disks.empty()) return;
+  const auto put = [&](const char* name, const char* help, std::uint64_t DiskFigures::* figure) {
+    text.family(name, "counter", help);
+    for (std::size_t index = 0; index < metrics.disks.size(); ++index)
+      text.sample(metrics.disks[index].*figure, label("disk", std::to_string(index)));
+  };
+  put("disk_reads_total", "Reads by the guest.", &DiskFigures::reads);
+  put("disk_writes_total", "Writes by the guest.", &DiskFigures::writes);
+  put("disk_flushes_total", "Flushes by the guest.", &DiskFigures::flushes);
+  put("disk_discards_total", "Discards and writes of zeroes.", &DiskFigures::discards);
+  put("disk_read_bytes_total", "Bytes that the guest read.", &DiskFigures::read_bytes);
+  put("disk_written_bytes_total", "Bytes that the guest wrote.", &DiskFigures::written_bytes);
+  put("disk_errors_total", "Errors of the host's files, which the guest saw as I/O errors.",
+      &DiskFigures::errors);
+}
+
 void put_agent(Text& text, const Metrics& metrics) {
   text.family("agent_connected", "gauge", "Whether the guest's agent has connected.");
   text.sample(metrics.agent_connected ? 1 : 0);
@@ -86,6 +104,7 @@ std::string to_prometheus(const Metrics& metrics) {
   Text text("clonevm_");
   put_machine(text, metrics);
   put_snapshots(text, metrics);
+  put_disks(text, metrics);
   put_agent(text, metrics);
   put_process(text, metrics);
   return text.take();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace clonesafe {
 
@@ -13,6 +14,17 @@ struct ExitCounts {
   std::uint64_t mmio = 0;
   std::uint64_t interrupted = 0;  // by a signal: a pause, or KVM's own wish
   std::uint64_t other = 0;
+};
+
+// What a disk did.
+struct DiskFigures {
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t flushes = 0;
+  std::uint64_t discards = 0;
+  std::uint64_t read_bytes = 0;
+  std::uint64_t written_bytes = 0;
+  std::uint64_t errors = 0;
 };
 
 // A machine's figures, since its process started.
@@ -29,6 +41,7 @@ struct Metrics {
   std::uint64_t snapshot_bytes = 0;       // written, of all
   std::uint64_t forks = 0;                // clones that images of the running machine were for
   std::optional<std::uint64_t> pause_us;  // of the last one, until the guest ran again
+  std::vector<DiskFigures> disks = {};
   bool agent_connected = false;
   std::string agent_state = "none";      // none, safe, degraded
   std::optional<std::uint64_t> safe_us;  // from the first run to the agent's report

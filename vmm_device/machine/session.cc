@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -77,6 +78,7 @@ MachineHooks Session::Impl::machine_hooks() {
     if (fd >= 0) write_all(fd, bytes);
   };
   hooks.vsock_path = options_.vsock_path;
+  hooks.disks = std::move(options_.disks);
   hooks.track_dirty = options_.track_dirty;
   // These come on a vCPU's thread.
   hooks.vcpus.ended = [this](MachineEnd how) {
@@ -85,6 +87,9 @@ MachineHooks Session::Impl::machine_hooks() {
   if (options_.jail != nullptr) {
     hooks.vcpus.started = [jail = options_.jail](const std::string& vcpu) {
       return jail->confine_thread(jail::Thread::vcpu, vcpu);
+    };
+    hooks.disk_thread_started = [jail = options_.jail](const std::string& disk) {
+      return jail->confine_thread(jail::Thread::disk, disk);
     };
   }
   hooks.vcpus.first_run = [this] {
@@ -220,8 +225,10 @@ void Session::Impl::watch_stop() {
 
 Status Session::Impl::confine_process() {
   if (options_.jail == nullptr) return {};
-  auto lacks = jail::confine_process({.file_size = machine_->config().memory + kSmallFiles},
-                                     options_.violation);
+  std::uint64_t largest = machine_->config().memory + kSmallFiles;
+  for (const auto& disk : machine_->disks())
+    largest = std::max(largest, block::layer_shape(disk->disk().capacity()).file_size);
+  auto lacks = jail::confine_process({.file_size = largest}, options_.violation);
   if (!lacks) return fail(lacks.error(), "jail");
   jail_lacks_ = std::move(*lacks);
   return {};

@@ -34,6 +34,7 @@ struct SessionEvents {
 
 struct SessionOptions {
   SerialEnd serial;
+  std::vector<block::Disk> disks = {};
   std::string vsock_path;     // the host end of the machine's vsock device
   std::filesystem::path api;  // control socket; empty: none
   // Readable once the process must end: a signalfd of SIGTERM or SIGINT. Not owned.

@@ -97,6 +97,16 @@ Metrics Session::Impl::metrics() const {
                   .forks = forks_,
                   .pause_us = pause_us_,
                   .agent_connected = agent_connected_};
+  for (const auto& disk : machine_->disks()) {
+    const virtio::BlockCounts counts = disk->counts();
+    metrics.disks.push_back({.reads = counts.reads,
+                             .writes = counts.writes,
+                             .flushes = counts.flushes,
+                             .discards = counts.discards,
+                             .read_bytes = counts.read_bytes,
+                             .written_bytes = counts.written_bytes,
+                             .errors = counts.errors});
+  }
   if (report_) {
     metrics.agent_state = report_->state;
     metrics.safe_us = safe_us_ > running_us_ ? safe_us_ - running_us_ : 0;

@@ -1,9 +1,9 @@
 // virtio: paravirtual devices over virtio-mmio (virtio 1.2, no legacy), with no KVM in them.
 //
 // Threads: registers are used on vCPU threads; all work on rings is done on one thread, the one
-// that runs the io_context given to the transport ("device thread"). A device touches its queues
-// only through a QueueLease. Destroy transports and devices on the device thread or after it ended,
-// and before the io_context.
+// that runs the io_context given to the transport ("device thread"), or a device's own. A device
+// touches its queues only through a QueueLease. Destroy transports and devices on the device thread
+// or after it ended, and before the io_context.
 #ifndef CLONESAFE_VMM_DEVICE_VIRTIO_DEVICE_H_
 #define CLONESAFE_VMM_DEVICE_VIRTIO_DEVICE_H_
 
@@ -17,7 +17,7 @@
 
 namespace clonesafe::virtio {
 
-// What a device sees of its transport. Called on the device thread.
+// What a device sees of its transport. Called on the device thread, or on the device's own.
 class QueueHost {
  public:
   virtual ~QueueHost() = default;
@@ -29,6 +29,8 @@ class QueueHost {
   virtual void release() = 0;
   // The driver broke the rules: DEVICE_NEEDS_RESET. Called while acquired.
   virtual void fail(const Error& error) = 0;
+  // What the driver took of what was offered. Called while acquired.
+  virtual std::uint64_t driver_features() const = 0;
   // Has notified(index) called soon: for a device that leaves work for later. Asking twice is
   // asking once.
   virtual void again(std::size_t index) = 0;
@@ -48,6 +50,7 @@ class QueueLease {
   explicit operator bool() const { return host_ != nullptr; }
   Queue& queue(std::size_t index) const { return host_->queue(index); }
   void fail(const Error& error) const { host_->fail(error); }
+  std::uint64_t driver_features() const { return host_->driver_features(); }
   void again(std::size_t index) const { host_->again(index); }
 
  private:
@@ -78,8 +81,16 @@ class VirtioDevice {
   virtual void activated(Activation activation) = 0;
   // Look at this queue. Also after activation and after a pause, for each queue.
   virtual void notified(std::size_t queue) = 0;
+  // A device with a thread of its own may have the driver's notifications at once, on any thread.
+  virtual bool notified_on_any_thread() const { return false; }
   // The driver reset the device: forget what belongs to it.
   virtual void reset() = 0;
+
+  // For a device that keeps chains while it doesn't hold a lease. When stop_work() returns, each
+  // that it had taken was pushed, and it takes none until continue_work() was called as often. On
+  // any thread, without a lease.
+  virtual void stop_work() {}
+  virtual void continue_work() {}
 
   // On any thread, while the transport is paused.
   virtual void save(StateEncoder& encoder) const = 0;

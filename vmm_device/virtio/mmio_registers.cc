@@ -71,7 +71,11 @@ std::uint32_t MmioTransport::read_register(std::uint32_t offset) {
 void MmioTransport::write_register(std::uint32_t offset, std::uint32_t value) {
   switch (offset) {
     case kRegisterQueueNotify:
-      if (value < queue_sizes_.size()) again(value);
+      if (value >= queue_sizes_.size()) return;
+      if (device_.notified_on_any_thread())
+        device_.notified(value);
+      else
+        again(value);
       return;
     case kRegisterStatus:
       write_status(value);
@@ -153,13 +157,17 @@ void MmioTransport::write_queue_register(std::uint32_t offset, std::uint32_t val
 
 void MmioTransport::write_status(std::uint32_t value) {
   if (value == 0) {
-    // The rings' lock first: when this write is done, the device has let go of the guest's memory.
-    const std::lock_guard rings_lock(rings_);
-    live_ = false;
-    for (auto& queue : queues_) queue.reset();
-    const std::lock_guard lock(registers_);
-    reset_registers();
-    post_work();
+    // When this write is done, the device has let go of the guest's memory.
+    device_.stop_work();
+    {
+      const std::lock_guard rings_lock(rings_);
+      live_ = false;
+      for (auto& queue : queues_) queue.reset();
+      const std::lock_guard lock(registers_);
+      reset_registers();
+      post_work();
+    }
+    device_.continue_work();
     return;
   }
   const std::lock_guard lock(registers_);

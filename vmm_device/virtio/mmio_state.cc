@@ -40,6 +40,7 @@ Status MmioTransport::restore(StateDecoder& decoder) {
 }
 
 Status MmioTransport::restore_registers(StateDecoder& decoder) {
+  device_.stop_work();
   const std::lock_guard rings_lock(rings_);
   const std::lock_guard lock(registers_);
   paused_ = true;

@@ -88,11 +88,15 @@ void MmioTransport::activate() {
       const QueueState& state = queue_states_[index];
       const std::string which = "queue " + std::to_string(index);
       if (!state.config.ready) return need_reset(Error(which + " was not set up"));
-      auto queue = Queue::create(memory_, state.config, state.next_available, state.next_used);
+      QueueConfig config = state.config;
+      config.indirect_descriptors = (driver_features_ & kFeatureIndirectDescriptors) != 0;
+      config.event_index = (driver_features_ & kFeatureEventIndex) != 0;
+      auto queue = Queue::create(memory_, config, state.next_available, state.next_used);
       if (!queue) return need_reset(std::move(queue).error().within(which));
       queues_[index] = *queue;
     }
     live_ = true;
+    active_features_ = driver_features_;
     kind = restored_ ? Activation::kRestored : Activation::kDriver;
     restored_ = false;
   }
@@ -134,6 +138,7 @@ void MmioTransport::again(std::size_t index) {
 }
 
 void MmioTransport::pause() {
+  device_.stop_work();
   const std::lock_guard rings_lock(rings_);
   paused_ = true;
 }
@@ -146,6 +151,7 @@ void MmioTransport::resume() {
     // The line may have been raised while nobody took it; a spurious interrupt does no harm.
     if (interrupt_status_ != 0) interrupt_.raise();
   }
+  device_.continue_work();
   for (std::size_t index = 0; index < queue_sizes_.size(); ++index) {
     notified_[index].store(true, std::memory_order_release);
   }

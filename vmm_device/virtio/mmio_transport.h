@@ -43,7 +43,8 @@ class MmioTransport final : public BusDevice, private QueueHost {
   void read(std::uint64_t offset, std::span<std::byte> data) override;
   void write(std::uint64_t offset, std::span<const std::byte> data) override;
 
-  // After pause() returns nothing touches guest memory for this device; resume() goes on, and looks
+  // After pause() returns nothing touches guest memory for this device, and every request that it
+  // had taken from a queue is answered; resume() goes on, and looks
   // at every queue, so that nothing that came meanwhile waits for the next notification. On any
   // thread.
   void pause();
@@ -72,6 +73,7 @@ class MmioTransport final : public BusDevice, private QueueHost {
   }
   void release() override;
   void fail(const Error& error) override;
+  std::uint64_t driver_features() const override { return active_features_; }
   void again(std::size_t index) override;
 
   std::uint32_t read_register(std::uint32_t offset);
@@ -96,12 +98,14 @@ class MmioTransport final : public BusDevice, private QueueHost {
   const std::uint64_t features_;
 
   // Two locks, taken in this order. rings_ is held while a device works on its queues; a reset
-  // takes it, so that a driver which has written 0 to Status may reuse the memory at once (2.1.2).
+  // takes it, and has the device end what it had taken, so that a driver which has written 0 to
+  // Status may reuse the memory at once (2.1.2).
   // registers_ is held briefly.
   mutable std::mutex rings_;
   std::vector<std::optional<Queue>> queues_;  // rings_
   bool live_ = false;                         // rings_: queues_ are usable
   bool paused_ = false;                       // rings_
+  std::uint64_t active_features_ = 0;         // rings_: what queues_ were made for
 
   mutable std::mutex registers_;
   std::uint32_t status_ = 0;

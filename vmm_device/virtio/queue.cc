@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace clonesafe::virtio {
 namespace {
@@ -82,6 +83,9 @@ Result<Queue> Queue::create(const GuestMemory& memory, const QueueConfig& config
   queue.size_ = config.size;
   queue.next_available_ = next_available;
   queue.next_used_ = next_used;
+  queue.interrupted_at_ = next_used;
+  queue.indirect_descriptors_ = config.indirect_descriptors;
+  queue.event_index_ = config.event_index;
   queue.descriptors_ = *descriptors;
   queue.available_ = *available;
   queue.used_ = *used;
@@ -91,6 +95,20 @@ Result<Queue> Queue::create(const GuestMemory& memory, const QueueConfig& config
 std::uint16_t Queue::available_index() const {
   // Acquire: the entries and descriptors that the index announces are read after it.
   return shared_word(available_, kRingIndex).load(std::memory_order_acquire);
+}
+
+Result<std::span<const std::byte>> Queue::indirect_table(const Descriptor& descriptor,
+                                                         std::uint16_t index) const {
+  const std::string which = "descriptor " + std::to_string(index);
+  if (!indirect_descriptors_) return fail(which + " is indirect, which was not negotiated");
+  // 2.7.5.3.1: nothing comes after it.
+  if ((descriptor.flags & kDescriptorNext) != 0)
+    return fail(which + " is indirect, and has a next");
+  if (descriptor.length == 0 || descriptor.length % sizeof(Descriptor) != 0)
+    return fail(which + ": a table of " + std::to_string(descriptor.length) + " bytes");
+  auto table = memory_->at(GuestAddress(descriptor.address), descriptor.length);
+  if (!table) return fail(std::move(table).error(), which);
+  return *table;
 }
 
 Result<bool> Queue::pop(Chain& chain) {
@@ -110,18 +128,31 @@ Result<bool> Queue::pop(Chain& chain) {
   chain.writable.clear();
   std::uint64_t readable = 0;
   std::uint64_t writable = 0;
-  std::uint16_t index = head;
+  std::span<const std::byte> table = descriptors_;
+  bool indirect = false;
+  std::uint32_t limit = size_;
+  std::size_t index = head;
   for (std::uint32_t count = 0;; ++count) {
-    if (index >= size_) {
-      return fail("descriptor " + std::to_string(index) + " in a queue of " +
-                  std::to_string(size_));
+    if (index >= table.size() / sizeof(Descriptor)) {
+      return fail("descriptor " + std::to_string(index) + " in a " +
+                  (indirect ? "table of " : "queue of ") +
+                  std::to_string(table.size() / sizeof(Descriptor)));
     }
-    // A chain has each descriptor at most once, so a longer one is a loop.
-    if (count == size_) return fail("descriptor chain " + std::to_string(head) + " is a loop");
+    // A chain has each descriptor at most once, so a longer one is a loop; and one in a table is no
+    // longer than the queue either (2.7.5.3.1).
+    if (count == limit) return fail("descriptor chain " + std::to_string(head) + " is a loop");
     Descriptor descriptor;
-    std::memcpy(&descriptor, descriptors_.data() + sizeof descriptor * index, sizeof descriptor);
+    std::memcpy(&descriptor, table.data() + sizeof descriptor * index, sizeof descriptor);
     if ((descriptor.flags & kDescriptorIndirect) != 0) {
-      return fail("descriptor " + std::to_string(index) + " is indirect, which was not offered");
+      auto inner = indirect
+                       ? fail("descriptor " + std::to_string(index) + " in a table is indirect")
+                       : indirect_table(descriptor, static_cast<std::uint16_t>(index));
+      if (!inner) return fail(std::move(inner).error());
+      table = *inner;
+      indirect = true;
+      ++limit;  // what refers to the table is not part of the chain
+      index = 0;
+      continue;
     }
     const bool is_writable = (descriptor.flags & kDescriptorWrite) != 0;
     if (!is_writable && !chain.writable.empty()) {
@@ -166,17 +197,39 @@ void Queue::push(const Chain& chain, std::uint32_t written) {
   // Release: the driver that sees the index sees the element and the buffer's bytes.
   shared_word(used_, kRingIndex).store(next_used_, std::memory_order_release);
   memory_->wrote(used_.first(kRingEntries));
-  pushed_ = true;
 }
 
 bool Queue::take_interrupt() {
-  if (!pushed_) return false;
-  pushed_ = false;
-  // The index must be visible before the flag is read (2.7.7.2), or both sides could decide to
-  // wait.
+  const std::uint16_t before = std::exchange(interrupted_at_, next_used_);
+  if (before == next_used_) return false;
+  // The index must be visible before the flag or the event is read (2.7.7.2), or both sides could
+  // decide to wait.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  return (shared_word(available_, kRingFlags).load(std::memory_order_relaxed) &
-          kAvailNoInterrupt) == 0;
+  if (!event_index_) {
+    return (shared_word(available_, kRingFlags).load(std::memory_order_relaxed) &
+            kAvailNoInterrupt) == 0;
+  }
+  // 2.7.7.2: if the index went over the one that the driver waits for. It is behind the last entry.
+  const std::uint16_t event = shared_word(available_, kRingEntries + std::size_t{2} * size_)
+                                  .load(std::memory_order_relaxed);
+  return static_cast<std::uint16_t>(next_used_ - event - 1) <
+         static_cast<std::uint16_t>(next_used_ - before);
+}
+
+void Queue::set_notifications(bool wanted) {
+  if (event_index_) {
+    // 2.7.10: the driver notifies when it adds the buffer with this index. One that is behind it
+    // already will not come soon.
+    if (!wanted) return;
+    const std::size_t place = kRingEntries + sizeof(UsedElement) * size_;
+    shared_word(used_, place).store(next_available_, std::memory_order_relaxed);
+    memory_->wrote(used_.subspan(place, sizeof next_available_));
+  } else {
+    shared_word(used_, kRingFlags).store(wanted ? 0 : kUsedNoNotify, std::memory_order_relaxed);
+    memory_->wrote(used_.first(kRingEntries));
+  }
+  // Visible before the device looks at the index again.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
 }  // namespace clonesafe::virtio

@@ -19,6 +19,9 @@ struct QueueConfig {
   GuestAddress descriptors;
   GuestAddress driver;  // the available ring
   GuestAddress device;  // the used ring
+  // What was negotiated for all queues of the device.
+  bool indirect_descriptors = false;
+  bool event_index = false;
 };
 
 // A descriptor chain whose every byte was found in guest memory. The bytes are shared with the
@@ -36,8 +39,8 @@ struct Chain {
   bool write(std::span<const std::byte> bytes) const;
 };
 
-// The device's side of a split virtqueue (virtio 1.2, 2.7), without indirect descriptors and event
-// indexes, which are not offered. Not thread-safe: whoever holds the lease of the queues uses it.
+// The device's side of a split virtqueue (virtio 1.2, 2.7). Not thread-safe: whoever holds the
+// lease of the queues uses it.
 //
 // A queue that breaks the rules (an index that jumps, a loop, an address outside memory, a writable
 // descriptor before a readable one) gives an error; the transport then stops the device and sets
@@ -60,6 +63,10 @@ class Queue {
   bool has_available() const { return available_index() != next_available_; }
   // Whether the driver wants an interrupt for what was pushed since the last call.
   bool take_interrupt();
+  // Whether the driver shall notify the device of new buffers. A device that takes buffers anyway
+  // spares the guest the exits; after it asks for them again, it must look once more. One that
+  // never calls this is notified always, unless it offered event indexes.
+  void set_notifications(bool wanted);
 
   std::uint16_t size() const { return size_; }
   std::uint16_t next_available() const { return next_available_; }
@@ -67,12 +74,16 @@ class Queue {
 
  private:
   Queue() = default;
+  Result<std::span<const std::byte>> indirect_table(const Descriptor& descriptor,
+                                                    std::uint16_t index) const;
 
   const GuestMemory* memory_ = nullptr;
   std::uint16_t size_ = 0;
   std::uint16_t next_available_ = 0;
   std::uint16_t next_used_ = 0;
-  bool pushed_ = false;
+  std::uint16_t interrupted_at_ = 0;  // next_used_ when take_interrupt() was called last
+  bool indirect_descriptors_ = false;
+  bool event_index_ = false;
   std::span<std::byte> descriptors_;
   std::span<std::byte> available_;
   std::span<std::byte> used_;

@@ -16,6 +16,8 @@ inline constexpr std::uint32_t kStatusNeedsReset = 64;
 inline constexpr std::uint32_t kStatusFailed = 128;
 
 // 6 Reserved Feature Bits.
+inline constexpr std::uint64_t kFeatureIndirectDescriptors = std::uint64_t{1} << 28;
+inline constexpr std::uint64_t kFeatureEventIndex = std::uint64_t{1} << 29;
 inline constexpr std::uint64_t kFeatureVersion1 = std::uint64_t{1} << 32;
 
 // 2.7 Split Virtqueues.
@@ -23,6 +25,7 @@ inline constexpr std::uint16_t kDescriptorNext = 1;
 inline constexpr std::uint16_t kDescriptorWrite = 2;
 inline constexpr std::uint16_t kDescriptorIndirect = 4;
 inline constexpr std::uint16_t kAvailNoInterrupt = 1;
+inline constexpr std::uint16_t kUsedNoNotify = 1;
 inline constexpr std::uint16_t kQueueSizeMax = 1024;
 
 struct Descriptor {
@@ -77,6 +80,7 @@ inline constexpr std::uint32_t kInterruptQueue = 1;
 inline constexpr std::uint32_t kInterruptConfig = 2;
 
 // 5 Device Types.
+inline constexpr std::uint32_t kDeviceIdBlock = 2;
 inline constexpr std::uint32_t kDeviceIdRng = 4;
 inline constexpr std::uint32_t kDeviceIdVsock = 19;
 

@@ -1,0 +1,260 @@
+#include "vmm_device/virtio/block_device.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <future>
+
+namespace clonesafe::virtio {
+namespace {
+
+constexpr std::array<std::uint16_t, 1> kQueueSize = {256};
+// A request has a header and a status beside its data.
+constexpr std::uint32_t kDataSegments = kQueueSize[0] - 2;
+// So much is done at most before the driver hears of it.
+constexpr std::uint64_t kAnswerAfter = 256 * 1024;
+constexpr std::chrono::seconds kBetweenLogLines{1};
+
+blk::Config config_of(const clonesafe::block::Disk& disk) {
+  blk::Config config{};
+  config.capacity = disk.capacity() / clonesafe::block::kSectorSize;
+  config.seg_max = kDataSegments;
+  config.blk_size = clonesafe::block::kSectorSize;
+  // 4 KiB: the host's pages, and the clusters of a layer. It is what file systems go by.
+  config.physical_block_exp = 3;
+  config.min_io_size = 8;
+  config.max_discard_sectors = blk::kMaxDiscardSectors;
+  config.max_discard_seg = blk::kMaxSegments;
+  config.discard_sector_alignment = 8;
+  config.max_write_zeroes_sectors = blk::kMaxDiscardSectors;
+  config.max_write_zeroes_seg = blk::kMaxSegments;
+  config.write_zeroes_may_unmap = 1;
+  return config;
+}
+
+}  // namespace
+
+BlockDevice::BlockDevice(std::string name, clonesafe::block::Disk disk, std::string serial)
+    : name_(std::move(name)),
+      disk_(std::move(disk)),
+      options_{.serial = std::move(serial)},
+      config_(config_of(disk_)),
+      batch_(kBatch) {}
+
+std::uint64_t BlockDevice::features() const {
+  const std::uint64_t common = kFeatureIndirectDescriptors | kFeatureEventIndex |
+                               blk::kFeatureSegMax | blk::kFeatureBlockSize |
+                               blk::kFeatureTopology | blk::kFeatureFlush;
+  return common | (disk_.read_only() ? blk::kFeatureReadOnly
+                                     : blk::kFeatureDiscard | blk::kFeatureWriteZeroes);
+}
+
+std::span<const std::uint16_t> BlockDevice::queue_sizes() const {
+  return kQueueSize;
+}
+
+void BlockDevice::read_config(std::uint64_t offset, std::span<std::byte> data) const {
+  const auto bytes = std::as_bytes(std::span(&config_, 1));
+  if (offset >= bytes.size()) return;
+  const auto there = bytes.subspan(static_cast<std::size_t>(offset));
+  std::memcpy(data.data(), there.data(), std::min(data.size(), there.size()));
+}
+
+Status BlockDevice::start(const std::function<Status(const std::string&)>& started) {
+  std::promise<Status> ready;
+  auto outcome = ready.get_future();
+  // The process's signals are for its main thread.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this, &started, &ready] {
+    auto confined = started ? started(name_) : Status();
+    const bool go_on = confined.has_value();
+    ready.set_value(std::move(confined));
+    if (go_on) run();
+  });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  auto status = outcome.get();
+  if (!status) thread_.join();
+  return status;
+}
+
+void BlockDevice::end() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ended_) return;
+    ended_ = true;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+  // A layer's map is in memory until then.
+  if (auto flushed = disk_.flush(); !flushed) log(flushed.error());
+}
+
+void BlockDevice::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return ended_ || (notified_ && stops_ == 0); });
+    if (ended_) return;
+    notified_ = false;
+    working_ = true;
+    lock.unlock();
+    work();
+    lock.lock();
+    working_ = false;
+    changed_.notify_all();
+  }
+}
+
+void BlockDevice::wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    notified_ = true;
+    if (thread_.joinable()) {
+      changed_.notify_all();
+      return;
+    }
+    if (stops_ != 0) return;
+    notified_ = false;
+  }
+  work();
+}
+
+void BlockDevice::notified(std::size_t) {
+  wake();
+}
+
+void BlockDevice::stop_work() {
+  std::unique_lock lock(mutex_);
+  ++stops_;
+  stopped_ = true;
+  changed_.wait(lock, [this] { return !working_; });
+}
+
+void BlockDevice::continue_work() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (--stops_ != 0) return;
+    stopped_ = false;
+  }
+  // What came meanwhile, and what a batch that was cut short left.
+  wake();
+}
+
+void BlockDevice::work() {
+  while (!stopped_) {
+    const auto batch = std::span(batch_).first(take());
+    if (batch.empty()) return;
+    std::size_t answered = 0;
+    std::uint64_t bytes = 0;
+    for (std::size_t index = 0; index < batch.size(); ++index) {
+      Taken& request = batch[index];
+      request.answer = blk::serve(disk_, request.chain, options_);
+      if (request.answer) {
+        count(*request.answer);
+        bytes += request.answer->bytes;
+      }
+      if (bytes < kAnswerAfter && index + 1 < batch.size()) continue;
+      if (!answer(batch.subspan(answered, index + 1 - answered))) return;
+      answered = index + 1;
+      bytes = 0;
+    }
+  }
+}
+
+// Takes what is in the queue, up to a batch.
+std::size_t BlockDevice::take() {
+  const QueueLease lease(host_);
+  if (!lease) return 0;
+  options_.write_through = (lease.driver_features() & blk::kFeatureFlush) == 0;
+  Queue& queue = lease.queue(0);
+  queue.set_notifications(false);
+  std::size_t count = 0;
+  while (count < kBatch) {
+    auto popped = queue.pop(batch_[count].chain);
+    if (!popped) {
+      lease.fail(popped.error());
+      break;
+    }
+    if (*popped) {
+      ++count;
+      continue;
+    }
+    if (count != 0) break;
+    // Before it sleeps it asks to be told, and then looks again.
+    queue.set_notifications(true);
+    if (!queue.has_available()) break;
+    queue.set_notifications(false);
+  }
+  return count;
+}
+
+// False: the driver broke the rules, or the device needs a reset; nothing is answered any more.
+bool BlockDevice::answer(std::span<const Taken> done) {
+  const QueueLease lease(host_);
+  if (!lease) return false;
+  for (const Taken& request : done) {
+    if (!request.answer) {
+      lease.fail(Error("a request without a place for its status"));
+      return false;
+    }
+    lease.queue(0).push(request.chain, request.answer->written);
+  }
+  return true;
+}
+
+void BlockDevice::count(const blk::Answer& answer) {
+  if (answer.error) {
+    ++counts_.errors;
+    log(*answer.error);
+  }
+  if (answer.status != blk::RequestStatus::kOk) return;
+  switch (answer.type) {
+    case blk::RequestType::kIn:
+      ++counts_.reads;
+      counts_.read_bytes += answer.bytes;
+      return;
+    case blk::RequestType::kOut:
+      ++counts_.writes;
+      counts_.written_bytes += answer.bytes;
+      return;
+    case blk::RequestType::kFlush:
+      ++counts_.flushes;
+      return;
+    case blk::RequestType::kDiscard:
+    case blk::RequestType::kWriteZeroes:
+      ++counts_.discards;
+      return;
+    case blk::RequestType::kGetId:
+      return;
+  }
+}
+
+void BlockDevice::log(const Error& error) {
+  const auto now = std::chrono::steady_clock::now();
+  if (logged_at_ && now - *logged_at_ < kBetweenLogLines) {
+    ++not_logged_;
+    return;
+  }
+  logged_at_ = now;
+  const std::string more =
+      not_logged_ == 0 ? "" : " (and " + std::to_string(not_logged_) + " errors before)";
+  not_logged_ = 0;
+  spdlog::error("{}: the guest was told an I/O error: {}{}", name_, error.message(), more);
+}
+
+BlockCounts BlockDevice::counts() const {
+  return {.reads = counts_.reads,
+          .writes = counts_.writes,
+          .flushes = counts_.flushes,
+          .discards = counts_.discards,
+          .read_bytes = counts_.read_bytes,
+          .written_bytes = counts_.written_bytes,
+          .errors = counts_.errors};
+}
+
+}  // namespace clonesafe::virtio

@@ -1,0 +1,117 @@
+#ifndef CLONESAFE_VMM_DEVICE_VIRTIO_BLOCK_DEVICE_H_
+#define CLONESAFE_VMM_DEVICE_VIRTIO_BLOCK_DEVICE_H_
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "vmm_device/block/disk.h"
+#include "vmm_device/virtio/block_request.h"
+#include "vmm_device/virtio/device.h"
+
+namespace clonesafe::virtio {
+
+// What a disk did since its device was made.
+struct BlockCounts {
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t flushes = 0;
+  std::uint64_t discards = 0;  // and writes of zeroes
+  std::uint64_t read_bytes = 0;
+  std::uint64_t written_bytes = 0;
+  std::uint64_t errors = 0;  // of the host: the guest was told an I/O error
+};
+
+// The block device (virtio 1.2, 5.2), with one request queue.
+//
+// Requests are done by a thread of its own, in the order of the queue, so that neither a vCPU nor
+// the device thread waits for a disk. It takes at most kBatch at a time; they are answered before a
+// pause or a reset ends, so a snapshot has none in flight: what was taken is done, what was not is
+// still in the queue, and none is done twice.
+//
+// A write may stay in the host's page cache until the driver asks for a flush. Errors of the host
+// are the guest's, are counted, and are logged, at most one a second.
+class BlockDevice final : public VirtioDevice {
+ public:
+  static constexpr std::size_t kBatch = 32;
+
+  // `name` stands in messages ("disk 0").
+  BlockDevice(std::string name, clonesafe::block::Disk disk, std::string serial);
+  ~BlockDevice() override { end(); }
+
+  // Starts its thread, which calls `started` first; an error of that is start()'s. Before this,
+  // requests are done on whichever thread notifies.
+  Status start(const std::function<Status(const std::string& name)>& started);
+  // Ends the thread, for good, and puts what was written on the disk. Call it before the transport
+  // goes.
+  void end();
+
+  // Puts what was written on the disk. While it is paused.
+  Status flush() { return disk_.flush(); }
+  // While it is paused.
+  const clonesafe::block::Disk& disk() const { return disk_; }
+  const std::string& serial() const { return options_.serial; }
+  BlockCounts counts() const;
+
+  std::uint32_t id() const override { return kDeviceIdBlock; }
+  std::uint64_t features() const override;
+  std::span<const std::uint16_t> queue_sizes() const override;
+  void read_config(std::uint64_t offset, std::span<std::byte> data) const override;
+  void attach(QueueHost& host) override { host_ = &host; }
+  void activated(Activation) override {}
+  void notified(std::size_t queue) override;
+  bool notified_on_any_thread() const override { return true; }
+  void stop_work() override;
+  void continue_work() override;
+  void reset() override {}
+  void save(StateEncoder&) const override {}
+  Status restore(StateDecoder&) override { return {}; }
+
+ private:
+  struct Taken {
+    Chain chain;
+    std::optional<blk::Answer> answer;
+  };
+
+  void run();
+  void wake();
+  void work();
+  std::size_t take();
+  bool answer(std::span<const Taken> done);
+  void count(const blk::Answer& answer);
+  void log(const Error& error);
+
+  const std::string name_;
+  clonesafe::block::Disk disk_;
+  blk::RequestOptions options_;
+  blk::Config config_{};
+  QueueHost* host_ = nullptr;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool notified_ = false;  // mutex_, and the three below
+  bool working_ = false;
+  bool ended_ = false;
+  unsigned stops_ = 0;
+  std::atomic<bool> stopped_ = false;  // stops_ != 0, read between two batches
+  std::thread thread_;
+
+  // Of whoever works.
+  std::vector<Taken> batch_;
+  std::optional<std::chrono::steady_clock::time_point> logged_at_;
+  std::uint64_t not_logged_ = 0;
+
+  struct {
+    std::atomic<std::uint64_t> reads, writes, flushes, discards, read_bytes, written_bytes, errors;
+  } counts_{};
+};
+
+}  // namespace clonesafe::virtio
+
+#endif  // CLONESAFE_VMM_DEVICE_VIRTIO_BLOCK_DEVICE_H_
