@@ -1,6 +1,6 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|bad_input_test|bench_agent] [--out DIR]
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|bad_input_test|bench_agent] [--out DIR]
 #                  [GOOGLETEST-ARGUMENT]...
 # --out DIR gets what the program leaves in $OUT.
 # CLONESAFE_LAB_TIMEOUT (s, default 1100) for all of it; CLONESAFE_LAB_SNAPSHOTS: how many moments_test.cc takes.
@@ -11,6 +11,7 @@ build="$(readlink -f "$here/../..")/build/release"
 kernel=6.12
 program=clone_test
 out=()
+extra=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --kernel) kernel="$2" && shift 2 ;;
@@ -26,10 +27,17 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.img"
 
+# A file system for the guest's disk, and what looks for damage in it.
+if [ "$program" = disk_test ]; then
+  mkfs="$(PATH="$PATH:/usr/sbin:/sbin" command -v mke2fs)"
+  "$mkfs" -q -F -t ext4 "$scratch/disk.img" 32M
+  extra=(--copy "$scratch/disk.img" --copy "$(dirname "$mkfs")/e2fsck")
+fi
+
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
 run() {
   "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-1100}" "${out[@]}" \
-    --copy "$build/bin/clonevm" --copy "$build/bin/$program" \
+    "${extra[@]}" --copy "$build/bin/clonevm" --copy "$build/bin/$program" \
     --copy "$build/lib/libentropy_log.so" --copy "$build/lib/libfixed_realtime.so" \
     --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img" -- \
     env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \

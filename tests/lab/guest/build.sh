@@ -43,6 +43,8 @@ ln -s bin "$root/sbin"
 printf 'root:x:0:0:root:/root:/bin/sh\nprobe:x:1000:1000:probe:/:/bin/sh\n' >"$root/etc/passwd"
 printf 'root:x:0:\nprobe:x:1000:\n' >"$root/etc/group"
 "$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules" virtio_pci virtio_mmio virtio_console virtio-rng vmw_vsock_virtio_transport 'ptp_vmclock?'
+# Only for a guest with disks, which loads them itself.
+"$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules/disk" virtio_blk ext4
 
 # Debian's Python: the program and exactly the modules that the probes load, compiled ahead.
 install -m 755 "$(readlink -f "$python")" "$root/usr/bin/python3"
