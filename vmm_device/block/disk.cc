@@ -17,12 +17,12 @@ std::uint64_t round_up(std::uint64_t bytes) {
 
 }  // namespace
 
-Status Disk::add(Layer layer) {
+Status Disk::add(Layer layer, Match match) {
   if (layer.being_committed())
     return fail(layer.file().name() + ": is being committed: finish that with clonevm commit");
   auto identity = image_.identity();
   if (!identity) return fail(std::move(identity).error());
-  if (layer.base() != *identity)
+  if (!matches(layer.base(), *identity, match))
     return fail(layer.file().name() + ": a layer over another image than " + image_.file().name() +
                 " is: " + difference(layer.base(), *identity));
   layers_.push_back(std::move(layer));
@@ -121,9 +121,14 @@ Status Disk::flush() {
   return flushed;
 }
 
-Status Disk::flatten(UniqueFd to, const std::string& name) const {
-  auto flat = Layer::create(std::move(to), name, layers_.front().base());
-  if (!flat) return fail(std::move(flat).error());
+Result<ImageIdentity> Disk::base() const {
+  if (!layers_.empty()) return layers_.front().base();
+  return image_.identity();
+}
+
+Result<Layer> Disk::flatten(UniqueFd to, const std::string& name, const ImageIdentity& base) const {
+  auto flat = Layer::create(std::move(to), name, base);
+  if (!flat) return flat;
   std::vector<std::byte> bytes(16 * kCluster);
   for (std::uint64_t cluster = 0; cluster < flat->clusters();) {
     const Layer* owner = owner_of(cluster);
@@ -134,14 +139,16 @@ Status Disk::flatten(UniqueFd to, const std::string& name) const {
     }
     while (next < flat->clusters() && next - cluster < 16 && owner_of(next) == owner) ++next;
     const iovec buffer{bytes.data(), static_cast<std::size_t>((next - cluster) * kCluster)};
-    if (auto got = owner->read({&buffer, 1}, cluster * kCluster); !got) return got;
+    if (auto got = owner->read({&buffer, 1}, cluster * kCluster); !got)
+      return fail(std::move(got).error());
     const bool zero = snapshot::all_zero(std::span(bytes).first(buffer.iov_len));
     auto put =
         zero ? flat->zero(cluster, next - cluster) : flat->write({&buffer, 1}, cluster * kCluster);
-    if (!put) return put;
+    if (!put) return fail(std::move(put).error());
     cluster = next;
   }
-  return flat->flush();
+  if (auto flushed = flat->flush(); !flushed) return fail(std::move(flushed).error());
+  return flat;
 }
 
 }  // namespace clonesafe::block

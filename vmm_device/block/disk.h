@@ -20,7 +20,7 @@ class Disk {
  public:
   Disk(DiskImage image, bool read_only) : image_(std::move(image)), read_only_(read_only) {}
   // A layer that lies over another image is refused.
-  Status add(Layer layer);
+  Status add(Layer layer, Match match = Match::kUnwritten);
 
   std::uint64_t capacity() const { return image_.size(); }
   bool read_only() const { return read_only_; }
@@ -37,8 +37,10 @@ class Disk {
   // All that was written before is on the host's disk.
   Status flush();
 
-  // Writes one layer that holds what all layers do, to an empty file. There must be one.
-  Status flatten(UniqueFd to, const std::string& name) const;
+  // What the layers lie over, or, without layers, the image as it is now.
+  Result<ImageIdentity> base() const;
+  // Writes one layer over `base` that holds what all layers do, to an empty file.
+  Result<Layer> flatten(UniqueFd to, const std::string& name, const ImageIdentity& base) const;
 
  private:
   const Layer* owner_of(std::uint64_t cluster) const;

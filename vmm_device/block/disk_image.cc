@@ -13,6 +13,11 @@ constexpr std::uint64_t kHeadSize = 65536;
 
 }  // namespace
 
+bool matches(const ImageIdentity& expected, const ImageIdentity& found, Match match) {
+  return match == Match::kUnwritten ? expected == found
+                                    : expected.size == found.size && expected.head == found.head;
+}
+
 std::string difference(const ImageIdentity& expected, const ImageIdentity& found) {
   if (expected.size != found.size)
     return "it has " + std::to_string(found.size) + " bytes, not " + std::to_string(expected.size);

@@ -23,6 +23,9 @@ struct ImageIdentity {
   bool operator==(const ImageIdentity&) const = default;
 };
 
+// A copy of an image was written when it was copied: only length and contents are the same.
+enum class Match { kUnwritten, kCopy };
+bool matches(const ImageIdentity& expected, const ImageIdentity& found, Match match);
 // What differs, for an error: "written since", "another length" or "other contents".
 std::string difference(const ImageIdentity& expected, const ImageIdentity& found);
 

@@ -16,6 +16,13 @@ std::filesystem::path temporary_directory() {
   return named != nullptr && *named != '\0' ? named : "/var/tmp";
 }
 
+Result<std::string> absolute_path(const std::filesystem::path& file) {
+  std::error_code error;
+  const auto path = std::filesystem::absolute(file, error);
+  if (error) return fail(file.string() + ": " + error.message());
+  return path.lexically_normal().string();
+}
+
 Result<block::Layer> open_layer(const DiskArgument& argument, const block::ImageIdentity& base) {
   if (argument.layer == DiskArgument::Layer::kTemporary) {
     auto fd = unnamed_file(temporary_directory());
@@ -30,10 +37,9 @@ Result<block::Layer> open_layer(const DiskArgument& argument, const block::Image
   return block::Layer::open(name, Lock::kExclusive);
 }
 
-Result<block::Disk> open_disk(const DiskArgument& argument) {
+Result<block::Disk> open_disk(const DiskArgument& argument, const std::string& path) {
   const bool in_place = !argument.read_only && argument.layer == DiskArgument::Layer::kNone;
-  auto image =
-      block::DiskImage::open(argument.image.native(), in_place ? Lock::kExclusive : Lock::kShared);
+  auto image = block::DiskImage::open(path, in_place ? Lock::kExclusive : Lock::kShared);
   if (!image) return fail(image.error());
   auto identity = image->identity();
   if (!identity) return fail(identity.error());
@@ -63,15 +69,14 @@ Result<std::vector<block::Disk>> open_disks(std::span<const DiskArgument> argume
                                             std::vector<DiskConfig>& configs) {
   std::vector<block::Disk> disks;
   for (std::size_t index = 0; index < arguments.size(); ++index) {
-    auto disk = open_disk(arguments[index]);
-    if (!disk) return fail(disk.error(), "disk " + std::to_string(index));
+    const std::string name = "disk " + std::to_string(index);
+    // A snapshot names it so, wherever it is restored from.
+    auto path = absolute_path(arguments[index].image);
+    if (!path) return fail(path.error(), name);
+    auto disk = open_disk(arguments[index], *path);
+    if (!disk) return fail(disk.error(), name);
     disks.push_back(std::move(*disk));
-    std::error_code error;
-    const auto path = std::filesystem::absolute(arguments[index].image, error);
-    if (error) return fail(arguments[index].image.string() + ": " + error.message());
-    configs.push_back({.image = path.lexically_normal().string(),
-                       .read_only = arguments[index].read_only,
-                       .serial = arguments[index].serial});
+    configs.push_back({.serial = arguments[index].serial});
   }
   return disks;
 }

@@ -15,7 +15,7 @@ namespace clonesafe {
 
 inline constexpr int kApiVersion = 1;
 inline constexpr std::size_t kApiLineMax = 65536;  // with its newline
-inline constexpr std::size_t kApiFilesMax = 2;     // with one line
+inline constexpr std::size_t kApiFilesMax = 10;    // with one line
 
 using ApiFiles = std::vector<UniqueFd>;
 

@@ -85,6 +85,11 @@ class Machine {
 
   // The machine's state, all but the contents of RAM. While it is paused.
   Result<std::vector<snapshot::Section>> save() const;
+  // Puts what was written to disks on the host's disk. While it is paused.
+  Status flush_disks();
+  // What goes with the state: for each disk with layers, one with all that they hold. While it is
+  // paused, until they are written.
+  std::vector<snapshot::FileToWrite> disk_files() const;
   // Whether the pages of RAM that are written are known.
   bool tracks_dirty() const { return ram_->written() != nullptr; }
   // The pages that were written since forget_dirty(), or since the machine was made. While it is

@@ -17,10 +17,9 @@ inline constexpr std::uint32_t kMaxCpus = 8;
 
 inline constexpr std::size_t kMaxDisks = 8;
 
-// A block device; the bytes themselves come with the machine's hooks, or its restore.
+// A block device; its bytes come with the machine's hooks. In a snapshot it has a section of its
+// own (disk_record.h).
 struct DiskConfig {
-  std::string image;  // absolute path
-  bool read_only = false;
   std::string serial;  // what the guest reads as its identity; may be empty
 };
 

@@ -4,6 +4,7 @@
 #include "vmm_device/kvm/cpuid.h"
 #include "vmm_device/kvm/guest_time.h"
 #include "vmm_device/kvm/vm_state.h"
+#include "vmm_device/machine/disk_record.h"
 #include "vmm_device/machine/machine.h"
 
 namespace clonesafe {
@@ -141,12 +142,41 @@ Result<std::vector<Section>> Machine::save() const {
     secrets_->save(secrets);
     add(Tag::secret_pages, secrets.take());
   }
+  for (const auto& disk : disks_) {
+    auto record = record_of(disk->disk(), disk->serial());
+    if (!record) return fail(record.error(), disk->name());
+    add(Tag::disk, encode(*record));
+  }
   for (const auto& transport : virtio_) {
     StateEncoder device;
     transport->save(device);
     add(Tag::virtio_device, device.take());
   }
   return sections;
+}
+
+Status Machine::flush_disks() {
+  for (const auto& disk : disks_) {
+    if (auto flushed = disk->flush(); !flushed) return fail(flushed.error(), disk->name());
+  }
+  return {};
+}
+
+std::vector<snapshot::FileToWrite> Machine::disk_files() const {
+  std::vector<snapshot::FileToWrite> files;
+  for (std::size_t index = 0; index < disks_.size(); ++index) {
+    const block::Disk& disk = disks_[index]->disk();
+    if (disk.layers().empty()) continue;
+    const std::string name = disk_layer_file(index);
+    files.push_back({.name = name, .write = [&disk, name](UniqueFd to) -> Status {
+                       auto base = disk.base();
+                       if (!base) return fail(base.error());
+                       auto flat = disk.flatten(std::move(to), name, *base);
+                       if (!flat) return fail(flat.error());
+                       return {};
+                     }});
+  }
+  return files;
 }
 
 Result<const PageSet*> Machine::dirty_pages() {
@@ -175,6 +205,9 @@ Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, M
   if (!config_bytes) return fail(config_bytes.error());
   auto config = decode_machine_config(*config_bytes);
   if (!config) return fail(config.error());
+  auto disks = decode_disk_records(source.snapshot);
+  if (!disks) return fail(disks.error());
+  for (const DiskRecord& disk : *disks) config->disks.push_back({.serial = disk.serial});
   auto states = decode_vcpus(source.snapshot, config->cpus);
   if (!states) return fail(states.error());
 

@@ -64,6 +64,7 @@ class Session::Impl {
   Status check_base(const std::string& digest) const;
   void fork(const ApiRequest& request, ApiServer::Reply reply);
   Status read_snapshot_call(SnapshotCall& call, ApiRequest& request) const;
+  Status check_disks(const std::string& what) const;
   static Status read_key(SnapshotCall& call, const ApiRequest& request);
   void prepare_and_take(std::shared_ptr<SnapshotCall> call, const boost::json::object& request);
   Status begin(const std::shared_ptr<SnapshotCall>& call);

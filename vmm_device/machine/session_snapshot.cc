@@ -68,6 +68,10 @@ void Session::Impl::fork(const ApiRequest& request, ApiServer::Reply reply) {
     return;
   }
   call->clones = static_cast<std::uint64_t>(*clones);
+  if (auto possible = check_disks("fork"); !possible) {
+    call->reply(api_failure(possible.error().message()), {});
+    return;
+  }
   prepare_and_take(std::move(call), request.body);
 }
 
@@ -97,6 +101,18 @@ Status Session::Impl::read_snapshot_call(SnapshotCall& call, ApiRequest& request
     if (auto checked = check_base(*diff); !checked) return checked;
   }
   call.then = *then == "stop" ? Then::kStop : Then::kResume;
+  return call.then == Then::kStop ? Status() : check_disks("snapshot");
+}
+
+// The machine goes on: its disks must have a layer that can be kept apart from what it writes then.
+Status Session::Impl::check_disks(const std::string& what) const {
+  for (const auto& disk : machine_->disks()) {
+    if (disk->disk().in_place())
+      return fail("no " + what + " after which the machine goes on: " + disk->name() + ", " +
+                  disk->disk().image().file().name() +
+                  ", is written in place (start the machine with layer=FILE or layer=temporary" +
+                  (what == "snapshot" ? ", or end it with --stop)" : ")"));
+  }
   return {};
 }
 
@@ -184,11 +200,13 @@ Status Session::Impl::begin(const std::shared_ptr<SnapshotCall>& call) {
   call->started = std::chrono::steady_clock::now();
   auto secrets = secret_ranges();
   if (!secrets) return fail(secrets.error());
+  if (auto flushed = machine_->flush_disks(); !flushed) return fail(flushed.error());
   auto sections = machine_->save();
   if (!sections) return fail(sections.error());
   snapshot::WriteRequest request{.memory = machine_->memory(),
                                  .sections = std::move(*sections),
                                  .zero_ranges = std::move(*secrets),
+                                 .files = machine_->disk_files(),
                                  .agent_connected = agent_connected_,
                                  .parent = parent_};
   if (call->is_fork) {
@@ -247,6 +265,7 @@ void Session::Impl::forked(SnapshotCall& call, Result<snapshot::Image> image) {
   ApiFiles files;
   files.push_back(std::move(image->state));
   files.push_back(std::move(image->memory));
+  for (UniqueFd& file : image->files) files.push_back(std::move(file));
   answer_taken(call, std::move(result), std::move(files));
 }
 

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "libclonesafe/base/mapping.h"
+#include "vmm_device/snapshot/attached.h"
 #include "vmm_device/snapshot/digest.h"
 #include "vmm_device/snapshot/files.h"
 #include "vmm_device/snapshot/format.h"
@@ -127,6 +128,8 @@ Result<Chain> verify_chain(const std::filesystem::path& dir,
     if (auto status = snapshot.refuse_other_entries(); !status)
       return fail(std::move(status).error());
   if (auto status = chain->verify_memory(progress); !status) return fail(std::move(status).error());
+  for (const Snapshot& snapshot : chain->snapshots())
+    if (auto status = snapshot.verify_attached(); !status) return fail(std::move(status).error());
   return chain;
 }
 
@@ -147,14 +150,28 @@ Result<Written> merge(const Chain& chain, const std::filesystem::path& out,
   std::vector<Section> sections;
   for (const SectionView& section : top.sections()) {
     const auto tag = static_cast<Tag>(section.tag);
-    if (tag == Tag::memory_map || tag == Tag::chunk_digests || tag == Tag::layer) continue;
+    if (tag == Tag::memory_map || tag == Tag::chunk_digests || tag == Tag::layer ||
+        tag == Tag::attached_file)
+      continue;
     sections.push_back({.tag = tag,
                         .version = section.version,
                         .critical = section.critical,
                         .bytes = {section.bytes.begin(), section.bytes.end()}});
   }
+  std::vector<FileToWrite> files;
+  for (std::size_t index = 0; index < top.attached_files().size(); ++index) {
+    const AttachedFile& file = top.attached_files()[index];
+    auto from = top.open_attached(index);
+    if (!from) return fail(std::move(from).error());
+    files.push_back(
+        {.name = file.name,
+         .write = [from = std::make_shared<UniqueFd>(std::move(*from)), file](const UniqueFd& to) {
+           return copy_sparse(from->get(), to.get(), file.size, file.name);
+         }});
+  }
   return write(out, {.memory = GuestMemory(std::move(regions)),
                      .sections = std::move(sections),
+                     .files = std::move(files),
                      .agent_connected = top.agent_connected(),
                      .parent = chain.snapshots().front().header().parent,
                      .key = key,

@@ -10,6 +10,8 @@ namespace clonesafe::snapshot {
 
 namespace {
 
+constexpr const char* kFailed = "libcrypto: SHA-256 failed";
+
 std::span<const std::byte> zeros(std::size_t size) {
   static constexpr std::array<std::byte, format::kChunkSize> kZeros{};
   return std::span(kZeros).first(size);
@@ -32,16 +34,30 @@ Result<Sha256> Sha256::create() {
   return sha256;
 }
 
-Result<Digest> Sha256::of(std::span<const std::byte> bytes) {
+Status Sha256::begin() {
+  if (EVP_DigestInit_ex2(context_.get(), algorithm_.get(), nullptr) != 1) return fail(kFailed);
+  return {};
+}
+
+Status Sha256::add(std::span<const std::byte> bytes) {
+  if (EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1) return fail(kFailed);
+  return {};
+}
+
+Result<Digest> Sha256::end() {
   Digest digest;
   unsigned size = 0;
-  if (EVP_DigestInit_ex2(context_.get(), algorithm_.get(), nullptr) != 1 ||
-      EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1 ||
-      EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()), &size) !=
+  if (EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()), &size) !=
           1 ||
       size != digest.size())
-    return fail("libcrypto: SHA-256 failed");
+    return fail(kFailed);
   return digest;
+}
+
+Result<Digest> Sha256::of(std::span<const std::byte> bytes) {
+  if (auto status = begin(); !status) return fail(std::move(status).error());
+  if (auto status = add(bytes); !status) return fail(std::move(status).error());
+  return end();
 }
 
 Result<Digest> sha256(std::span<const std::byte> bytes) {

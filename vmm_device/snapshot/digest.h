@@ -19,6 +19,10 @@ class Sha256 {
  public:
   static Result<Sha256> create();
   Result<Digest> of(std::span<const std::byte> bytes);
+  // The same in pieces.
+  Status begin();
+  Status add(std::span<const std::byte> bytes);
+  Result<Digest> end();
 
  private:
   struct Free {

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "vmm_device/core/state_codec.h"
+#include "vmm_device/snapshot/attached.h"
 #include "vmm_device/snapshot/digest.h"
 #include "vmm_device/snapshot/mac.h"
 
@@ -114,12 +115,16 @@ std::uint16_t lowest_minor(const WriteRequest& request, const MemoryImage& image
   if (std::ranges::find(request.sections, Tag::secret_pages, &Section::tag) !=
       request.sections.end())
     minor = std::max(minor, format::kMinorSecretPages);
+  if (!request.files.empty() ||
+      std::ranges::find(request.sections, Tag::disk, &Section::tag) != request.sections.end())
+    minor = std::max(minor, format::kMinorDisks);
   return minor;
 }
 
 }  // namespace
 
 Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const MemoryImage& image,
+                                            std::span<const AttachedFile> attached,
                                             std::vector<std::byte> chunk_digests, Kept kept) {
   auto table_digest = sha256(chunk_digests);
   if (!table_digest) return fail(std::move(table_digest).error());
@@ -127,10 +132,12 @@ Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const M
   append(payload, image.memory_map());
   for (const Section& section : request.sections) {
     if (section.tag == Tag::memory_map || section.tag == Tag::chunk_digests ||
-        section.tag == Tag::layer)
-      return fail("memory map, chunk digests and layer are not the caller's to give");
+        section.tag == Tag::layer || section.tag == Tag::attached_file)
+      return fail(
+          "memory map, chunk digests, layer and attached files are not the caller's to give");
     append(payload, section);
   }
+  for (const AttachedFile& file : attached) append(payload, encode_attached(file));
   if (kept == Kept::in_files)
     append(payload, {.tag = Tag::chunk_digests,
                      .version = format::kChunkDigestsVersion,

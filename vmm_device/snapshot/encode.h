@@ -48,6 +48,7 @@ class MemoryImage {
 
 // The bytes of state.csn. Kept in memory, there are no chunk digests.
 Result<std::vector<std::byte>> encode_state(const WriteRequest& request, const MemoryImage& image,
+                                            std::span<const AttachedFile> attached,
                                             std::vector<std::byte> chunk_digests, Kept kept);
 
 }  // namespace clonesafe::snapshot

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "vmm_device/snapshot/attached.h"
 #include "vmm_device/snapshot/encode.h"
 #include "vmm_device/snapshot/files.h"
 #include "vmm_device/snapshot/format.h"
@@ -52,7 +53,18 @@ Result<Image> capture(const WriteRequest& request) {
   if (!memory) return fail(std::move(memory).error());
   auto copied = copy_memory(*memory_image, memory->get(), request);
   if (!copied) return fail(std::move(copied).error());
-  auto bytes = encode_state(request, *memory_image, {}, Kept::in_memory);
+  std::vector<UniqueFd> files;
+  std::vector<AttachedFile> attached;
+  for (const FileToWrite& file : request.files) {
+    auto fd = make_memory(0);
+    if (!fd) return fail(std::move(fd).error());
+    auto written = write_attached(fd->get(), file);
+    if (!written) return fail(std::move(written).error());
+    if (auto status = seal_memory(fd->get()); !status) return fail(std::move(status).error());
+    attached.push_back(std::move(*written));
+    files.push_back(std::move(*fd));
+  }
+  auto bytes = encode_state(request, *memory_image, attached, {}, Kept::in_memory);
   if (!bytes) return fail(std::move(bytes).error());
   auto check = parse_state(*bytes, kStateName, Origin::image);
   if (!check) return fail(std::move(check).error());
@@ -64,12 +76,13 @@ Result<Image> capture(const WriteRequest& request) {
     if (auto status = seal_memory(fd); !status) return fail(std::move(status).error());
   return Image{.state = std::move(*state),
                .memory = std::move(*memory),
+               .files = std::move(files),
                .digest = check->digest(),
                .memory_size = memory_image->size(),
                .data_size = *copied};
 }
 
-Result<Snapshot> read_image(int state, int memory) {
+Result<Snapshot> read_image(int state, int memory, std::vector<UniqueFd> files) {
   if (auto sealed = check_sealed(state, kStateName); !sealed)
     return fail(std::move(sealed).error());
   if (auto sealed = check_sealed(memory, kMemoryName); !sealed)
@@ -88,6 +101,14 @@ Result<Snapshot> read_image(int state, int memory) {
   if (*memory_size != snapshot->header().memory_size)
     return fail(std::string(kMemoryName) + ": " + std::to_string(*memory_size) +
                 " bytes, its state says " + std::to_string(snapshot->header().memory_size));
+  if (files.size() != snapshot->attached_files().size())
+    return fail(std::string(kStateName) + ": " + std::to_string(snapshot->attached_files().size()) +
+                " attached files, " + std::to_string(files.size()) + " came along");
+  for (const UniqueFd& file : files) {
+    if (auto sealed = check_sealed(file.get(), "attached file of the fork"); !sealed)
+      return fail(std::move(sealed).error());
+  }
+  snapshot->attached_descriptors_ = std::make_shared<const std::vector<UniqueFd>>(std::move(files));
   return snapshot;
 }
 

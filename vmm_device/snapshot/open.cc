@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "vmm_device/snapshot/files.h"
@@ -77,7 +78,8 @@ Status Snapshot::refuse_other_entries() const {
       return {};
     }
     const std::string_view name = entry->d_name;
-    if (name != "." && name != ".." && name != state_file_ && name != kMemoryFile)
+    if (name != "." && name != ".." && name != state_file_ && name != kMemoryFile &&
+        std::ranges::find(attached_files_, name, &AttachedFile::name) == attached_files_.end())
       return fail((dir / name).string() + ": no part of a snapshot");
   }
 }
@@ -89,6 +91,7 @@ Result<Snapshot> verify(const std::filesystem::path& dir, const Progress& progre
     return fail(std::move(status).error());
   if (auto status = snapshot->verify_memory(progress); !status)
     return fail(std::move(status).error());
+  if (auto status = snapshot->verify_attached(); !status) return fail(std::move(status).error());
   return snapshot;
 }
 

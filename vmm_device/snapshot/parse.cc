@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "vmm_device/core/state_codec.h"
+#include "vmm_device/snapshot/attached.h"
 #include "vmm_device/snapshot/digest.h"
 #include "vmm_device/snapshot/format.h"
 #include "vmm_device/snapshot/mac.h"
@@ -254,6 +255,10 @@ Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& na
     if (!digests) return fail(std::move(digests).error());
     snapshot.chunk_digests_ = *digests;
   }
+
+  auto attached = parse_attached(snapshot, name);
+  if (!attached) return fail(std::move(attached).error());
+  snapshot.attached_files_ = std::move(*attached);
 
   if (snapshot.count(Tag::layer) != 0) {
     auto layer = parse_layer(*snapshot.section(Tag::layer), *header, name);

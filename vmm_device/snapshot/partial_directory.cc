@@ -48,7 +48,8 @@ std::vector<std::string> names_in(int directory) {
 }
 
 void remove_directory(int parent, int directory, const std::string& name) {
-  for (const char* file : {kStateFile, kMemoryFile}) ::unlinkat(directory, file, 0);
+  // Whatever a writer had got to; "." and ".." are not removed.
+  for (const std::string& file : names_in(directory)) ::unlinkat(directory, file.c_str(), 0);
   ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
 }
 
@@ -120,7 +121,7 @@ PartialDirectory::~PartialDirectory() {
 
 Result<UniqueFd> PartialDirectory::create_file(const char* file) {
   UniqueFd fd(
-      ::openat(directory_.get(), file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+      ::openat(directory_.get(), file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return fail_errno(std::string("making ") + file);
   return fd;
 }

@@ -18,6 +18,8 @@ constexpr TagInfo kTags[] = {
     {Tag::agent_channel, "agent channel", 1},
     {Tag::layer, "layer", 1},
     {Tag::secret_pages, "secret pages", 1},
+    {Tag::disk, "disk", 8},
+    {Tag::attached_file, "attached file", 8},
 };
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace clonesafe::snapshot {
 
 // What a section of the state file holds. The numbers are part of the format: never reuse one.
 // The bytes inside a section are its owner's (StateEncoder, StateDecoder); memory map, chunk
-// digests and layer are this folder's own.
+// digests, layer and attached files are this folder's own.
 enum class Tag : std::uint32_t {
   machine_config = 1,  // vCPU count, devices present, kernel command line
   memory_map = 2,
@@ -24,8 +24,10 @@ enum class Tag : std::uint32_t {
   generation = 9,      // generation devices and the registered page
   virtio_device = 10,  // one a slot, in order
   agent_channel = 11,
-  layer = 12,         // which pages an incremental snapshot has; this folder's own
-  secret_pages = 13,  // of which memory.img has no data
+  layer = 12,          // which pages an incremental snapshot has; this folder's own
+  secret_pages = 13,   // of which memory.img has no data
+  disk = 14,           // one a disk, in order: its image, and what told it from others
+  attached_file = 15,  // one more file of the directory; this folder's own
 };
 
 struct TagInfo {

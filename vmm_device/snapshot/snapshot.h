@@ -1,7 +1,7 @@
 // snapshot: keeps a paused machine in a directory, and gives it back only if every byte is as it
 // was written; no KVM in it.
 //
-// A snapshot is a directory (mode 0700) of state.csn and memory.img (0600);
+// A snapshot is a directory (mode 0700) of state.csn, memory.img and what is attached (0600);
 // docs/formats/snapshot.md has it byte by byte. The files are untrusted input: state.csn is read
 // and checked whole before any of it is parsed, memory is checked chunk by chunk as it is copied
 // into a sealed memfd, and nothing reads the files after that. Checksums find damage, not forgery:
@@ -51,10 +51,24 @@ struct ZeroRange {
   std::string name;
 };
 
+// One more file of a snapshot: of the directory, or of an image in memory.
+struct AttachedFile {
+  std::string name;  // lower-case letters, digits, and points between them
+  std::uint64_t size = 0;
+  Digest digest = {};
+};
+struct FileToWrite {
+  std::string name;
+  // Fills the file, which is empty: whole pages, and holes where there is nothing. It is synced
+  // afterwards.
+  std::function<Status(UniqueFd file)> write;
+};
+
 struct WriteRequest {
   GuestMemory memory;             // regions of whole pages, in address order; no vCPU runs
-  std::vector<Section> sections;  // all but memory_map, chunk_digests and layer
+  std::vector<Section> sections;  // all that are not this folder's own
   std::vector<ZeroRange> zero_ranges = {};
+  std::vector<FileToWrite> files = {};
   bool agent_connected = false;  // an agent was there, so a restore may wait for its report
   // digest() of the snapshot that this machine was restored from; with `changed`, of the one that
   // this one lies over.
@@ -143,12 +157,19 @@ class Snapshot {
   // top of a Chain. Null: it holds all of memory.
   const PageSet* layer() const { return layer_ ? &*layer_ : nullptr; }
 
+  // What is in it beside state and memory, in order.
+  const std::vector<AttachedFile>& attached_files() const { return attached_files_; }
+  // One of them, for reading, after every byte of it was checked. Nothing keeps it from being
+  // written to afterwards.
+  Result<UniqueFd> open_attached(std::size_t index) const;
+
   // Copies memory.img into a memfd (regions at their MemoryRegion::offset) and seals it against
   // every change: map it MAP_PRIVATE. Each chunk is checked against its digest on the way; the
   // error names file, chunk and offset. Not for a layer.
   Result<UniqueFd> import_memory(const Progress& progress = {}) const;
   // The same check without the copy.
   Status verify_memory(const Progress& progress = {}) const;
+  Status verify_attached() const;
 
   // Uses the snapshot up, so that nobody restores it again: one atomic rename of state.csn, on the
   // disk when this returns. Of several that try, one succeeds.
@@ -162,6 +183,7 @@ class Snapshot {
   friend Result<Chain> verify_chain(const std::filesystem::path& dir,
                                     std::span<const std::filesystem::path> parents,
                                     const Progress& progress, const Key* key);
+  friend Result<Snapshot> read_image(int state, int memory, std::vector<UniqueFd> files);
   friend Result<Snapshot> parse_state(std::vector<std::byte> state, const std::string& name,
                                       Origin origin, const Key* key);
   // What is in memory.img, checked, is laid over what `memory` has.
@@ -177,6 +199,9 @@ class Snapshot {
   std::vector<MemoryRegion> memory_map_;
   std::span<const std::byte> chunk_digests_;
   std::optional<PageSet> layer_;
+  std::vector<AttachedFile> attached_files_;
+  // Of an image: the files, in order.
+  std::shared_ptr<const std::vector<UniqueFd>> attached_descriptors_;
 };
 
 // Opens `dir` and checks its state file: header, payload, sections. With a key, the header must

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "vmm_device/snapshot/attached.h"
 #include "vmm_device/snapshot/digest.h"
 #include "vmm_device/snapshot/encode.h"
 #include "vmm_device/snapshot/files.h"
@@ -62,6 +63,24 @@ Result<MemoryWritten> write_memory(const MemoryImage& image, PartialDirectory& d
   return result;
 }
 
+Result<std::vector<AttachedFile>> write_files(PartialDirectory& directory,
+                                              const WriteRequest& request) {
+  std::vector<AttachedFile> attached;
+  for (const FileToWrite& file : request.files) {
+    auto fd = directory.create_file(file.name.c_str());
+    if (!fd) return fail(std::move(fd).error());
+    if (auto go_on = reached(request, "attached file made"); !go_on)
+      return fail(std::move(go_on).error());
+    auto written = write_attached(fd->get(), file);
+    if (!written) return fail(std::move(written).error());
+    if (::fsync(fd->get()) != 0) return fail_errno(file.name + ": fsync");
+    attached.push_back(std::move(*written));
+    if (auto go_on = reached(request, "attached file synced"); !go_on)
+      return fail(std::move(go_on).error());
+  }
+  return attached;
+}
+
 Status write_state(std::span<const std::byte> state, PartialDirectory& directory,
                    const WriteRequest& request) {
   auto file = directory.create_file(kStateFile);
@@ -81,7 +100,10 @@ Result<Written> write_checked(const std::filesystem::path& dir, const WriteReque
     return fail(std::move(go_on).error());
   auto memory = write_memory(*image, *directory, request);
   if (!memory) return fail(std::move(memory).error());
-  auto state = encode_state(request, *image, std::move(memory->chunk_digests), Kept::in_files);
+  auto attached = write_files(*directory, request);
+  if (!attached) return fail(std::move(attached).error());
+  auto state =
+      encode_state(request, *image, *attached, std::move(memory->chunk_digests), Kept::in_files);
   if (!state) return fail(std::move(state).error());
   // What a reader would refuse must not be written: the source may be gone when that comes out.
   auto check = parse_state(*state, kStateFile);

@@ -56,6 +56,7 @@ class BlockDevice final : public VirtioDevice {
   Status flush() { return disk_.flush(); }
   // While it is paused.
   const clonesafe::block::Disk& disk() const { return disk_; }
+  const std::string& name() const { return name_; }
   const std::string& serial() const { return options_.serial; }
   BlockCounts counts() const;
 

@@ -55,7 +55,8 @@ TEST_F(DiskTest, ALayerOfALayerIsReadThroughBoth) {
   EXPECT_EQ(all(disk), expected);
   EXPECT_EQ(disk.layers()[1].count(), 1u) << "the lower layer's other cluster was copied up";
   // And as one.
-  ASSERT_TRUE(disk.flatten(UniqueFd(::open(path("flat").c_str(), O_RDWR | O_CREAT, 0600)), "flat"));
+  ASSERT_TRUE(disk.flatten(UniqueFd(::open(path("flat").c_str(), O_RDWR | O_CREAT, 0600)), "flat",
+                           identity));
   EXPECT_EQ(all(layered(file, path("flat"))), expected);
 }
 
@@ -129,8 +130,8 @@ TEST_F(DiskTest, BehavesLikeAnArrayOfSectors) {
     }
     EXPECT_TRUE(all(*disk) == expected);
     if (!layer) continue;
-    ASSERT_TRUE(
-        disk->flatten(UniqueFd(::open(path("flat").c_str(), O_RDWR | O_CREAT, 0600)), "flat"));
+    ASSERT_TRUE(disk->flatten(UniqueFd(::open(path("flat").c_str(), O_RDWR | O_CREAT, 0600)),
+                              "flat", disk->base().value()));
     EXPECT_TRUE(all(layered(file, path("flat"))) == expected);
     EXPECT_EQ(contents(file), pattern(kSectors)) << "the base was written";
   }
