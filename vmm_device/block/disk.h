@@ -22,6 +22,8 @@ class Disk {
   // A layer that lies over another image is refused.
   Status add(Layer layer, Match match = Match::kUnwritten);
 
+  void drop_layers() { layers_.clear(); }
+
   std::uint64_t capacity() const { return image_.size(); }
   bool read_only() const { return read_only_; }
   const DiskImage& image() const { return image_; }

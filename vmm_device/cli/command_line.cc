@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "vmm_device/cli/commit_command.h"
 #include "vmm_device/cli/fork_command.h"
 #include "vmm_device/cli/machines.h"
 #include "vmm_device/cli/options.h"
@@ -154,7 +155,7 @@ void add_parents(CLI::App& command, std::vector<std::filesystem::path>& parents)
 }
 
 // What restore and fork have in common: how the clones are run.
-void add_clones(CLI::App& command, supervisor::RestoreOptions& restore, bool& jail) {
+void add_clones(CLI::App& command, supervisor::RestoreOptions& restore, CloneOptions& clones) {
   command.add_option("--count", restore.count, "Number of clones (1)");
   command.add_option("--run-dir", restore.run_dir,
                      "Where each clone has a folder with its sockets and logs");
@@ -173,7 +174,21 @@ void add_clones(CLI::App& command, supervisor::RestoreOptions& restore, bool& ja
       "--metadata", restore.metadata,
       "File for each clone, %d its number: in the restore page, or large ones by vsock");
   command.add_flag("--json", restore.json, "Print one JSON object a clone");
-  add_no_jail(command, jail);
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--disk",
+          [&clones](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) {
+              const auto given = *parse_image(text);
+              clones.disks.images[given.disk] = given.image;
+            }
+          },
+          "Where a disk's image is, if not where it was: N=FILE")
+      ->allow_extra_args(false)
+      ->check(checked(parse_image, "N=FILE"));
+  command.add_flag("--keep-layers", clones.disks.keep_layers,
+                   "Keep what each clone writes to its disks, in diskN.layer of its folder");
+  add_no_jail(command, clones.jail);
   add_cgroup(command, restore.cgroup);
   refuse(command, "--hold-network");
 }
@@ -181,7 +196,7 @@ void add_clones(CLI::App& command, supervisor::RestoreOptions& restore, bool& ja
 void add_restore(CLI::App& app, Command& chosen) {
   struct Options {
     supervisor::RestoreOptions restore;
-    bool jail = true;
+    CloneOptions clones;
   };
   const auto options = std::make_shared<Options>();
   supervisor::RestoreOptions& restore = options->restore;
@@ -190,9 +205,12 @@ void add_restore(CLI::App& app, Command& chosen) {
   add_parents(*command, restore.parents);
   add_key(*command, restore.key);
   command->add_flag("--move", restore.move, "The source is gone: keep its identity, use it up");
-  add_clones(*command, restore, options->jail);
+  add_clones(*command, restore, options->clones);
   command->callback([&chosen, options] {
-    chosen = [options] { return restore_command(options->restore, options->jail); };
+    chosen = [options] {
+      options->clones.disks.move = options->restore.move;
+      return restore_command(options->restore, options->clones);
+    };
   });
 }
 
@@ -205,7 +223,7 @@ void add_fork(CLI::App& app, Command& chosen) {
       ->add_option("--prepare", fork.prepare,
                    "agent: the guest's agent prepares it first; none (none)")
       ->check(CLI::IsMember({"agent", "none"}));
-  add_clones(*command, fork.restore, fork.jail);
+  add_clones(*command, fork.restore, fork.clones);
   command->callback([&chosen, options] { chosen = [options] { return fork_command(*options); }; });
 }
 
@@ -258,6 +276,16 @@ void add_merge(CLI::App& app, Command& chosen) {
       [&chosen, options] { chosen = [options] { return supervisor::merge_command(*options); }; });
 }
 
+void add_commit(CLI::App& app, Command& chosen) {
+  const auto options = std::make_shared<block::CommitRequest>();
+  CLI::App* command = app.add_subcommand("commit", "Write a disk's layer into its image");
+  command->add_option("layer", options->layer, "File of the layer")->required();
+  command->add_option("--image", options->image, "The image that it lies over")->required();
+  command->add_option("--out", options->out, "New image with both, instead");
+  command->callback(
+      [&chosen, options] { chosen = [options] { return commit_command(*options); }; });
+}
+
 void add_stop(CLI::App& app, Command& chosen) {
   struct Options {
     std::filesystem::path api;
@@ -306,6 +334,7 @@ void add_commands(CLI::App& app, Command& chosen) {
   add_inspect(app, chosen);
   add_verify(app, chosen);
   add_merge(app, chosen);
+  add_commit(app, chosen);
   add_stop(app, chosen);
   add_ps(app, chosen);
   add_call(app, chosen, "status", "Print the state of a machine as JSON");

@@ -16,13 +16,6 @@ std::filesystem::path temporary_directory() {
   return named != nullptr && *named != '\0' ? named : "/var/tmp";
 }
 
-Result<std::string> absolute_path(const std::filesystem::path& file) {
-  std::error_code error;
-  const auto path = std::filesystem::absolute(file, error);
-  if (error) return fail(file.string() + ": " + error.message());
-  return path.lexically_normal().string();
-}
-
 Result<block::Layer> open_layer(const DiskArgument& argument, const block::ImageIdentity& base) {
   if (argument.layer == DiskArgument::Layer::kTemporary) {
     auto fd = unnamed_file(temporary_directory());
@@ -52,6 +45,13 @@ Result<block::Disk> open_disk(const DiskArgument& argument, const std::string& p
 }
 
 }  // namespace
+
+Result<std::string> absolute_path(const std::filesystem::path& file) {
+  std::error_code error;
+  const auto path = std::filesystem::absolute(file, error);
+  if (error) return fail(file.string() + ": " + error.message());
+  return path.lexically_normal().string();
+}
 
 Result<UniqueFd> unnamed_file(const std::filesystem::path& directory) {
   UniqueFd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600));

@@ -15,6 +15,9 @@ namespace clonesafe::cli {
 Result<std::vector<block::Disk>> open_disks(std::span<const DiskArgument> arguments,
                                             std::vector<DiskConfig>& configs);
 
+// As a machine in another directory, or a snapshot, names it.
+Result<std::string> absolute_path(const std::filesystem::path& file);
+
 // A file that has no name, and is gone with its last descriptor, in a directory.
 Result<UniqueFd> unnamed_file(const std::filesystem::path& directory);
 

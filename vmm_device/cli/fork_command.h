@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "vmm_device/cli/run_clone.h"
 #include "vmm_device/supervisor/supervisor.h"
 
 namespace clonesafe::cli {
@@ -12,7 +13,7 @@ struct ForkOptions {
   std::filesystem::path api;
   std::string prepare = "none";
   supervisor::RestoreOptions restore;
-  bool jail = true;
+  CloneOptions clones;
 };
 
 // `clonevm fork`: clones of the machine behind a control socket, which goes on. Returns the exit

@@ -23,40 +23,52 @@ Status confine_supervisor(const jail::Jail& jail) {
 using RunClones =
     std::function<int(const supervisor::RestoreOptions&, const supervisor::RunClone&)>;
 
-int in_jail(supervisor::RestoreOptions options, bool with_jail, const RunClones& run_clones) {
+int run_with(supervisor::RestoreOptions options, const CloneOptions& clones,
+             const RunClones& run_clones) {
   // Once, before any fork: the clones have its filters ready.
-  const auto jail = make_jail(with_jail);
+  const auto jail = make_jail(clones.jail);
   if (!jail) return report(jail.error());
   const jail::Jail* used = jail->get();
   if (used != nullptr) options.confine = [used] { return confine_supervisor(*used); };
+  std::vector<block::Disk> disks;
+  options.prepare = [&](const snapshot::Snapshot& snapshot) -> Status {
+    auto opened = open_restored_disks(snapshot, clones.disks);
+    if (!opened) return fail(opened.error());
+    disks = std::move(*opened);
+    return {};
+  };
   return run_clones(
-      options, [used](const supervisor::CloneRequest& request, supervisor::CloneEvents& events) {
-        return run_clone(used, request, events);
+      options, [&](const supervisor::CloneRequest& request, supervisor::CloneEvents& events) {
+        // This process's own copy of the list.
+        return run_clone({.jail = used, .disks = std::move(disks), .options = clones.disks},
+                         request, events);
       });
 }
 
 }  // namespace
 
-int restore_command(supervisor::RestoreOptions options, bool with_jail) {
-  return in_jail(std::move(options), with_jail, [](const auto& jailed, const auto& run) {
+int restore_command(supervisor::RestoreOptions options, const CloneOptions& clones) {
+  return run_with(std::move(options), clones, [](const auto& jailed, const auto& run) {
     return supervisor::restore_command(jailed, run);
   });
 }
 
-int fork_command(supervisor::RestoreOptions options, bool with_jail,
+int fork_command(supervisor::RestoreOptions options, const CloneOptions& clones,
                  const std::function<Result<supervisor::Taken>()>& take) {
-  return in_jail(std::move(options), with_jail, [&take](const auto& jailed, const auto& run) {
+  return run_with(std::move(options), clones, [&take](const auto& jailed, const auto& run) {
     return supervisor::fork_command(jailed, take, run);
   });
 }
 
-Result<std::string> run_clone(const jail::Jail* jail, const supervisor::CloneRequest& request,
+Result<std::string> run_clone(CloneParts parts, const supervisor::CloneRequest& request,
                               supervisor::CloneEvents& events) {
   if (!request.cgroup.empty()) {
     if (auto joined = jail::join_cgroup(request.cgroup); !joined) return fail(joined.error());
   }
   // Its folder is where all is that it makes, and its root in the jail.
   if (::chdir(request.folder.c_str()) != 0) return fail_errno(request.folder.string());
+  if (auto layered = add_own_layers(parts.disks, parts.options); !layered)
+    return fail(layered.error());
   auto serial = open_serial(request.serial_log.filename());
   if (!serial) return fail(serial.error());
   SessionEvents told;
@@ -70,12 +82,13 @@ Result<std::string> run_clone(const jail::Jail* jail, const supervisor::CloneReq
     events.safe(report.state, repairs, at);
   };
   Session session({.serial = std::move(*serial),
+                   .disks = std::move(parts.disks),
                    .vsock_path = request.vsock_socket.filename(),
                    .api = request.api_socket.filename(),
                    .stop_fd = request.stop_fd,
                    .track_dirty = request.track_dirty,
                    .events = std::move(told),
-                   .jail = jail,
+                   .jail = parts.jail,
                    .violation = request.violation});
   const auto restored =
       session.restore({.snapshot = *request.snapshot,

@@ -3,20 +3,33 @@
 
 #include <functional>
 
+#include "vmm_device/cli/restored_disks.h"
 #include "vmm_device/jail/jail.h"
 #include "vmm_device/supervisor/supervisor.h"
 
 namespace clonesafe::cli {
 
+// What the clones are run with, which their supervisor has no part in.
+struct CloneOptions {
+  bool jail = true;
+  CloneDisks disks;
+};
+
 // `clonevm restore`: returns the exit code.
-int restore_command(supervisor::RestoreOptions options, bool with_jail);
+int restore_command(supervisor::RestoreOptions options, const CloneOptions& clones);
 // `clonevm fork`: the same with what `take` gives.
-int fork_command(supervisor::RestoreOptions options, bool with_jail,
+int fork_command(supervisor::RestoreOptions options, const CloneOptions& clones,
                  const std::function<Result<supervisor::Taken>()>& take);
 
+// What a clone has from its supervisor's process.
+struct CloneParts {
+  const jail::Jail* jail = nullptr;  // null: none
+  std::vector<block::Disk> disks;    // as the snapshot has them
+  CloneDisks options;
+};
+
 // One clone, from the snapshot to its end: what `clonevm restore` runs in each process it forks.
-// `jail` may be null.
-Result<std::string> run_clone(const jail::Jail* jail, const supervisor::CloneRequest& request,
+Result<std::string> run_clone(CloneParts parts, const supervisor::CloneRequest& request,
                               supervisor::CloneEvents& events);
 
 }  // namespace clonesafe::cli

@@ -99,6 +99,10 @@ Result<int> restore(const RestoreOptions& options, const std::function<Result<Ta
   auto taken = take();
   if (!taken) return fail(std::move(taken).error());
   const snapshot::Snapshot& snapshot = taken->snapshot;
+  if (options.prepare) {
+    if (auto prepared = options.prepare(snapshot); !prepared)
+      return fail(std::move(prepared).error());
+  }
   auto run_dir = RunDir::create(options.run_dir, options.count);
   if (!run_dir) return fail(std::move(run_dir).error());
   if (!options.run_dir) terminal.note("clones are in " + run_dir->path().string());

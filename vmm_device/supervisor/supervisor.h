@@ -42,6 +42,9 @@ struct RestoreOptions {
   std::optional<std::filesystem::path> metadata;  // file, see read_metadata
   bool json = false;
   std::filesystem::path cgroup;  // that each clone's process joins; empty: none
+  // Called with what is restored, before anything is made or used up: opens what the clones need
+  // beside it. Empty: nothing.
+  std::function<Status(const snapshot::Snapshot&)> prepare;
   // Called once all clones have been started, to confine this process; an error ends them. Empty:
   // nothing.
   std::function<Status()> confine;

@@ -115,5 +115,213 @@ TEST_F(DiskTest, WhatWasFlushedSurvivesTheDeathOfTheVmm) {
   EXPECT_EQ(read_file(base), std::string(kMiB, 'b'));
 }
 
+const std::vector<std::string> kRunning = {"--wait", "running", "--timeout", "110"};
+
+std::vector<std::string> with(std::vector<std::string> options,
+                              const std::vector<std::string>& more) {
+  options.insert(options.end(), more.begin(), more.end());
+  return options;
+}
+
+class DiskCloneTest : public DiskTest {
+ protected:
+  // A guest with an ext4 file system mounted, which tests/lab/nested.sh made.
+  std::unique_ptr<BootedVm> boot_mounted(const std::string& disk) {
+    auto vm = boot_with("source", {disk});
+    if (vm)
+      vm->guest().get(
+          "mkdir /mnt && mount -t ext4 /dev/vda /mnt && echo golden >/mnt/golden && sync");
+    return vm;
+  }
+  fs::path file_system() {
+    fs::copy_file("disk.img", scratch_ / "disk.img");
+    return scratch_ / "disk.img";
+  }
+  void expect_clean(const fs::path& image) {
+    const auto checked = lab::run({"./e2fsck", "-f", "-n", image.string()}, Seconds(60));
+    ASSERT_TRUE(checked);
+    EXPECT_EQ(checked->status, 0) << checked->output;
+  }
+  void take(const Guest& guest, const std::string& name, const std::string& then = "--resume") {
+    const auto taken = guest.snapshot(scratch_ / name, {then});
+    ASSERT_TRUE(taken);
+    ASSERT_EQ(taken->status, 0) << taken->output;
+  }
+};
+
+TEST_F(DiskCloneTest, ClonesAndSourceShareNoWrite) {
+  const fs::path image = file_system();
+  const std::string before = read_file(image);
+  auto vm = boot_mounted(image.string() + ",layer=" + (scratch_ / "layer").string());
+  ASSERT_TRUE(vm);
+  const Guest source = vm->guest();
+  source.get("echo unsynced >/mnt/unsynced");
+  take(source, "snapshot");
+  source.get("echo source >/mnt/whose && sync");
+  auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 4,
+                                    with(kRunning, {"--keep-layers"}));
+  ASSERT_TRUE(restored);
+  for (int i = 1; i <= 4; ++i) {
+    EXPECT_EQ(restored->guest(i).get("cat /mnt/golden /mnt/unsynced; ls /mnt"),
+              "golden\nunsynced\ngolden\nlost+found\nunsynced")
+        << "clone " << i << " sees what the source wrote later, or lacks what it wrote before";
+    restored->guest(i).get(
+        "echo clone " + std::to_string(i) + " >/mnt/whose; " +
+        "head -c 2m /dev/urandom >/mnt/random; md5sum </mnt/random >/mnt/sum; sync");
+  }
+  // Each reads its own from the disk, when all have written.
+  for (int i = 1; i <= 4; ++i) {
+    EXPECT_EQ(restored->guest(i).get("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/whose"),
+              "clone " + std::to_string(i));
+    restored->guest(i).get("md5sum </mnt/random | cmp - /mnt/sum");
+  }
+  EXPECT_EQ(source.get("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/whose"), "source");
+
+  // A clone of a clone has its parent's, not its grandparent's.
+  take(restored->guest(3), "second");
+  auto grandchild = Restored::restore(scratch_ / "second", scratch_ / "grandchild", 1, kRunning);
+  ASSERT_TRUE(grandchild);
+  EXPECT_EQ(
+      grandchild->guest(1).get("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/golden /mnt/whose; "
+                               "md5sum </mnt/random | cmp - /mnt/sum"),
+      "golden\nclone 3");
+  EXPECT_FALSE(fs::exists(scratch_ / "grandchild" / "1" / "disk0.layer"));
+  for (const char* snapshot : {"snapshot", "second"}) {
+    const Outcome verified = clonevm({"verify", (scratch_ / snapshot).string()});
+    EXPECT_EQ(verified.status, 0) << verified.output;
+  }
+
+  // What they leave is whole, alone and merged.
+  for (int i = 1; i <= 4; ++i) restored->guest(i).get("umount /mnt");
+  source.get("umount /mnt");
+  grandchild->process().signal(SIGTERM);
+  restored->process().signal(SIGTERM);
+  EXPECT_EQ(*restored->process().wait(Seconds(60)), 0);
+  EXPECT_EQ(*grandchild->process().wait(Seconds(60)), 0);
+  source.order("stop");
+  ASSERT_TRUE(vm->process().wait(Seconds(20)));
+  EXPECT_TRUE(read_file(image) == before) << "the base was written";
+  for (int i = 1; i <= 4; ++i) {
+    const fs::path merged = scratch_ / ("merged" + std::to_string(i));
+    const Outcome committed =
+        clonevm({"commit", (scratch_ / "clones" / std::to_string(i) / "disk0.layer").string(),
+                 "--image", image.string(), "--out", merged.string()});
+    EXPECT_EQ(committed.status, 0) << committed.output;
+    expect_clean(merged);
+    EXPECT_NE(read_file(merged).find("clone " + std::to_string(i) + "\n"), std::string::npos);
+  }
+  const Outcome committed =
+      clonevm({"commit", (scratch_ / "layer").string(), "--image", image.string()});
+  EXPECT_EQ(committed.status, 0) << committed.output;
+  expect_clean(image);
+}
+
+// A snapshot while requests are under way: the clone has each of them once.
+TEST_F(DiskCloneTest, RequestsUnderWayAreDoneOnce) {
+  const fs::path base = image("base", '.', 8 * kMiB);
+  auto vm = boot_with("source", {base.string() + ",layer=temporary"});
+  ASSERT_TRUE(vm);
+  // Two writers, so that there is always one under way: the number of the write, over and over.
+  vm->guest().get(
+      "for w in 0 1; do (n=0; while :; do n=$((n + 1)); printf '%4095d\\n' $n >/tmp/block$w; "
+      "dd if=/tmp/block$w of=/dev/vda bs=4k seek=$((w * 1024 + n % 1000)) oflag=direct "
+      "conv=notrunc "
+      "2>/dev/null || echo FAILED >/tmp/failed; echo $n >/tmp/written$w; done) & done; sleep 1");
+  const std::string check =
+      "sleep 1; [ ! -e /tmp/failed ] || exit 1; for w in 0 1; do a=$(cat /tmp/written$w); sleep 1; "
+      "b=$(cat /tmp/written$w); "
+      "[ $b -gt $a ] || exit 2; n=$a; while [ $n -gt 0 ] && [ $n -gt $((a - 50)) ]; do "
+      "[ $(dd if=/dev/vda bs=4k count=1 skip=$((w * 1024 + n % 1000)) iflag=direct 2>/dev/null) = "
+      "$n ] || exit 3; "
+      "n=$((n - 1)); done; done";
+  for (int round = 0; round < 2; ++round) {
+    const std::string name = "snapshot" + std::to_string(round);
+    take(vm->guest(), name);
+    auto restored = Restored::restore(scratch_ / name, scratch_ / ("run" + name), 1, kRunning);
+    ASSERT_TRUE(restored);
+    EXPECT_EQ(restored->guest(1).run(check)->status, 0) << "clone, round " << round;
+    EXPECT_EQ(vm->guest().run(check)->status, 0) << "source, round " << round;
+  }
+}
+
+TEST_F(DiskCloneTest, ForksHaveTheParentsDiskOfTheMoment) {
+  const fs::path image = file_system();
+  auto vm = boot_mounted(image.string() + ",layer=temporary");
+  ASSERT_TRUE(vm);
+  auto forked = Restored::fork(scratch_ / "source" / "api", scratch_ / "forks", 2, kRunning);
+  ASSERT_TRUE(forked);
+  vm->guest().get("echo parent >/mnt/whose; sync");
+  for (int i = 1; i <= 2; ++i)
+    forked->guest(i).get("echo fork " + std::to_string(i) + " >/mnt/whose; sync");
+  for (int i = 1; i <= 2; ++i)
+    EXPECT_EQ(forked->guest(i).get("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/golden /mnt/whose"),
+              "golden\nfork " + std::to_string(i));
+  EXPECT_EQ(vm->guest().get("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/whose"), "parent");
+}
+
+TEST_F(DiskCloneTest, ADiskWrittenInPlaceNeedsTheSourcesEnd) {
+  const fs::path image = file_system();
+  auto vm = boot_mounted(image.string());
+  ASSERT_TRUE(vm);
+  const auto refused = vm->guest().snapshot(scratch_ / "refused", {});
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->status, 1);
+  EXPECT_EQ(refused->output,
+            "clonevm: no snapshot after which the machine goes on: disk 0, " + image.string() +
+                ", is written in place (start the machine with layer=FILE or layer=temporary, or "
+                "end it with --stop)\n");
+  EXPECT_FALSE(fs::exists(scratch_ / "refused"));
+  const Outcome fork = clonevm({"fork", "--api", (scratch_ / "source" / "api").string()});
+  EXPECT_EQ(fork.status, 1);
+  EXPECT_NE(fork.output.find("no fork after which the machine goes on"), std::string::npos)
+      << fork.output;
+  take(vm->guest(), "snapshot", "--stop");
+  ASSERT_TRUE(vm->process().wait(Seconds(20)));
+  const std::string frozen = read_file(image);
+  {
+    auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2, kRunning);
+    ASSERT_TRUE(restored);
+    for (int i = 1; i <= 2; ++i) {
+      restored->guest(i).get("echo " + std::to_string(i) + " >/mnt/whose; sync");
+    }
+    EXPECT_EQ(
+        restored->guest(1).get("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/golden /mnt/whose"),
+        "golden\n1");
+    // Nobody writes to it as long as clones read it.
+    const Outcome second =
+        clonevm({"run", "--kernel", Lab::get().kernel, "--disk", image.string()});
+    EXPECT_EQ(second.output,
+              "clonevm: disk 0: " + image.string() + ": in use by another process\n");
+    restored->process().signal(SIGTERM);
+    ASSERT_TRUE(restored->process().wait(Seconds(30)));
+  }
+  EXPECT_TRUE(read_file(image) == frozen);
+  // Elsewhere: by its contents.
+  fs::copy_file(image, scratch_ / "copy");
+  fs::remove(image);
+  const Outcome gone = clonevm(
+      {"restore", (scratch_ / "snapshot").string(), "--run-dir", (scratch_ / "none").string()});
+  EXPECT_EQ(gone.output,
+            "clonevm: restore: disk 0: " + image.string() + ": No such file or directory\n");
+  EXPECT_FALSE(fs::exists(scratch_ / "none"));
+  const std::string elsewhere = "0=" + (scratch_ / "copy").string();
+  {
+    auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "elsewhere", 1,
+                                      with(kRunning, {"--disk", elsewhere}));
+    ASSERT_TRUE(restored);
+    EXPECT_EQ(restored->guest(1).get("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/golden"),
+              "golden");
+  }
+  // A move goes on in place, and is what was written after it.
+  auto moved = Restored::restore(scratch_ / "snapshot", scratch_ / "moved", 1,
+                                 with(kRunning, {"--disk", elsewhere, "--move"}));
+  ASSERT_TRUE(moved);
+  moved->guest(1).get("echo moved-in-place >/mnt/whose; umount /mnt");
+  moved->process().signal(SIGTERM);
+  ASSERT_TRUE(moved->process().wait(Seconds(30)));
+  EXPECT_NE(read_file(scratch_ / "copy").find("moved-in-place"), std::string::npos);
+  expect_clean(scratch_ / "copy");
+}
+
 }  // namespace
 }  // namespace clonesafe::lab
