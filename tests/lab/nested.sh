@@ -30,7 +30,7 @@ trap 'rm -rf "$scratch"' EXIT
 # A file system for the guest's disk, and what looks for damage in it.
 if [ "$program" = disk_test ]; then
   mkfs="$(PATH="$PATH:/usr/sbin:/sbin" command -v mke2fs)"
-  "$mkfs" -q -F -t ext4 "$scratch/disk.img" 32M
+  "$mkfs" -q -F -t ext4 "$scratch/disk.img" 32M >/dev/null
   extra=(--copy "$scratch/disk.img" --copy "$(dirname "$mkfs")/e2fsck")
 fi
 

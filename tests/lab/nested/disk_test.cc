@@ -226,7 +226,8 @@ TEST_F(DiskCloneTest, RequestsUnderWayAreDoneOnce) {
       "for w in 0 1; do (n=0; while :; do n=$((n + 1)); printf '%4095d\\n' $n >/tmp/block$w; "
       "dd if=/tmp/block$w of=/dev/vda bs=4k seek=$((w * 1024 + n % 1000)) oflag=direct "
       "conv=notrunc "
-      "2>/dev/null || echo FAILED >/tmp/failed; echo $n >/tmp/written$w; done) & done; sleep 1");
+      "2>/dev/null || echo FAILED >/tmp/failed; echo $n >/tmp/written$w; done) >/dev/null 2>&1 & "
+      "done; sleep 1");
   const std::string check =
       "sleep 1; [ ! -e /tmp/failed ] || exit 1; for w in 0 1; do a=$(cat /tmp/written$w); sleep 1; "
       "b=$(cat /tmp/written$w); "

@@ -37,6 +37,30 @@ TEST(ParseVsock, RefusesWhatIsMissingOrWrong) {
     EXPECT_FALSE(parse_vsock(text)) << text;
 }
 
+TEST(ParseDisk, TakesItsParts) {
+  const auto plain = parse_disk("/srv/a.img");
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain->image, "/srv/a.img");
+  EXPECT_FALSE(plain->read_only);
+  EXPECT_EQ(plain->layer, DiskArgument::Layer::kNone);
+  EXPECT_TRUE(parse_disk("a.img,ro")->read_only);
+  EXPECT_EQ(parse_disk("a.img,layer=temporary")->layer, DiskArgument::Layer::kTemporary);
+  const auto all = parse_disk("a.img,serial=root,layer=b.layer");
+  ASSERT_TRUE(all);
+  EXPECT_EQ(all->layer, DiskArgument::Layer::kFile);
+  EXPECT_EQ(all->layer_file, "b.layer");
+  EXPECT_EQ(all->serial, "root");
+}
+
+TEST(ParseDisk, RefusesWhatIsMissingOrWrong) {
+  for (const char* text : {"", ",ro", "a,rw", "a,layer=", "a,ro,layer=b", "a,layer=temporary,ro",
+                           "a,serial=more-than-twenty-characters", "a,serial=\x1b"}) {
+    const auto disk = parse_disk(text);
+    ASSERT_FALSE(disk) << text;
+    EXPECT_THAT(disk.error().message(), HasSubstr(std::string("'") + text + "': "));
+  }
+}
+
 TEST(SplitList, DropsEmptyParts) {
   EXPECT_THAT(split_list("rdrand,,rdseed,"), ElementsAre("rdrand", "rdseed"));
   EXPECT_THAT(split_list(""), ElementsAre());

@@ -4,21 +4,25 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <thread>
+#include <tuple>
 
+#include "libclonesafe/base/unique_fd.h"
 #include "tests/unit/jail/fixture.h"
 #include "vmm_device/jail/allowed_calls.h"
 
 namespace clonesafe::jail {
 namespace {
 
-constexpr Thread kEveryThread[] = {Thread::vcpu, Thread::devices, Thread::supervisor};
+constexpr Thread kEveryThread[] = {Thread::vcpu, Thread::devices, Thread::disk, Thread::supervisor};
 
 void forbidden_exec() {
   char name[] = "/bin/true";
@@ -157,6 +161,22 @@ TEST(ViolationText, LetsNoForeignBytesThrough) {
   violation.present = 1;
   EXPECT_EQ(describe(violation),
             "forbidden system call (4095) on thread '" + std::string(16, '?') + "'");
+}
+
+// It has its files open, and needs no name and no socket.
+TEST_F(Filter, LetsADisksThreadUseItsOpenFilesAndNothingElse) {
+  const UniqueFd file(::memfd_create("disk", MFD_CLOEXEC));
+  expect_allowed(Thread::disk, "reading and writing", [fd = file.get()] {
+    char byte = 'x';
+    const iovec part{&byte, 1};
+    return ::pwritev(fd, &part, 1, 0) == 1 && ::preadv(fd, &part, 1, 0) == 1 &&
+           ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) == 0 &&
+           ::fdatasync(fd) == 0;
+  });
+  expect_forbidden(Thread::disk, "openat (257)", [] { ::open("/", O_RDONLY); });
+  expect_forbidden(Thread::disk, "socket (41)", [] { ::socket(AF_UNIX, SOCK_STREAM, 0); });
+  expect_forbidden(Thread::disk, "ftruncate (77)", [fd = file.get()] { std::ignore = ::ftruncate(fd, 0); });
+  expect_forbidden(Thread::disk, "ioctl (16)", [] { ::ioctl(0, KVM_RUN, 0); });
 }
 
 }  // namespace

@@ -57,6 +57,18 @@ TEST(MachineConfig, RefusesWhatNoMachineCanBeMadeOf) {
   EXPECT_THAT(refusal(config), HasSubstr("cid 2"));
 }
 
+TEST(MachineConfig, HasAtMostEightDisksWithSerialsThatFit) {
+  MachineConfig config = sample();
+  config.disks.resize(kMaxDisks, {.serial = "exactly-20-letters-x"});
+  EXPECT_TRUE(check(config));
+  config.disks.emplace_back();
+  EXPECT_THAT(check(config).error().message(), HasSubstr("9 disks: at most 8"));
+  for (const char* serial : {"a serial of 21 chars.", "exactly-21-letters-xy", "a b", "\x1b[2J"}) {
+    config.disks = {{.serial = serial}};
+    EXPECT_FALSE(check(config)) << serial;
+  }
+}
+
 TEST(MachineConfig, DoesNotPrintForeignNames) {
   MachineConfig config = sample();
   config.masked_features = {"\x1b[2Jboo"};

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST(Metrics, EachSampleIsOfAFamilyThatIsDeclaredOnce) {
-  Metrics metrics{.version = "1.2", .kind = "clone", .pause_us = 5, .safe_us = 6};
+  Metrics metrics{.version = "1.2", .kind = "clone", .pause_us = 5, .disks = {{}}, .safe_us = 6};
   std::set<std::string> declared;
   std::istringstream lines(to_prometheus(metrics));
   const std::regex sample(
@@ -54,10 +54,20 @@ TEST(Metrics, HasTheFiguresOfTheMachine) {
   EXPECT_THAT(text, HasSubstr("clonevm_agent_state{state=\"safe\"} 0\n"));
 }
 
+TEST(Metrics, HasEachDisksFigures) {
+  const std::string text =
+      to_prometheus({.disks = {{.reads = 3}, {.written_bytes = 4096, .errors = 2}}});
+  EXPECT_THAT(text, HasSubstr("clonevm_disk_reads_total{disk=\"0\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_disk_reads_total{disk=\"1\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_disk_written_bytes_total{disk=\"1\"} 4096\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_disk_errors_total{disk=\"1\"} 2\n"));
+}
+
 TEST(Metrics, LeavesOutWhatHasNotHappened) {
   const std::string text = to_prometheus({});
   EXPECT_THAT(text, Not(HasSubstr("pause_seconds")));
   EXPECT_THAT(text, Not(HasSubstr("safe_seconds")));
+  EXPECT_THAT(text, Not(HasSubstr("disk")));
 }
 
 TEST(Metrics, LabelsCanHoldAnything) {

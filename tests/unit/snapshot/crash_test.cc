@@ -16,9 +16,9 @@ namespace {
 using testing::ElementsAre;
 using testing::UnorderedElementsAre;
 
-constexpr const char* kSteps[] = {"directory made", "memory made",   "chunk written",
-                                  "memory synced",  "state written", "state synced",
-                                  "renamed"};
+constexpr const char* kSteps[] = {"directory made", "memory made",        "chunk written",
+                                  "memory synced",  "attached file made", "attached file synced",
+                                  "state written",  "state synced",       "renamed"};
 using Stop = std::function<Status(const char*)>;
 using Work = std::function<Result<Written>(const Stop&)>;
 
@@ -34,12 +34,14 @@ class Crash : public SnapshotTest, public testing::WithParamInterface<const char
     auto request = guest_.request();
     request.parent = base->digest;
     request.changed = &changed;
+    request.files = {sparse_file("disk0.layer")};
     ASSERT_TRUE(write(place("layer"), request));
   }
   std::filesystem::path place(const std::string& name) const { return temporary_.path() / name; }
 
   Result<Written> write_whole(const Stop& stop) {
     auto request = guest_.request();
+    request.files = {sparse_file("disk0.layer")};
     request.stop_for_testing = stop;
     return write(dir(), request);
   }

@@ -2,6 +2,7 @@
 #define CLONESAFE_TESTS_UNIT_SNAPSHOT_FIXTURE_H_
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -89,6 +90,18 @@ class SmallGuest {
   std::vector<std::byte> low_;
   std::vector<std::byte> high_;
 };
+
+// A file to attach, of 16 pages, of which 3 and 12 hold a letter each and the others are holes.
+inline FileToWrite sparse_file(const std::string& name, char letter = 'L') {
+  return {.name = name, .write = [letter](const UniqueFd& to) -> Status {
+            const std::string page(SmallGuest::kPage, letter);
+            for (const off_t at : {3, 12})
+              if (::pwrite(to.get(), page.data(), page.size(), at * 4096) != 4096)
+                return fail_errno("pwrite");
+            if (::ftruncate(to.get(), 16 * 4096) != 0) return fail_errno("ftruncate");
+            return {};
+          }};
+}
 
 class SnapshotTest : public testing::Test {
  protected:
