@@ -106,8 +106,12 @@ Result<std::vector<AttachedFile>> parse_attached(const Snapshot& snapshot,
   return files;
 }
 
+Status check_attached_name(const std::string& name) {
+  if (!valid_name(name)) return fail("'" + name + "': no name for a file of a snapshot");
+  return {};
+}
+
 Result<AttachedFile> write_attached(int fd, const FileToWrite& file) {
-  if (!valid_name(file.name)) return fail("'" + file.name + "': no name for a file of a snapshot");
   UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
   if (!copy) return fail_errno(file.name);
   if (auto written = file.write(std::move(copy)); !written) return fail(std::move(written).error());

@@ -11,6 +11,8 @@ Section encode_attached(const AttachedFile& file);
 // All of a snapshot; each name is there once.
 Result<std::vector<AttachedFile>> parse_attached(const Snapshot& snapshot, const std::string& name);
 
+// Before a file is made by it.
+Status check_attached_name(const std::string& name);
 // Has the file, which is empty, written, and reads its digest.
 Result<AttachedFile> write_attached(int fd, const FileToWrite& file);
 // Copies `size` bytes, holes as holes, to an empty file.

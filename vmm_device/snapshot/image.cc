@@ -56,6 +56,7 @@ Result<Image> capture(const WriteRequest& request) {
   std::vector<UniqueFd> files;
   std::vector<AttachedFile> attached;
   for (const FileToWrite& file : request.files) {
+    if (auto valid = check_attached_name(file.name); !valid) return fail(std::move(valid).error());
     auto fd = make_memory(0);
     if (!fd) return fail(std::move(fd).error());
     auto written = write_attached(fd->get(), file);

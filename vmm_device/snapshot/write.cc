@@ -92,6 +92,9 @@ Status write_state(std::span<const std::byte> state, PartialDirectory& directory
 }
 
 Result<Written> write_checked(const std::filesystem::path& dir, const WriteRequest& request) {
+  for (const FileToWrite& file : request.files) {
+    if (auto valid = check_attached_name(file.name); !valid) return fail(std::move(valid).error());
+  }
   auto image = MemoryImage::create(request);
   if (!image) return fail(std::move(image).error());
   auto directory = PartialDirectory::create(dir, request.folder);
