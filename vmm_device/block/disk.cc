@@ -94,9 +94,9 @@ Status Disk::write_zeroes(std::uint64_t offset, std::uint64_t size, bool may_unm
   written_ = true;
   if (layers_.empty())
     return may_unmap ? image_.file().punch(offset, size) : image_.file().write_zeroes(offset, size);
-  static constexpr std::array<std::byte, kCluster> kZeros{};
+  static constexpr std::array<std::byte, kCluster> kZeroCluster{};
   const auto write_part = [&](std::uint64_t from, std::uint64_t to) {
-    const iovec zeros{const_cast<std::byte*>(kZeros.data()), to - from};
+    const iovec zeros{const_cast<std::byte*>(kZeroCluster.data()), to - from};
     return from < to ? write({&zeros, 1}, from) : Status();
   };
   const std::uint64_t end = offset + size;
