@@ -153,10 +153,12 @@ Status BackingFile::punch(std::uint64_t offset, std::uint64_t size) const {
   return write_zeroes(offset, size);
 }
 
-Status BackingFile::sync() const {
+Status BackingFile::sync() {
+  if (sync_failed_) return fail(*sync_failed_);
   if (auto whole = check_length(); !whole) return whole;
-  if (::fdatasync(fd_.get()) != 0) return fail_errno(name_ + ": sync");
-  return {};
+  if (::fdatasync(fd_.get()) == 0) return {};
+  sync_failed_ = Error::from_errno(name_ + ": sync");
+  return fail(*sync_failed_);
 }
 
 }  // namespace clonesafe::block

@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -51,8 +52,9 @@ class BackingFile {
   Status write_zeroes(std::uint64_t offset, std::uint64_t size) const;
   // Zeros that need no room, where the file can have holes; written zeros elsewhere.
   Status punch(std::uint64_t offset, std::uint64_t size) const;
-  // Data and what is needed to find it are on the disk.
-  Status sync() const;
+  // Data and what is needed to find it are on the disk. Once that has failed it fails for ever: the
+  // kernel drops what it could not write, and would call the next attempt good.
+  Status sync();
 
  private:
   Status check_length() const;
@@ -63,6 +65,7 @@ class BackingFile {
   std::string name_;
   std::uint64_t size_ = 0;
   bool is_device_ = false;
+  std::optional<Error> sync_failed_;
 };
 
 }  // namespace clonesafe::block

@@ -83,7 +83,7 @@ Result<Committed> into_new(const CommitRequest& request, const std::string& out)
   auto fd = unnamed_file(out);
   if (!fd) return fail(std::move(fd).error());
   if (::ftruncate(fd->get(), static_cast<off_t>(disk.capacity())) != 0) return fail_errno(out);
-  const BackingFile file(std::move(*fd), out, disk.capacity());
+  BackingFile file(std::move(*fd), out, disk.capacity());
   std::vector<std::byte> bytes(kPiece);
   for (std::uint64_t offset = 0; offset < disk.capacity(); offset += kPiece) {
     const iovec buffer{bytes.data(), std::min<std::uint64_t>(kPiece, disk.capacity() - offset)};

@@ -35,6 +35,7 @@ class DiskImage {
   static Result<DiskImage> open(const std::string& path, Lock lock);
 
   const BackingFile& file() const { return file_; }
+  BackingFile& file() { return file_; }
   std::uint64_t size() const { return file_.size(); }
   // As it is now. What was written must have been synced.
   Result<ImageIdentity> identity() const;

@@ -120,6 +120,7 @@ Status Layer::mark_committing() {
 Status Layer::flush() {
   // Data before the map that says it is there.
   if (auto synced = file_.sync(); !synced) return synced;
+  if (auto go_on = reached("data synced"); !go_on) return go_on;
   if (changed_map_pages_.empty()) return {};
   const std::span<const std::byte> map = map_.bytes();
   for (const std::uint64_t page : changed_map_pages_) {
@@ -128,6 +129,7 @@ Status Layer::flush() {
         buffer_over(map.subspan(at, std::min<std::size_t>(kMapPage, map.size() - at)));
     if (auto written = file_.write({&buffer, 1}, format::kHeaderLength + at); !written)
       return written;
+    if (auto go_on = reached("map page written"); !go_on) return go_on;
   }
   if (auto synced = file_.sync(); !synced) return synced;
   changed_map_pages_.clear();

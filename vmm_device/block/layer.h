@@ -2,6 +2,7 @@
 #define CLONESAFE_VMM_DEVICE_BLOCK_LAYER_H_
 
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <span>
 
@@ -48,6 +49,10 @@ class Layer {
   Status zero(std::uint64_t first, std::uint64_t count);
   // All that was written is on the disk, and so is the map.
   Status flush();
+  // Called at each step of a flush; its error is the step's.
+  void stop_flush_for_testing(std::function<Status(const char* step)> stop) {
+    stop_flush_ = std::move(stop);
+  }
 
  private:
   Layer(BackingFile file, const ParsedLayer& parsed, PageSet map);
@@ -59,6 +64,9 @@ class Layer {
   bool being_committed_;
   LayerShape shape_;
   PageSet map_;
+  Status reached(const char* step) const { return stop_flush_ ? stop_flush_(step) : Status(); }
+
+  std::function<Status(const char*)> stop_flush_;
   std::set<std::uint64_t> changed_map_pages_;  // pages of the map's bytes, of 4 KiB
 };
 

@@ -1,6 +1,7 @@
 // Disks of guests: an unmodified kernel's driver and file system on them, clones that share no
 // write, and what a crash of the VMM leaves.
 #include <signal.h>
+#include <sys/mount.h>
 
 #include <fstream>
 
@@ -113,6 +114,43 @@ TEST_F(DiskTest, WhatWasFlushedSurvivesTheDeathOfTheVmm) {
     EXPECT_EQ(vm->guest().get(read_letters(disk, 256)), "S") << disk;
   EXPECT_EQ(vm->guest().get(read_letters("vdb", 0)), "b");
   EXPECT_EQ(read_file(base), std::string(kMiB, 'b'));
+}
+
+// The guest sees an I/O error, the VMM says which disk and why, and the other disks go on.
+TEST_F(DiskTest, TroubleOfTheHostIsAnIoErrorOfThatDisk) {
+  const fs::path cut = image("cut", 'c');
+  const fs::path base = image("base", 'b', 3 * kMiB);
+  const fs::path small = scratch_ / "small";
+  fs::create_directory(small);
+  ASSERT_EQ(::mount("small", small.c_str(), "tmpfs", 0, "size=1m"), 0);
+  {
+    auto vm =
+        boot_with("source", {cut.string(), base.string() + ",layer=" + (small / "layer").string(),
+                             base.string() + ",layer=temporary"});
+    ASSERT_TRUE(vm);
+    const Guest guest = vm->guest();
+    fs::resize_file(cut, kMiB / 2);
+    EXPECT_NE(guest.run("dd if=/dev/vda of=/dev/null bs=64k skip=8 count=4 iflag=direct")->status,
+              0);
+    EXPECT_NE(guest.run(write_letter("vda", 'X', 768))->status, 0);
+    EXPECT_EQ(fs::file_size(cut), kMiB / 2);
+    EXPECT_EQ(guest.get(read_letters("vda", 0)), "c");
+    EXPECT_NE(guest
+                  .run("dd if=/dev/zero bs=64k count=40 2>/dev/null | tr '\\000' X | "
+                       "dd of=/dev/vdb bs=64k oflag=direct conv=notrunc iflag=fullblock")
+                  ->status,
+              0);
+    EXPECT_EQ(guest.get(read_letters("vdb", 2560)), "b") << "what could not be written";
+    EXPECT_EQ(guest.get(read_letters("vdb", 0)), "X") << "what could";
+    guest.get(write_letter("vdc", 'W', 0));
+    EXPECT_EQ(guest.get(read_letters("vdc", 0)), "W");
+    const std::string metrics =
+        clonevm({"metrics", "--api", (scratch_ / "source" / "api").string()}).output;
+    EXPECT_EQ(metrics.find("clonevm_disk_errors_total{disk=\"0\"} 0\n"), std::string::npos);
+    EXPECT_EQ(metrics.find("clonevm_disk_errors_total{disk=\"1\"} 0\n"), std::string::npos);
+    EXPECT_NE(metrics.find("clonevm_disk_errors_total{disk=\"2\"} 0\n"), std::string::npos);
+  }
+  EXPECT_EQ(::umount(small.c_str()), 0);
 }
 
 const std::vector<std::string> kRunning = {"--wait", "running", "--timeout", "110"};

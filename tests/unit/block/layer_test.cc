@@ -72,6 +72,33 @@ TEST_F(LayerTest, WhatWasNotFlushedIsNotInTheMap) {
   EXPECT_TRUE(Layer::open(make_file("flushed", contents(file)), Lock::kShared)->has(5));
 }
 
+// At each step of a flush the file holds either nothing of a cluster or all of it, and what was not
+// done is done by the next flush.
+TEST_F(LayerTest, AFlushWritesDataThenTheMap) {
+  const std::string file = make_layer();
+  auto layer = Layer::open(file, Lock::kExclusive).value();
+  std::string bytes = pattern(8, 'B');
+  const iovec buffer{bytes.data(), bytes.size()};
+  ASSERT_TRUE(layer.write({&buffer, 1}, 5 * Layer::kClusterSize));
+  std::vector<std::string> steps;
+  std::string stop_at = "data synced";
+  layer.stop_flush_for_testing([&](const std::string& step) -> Status {
+    const auto crashed = Layer::open(make_file("crashed", contents(file)), Lock::kShared);
+    EXPECT_EQ(crashed->has(5), step == "map page written") << step;
+    steps.push_back(step);
+    return step == stop_at ? fail("stopped") : Status();
+  });
+  EXPECT_FALSE(layer.flush());
+  stop_at = "map page written";
+  EXPECT_FALSE(layer.flush());
+  stop_at.clear();
+  EXPECT_TRUE(layer.flush());
+  EXPECT_THAT(steps, testing::ElementsAre("data synced", "data synced", "map page written",
+                                          "data synced", "map page written"));
+  EXPECT_TRUE(layer.flush());
+  EXPECT_EQ(steps.size(), 6u) << "a map that is on the disk was written again";
+}
+
 TEST_F(LayerTest, IsLockedLikeAnImage) {
   const std::string file = make_layer();
   const auto writer = Layer::open(file, Lock::kExclusive);
