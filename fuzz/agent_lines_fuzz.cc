@@ -9,8 +9,8 @@
 #include "guest_agent/control/host_messages.h"
 #include "guest_agent/helper/messages.h"
 #include "guest_agent/metrics/metrics_server.h"
-#include "libclonesafe/physical/iomem.h"
 #include "guest_agent/sources/kmsg_source.h"
+#include "libclonesafe/physical/iomem.h"
 
 namespace {
 
@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)parse_helper_request(text);
   (void)parse_helper_answer(text);
   (void)vm_fork_notice(text);
-  (void)find_in_iomem(text, "CLNS0001");
+  (void)clonesafe::find_in_iomem(text, "CLNS0001");
   if (!http_answer(text, nothing).starts_with("HTTP/1.1 ")) std::abort();
   return 0;
 }
