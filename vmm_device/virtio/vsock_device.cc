@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstring>
 #include <deque>
 #include <iterator>
@@ -163,11 +164,31 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
   bool make_room() {
     if (streams_.count() < options_.max_connections) return true;
     const VsockStreamPointer stream = streams_.find_gone();
-    if (!stream || resets_.size() >= kMaxResets) return false;
+    return stream && give_up(stream);
+  }
+
+  // Closes the host's end now, whenever the guest takes its reset. False if it takes none.
+  bool give_up(const VsockStreamPointer& stream) {
+    if (resets_.size() >= kMaxResets) return false;
     resets_.push_back(reset_for(stream->connection));
     stream->connection.abandon();
     streams_.settle(stream);
     return true;
+  }
+
+  // The guest has been asked, and has so long to answer.
+  void limit_request(const VsockStreamPointer& stream) {
+    auto timer = std::make_shared<asio::steady_timer>(io_, options_.request_timeout);
+    timer->async_wait([weak = weak_from_this(), asked = std::weak_ptr(stream),
+                       timer](const boost::system::error_code& error) {
+      const auto self = weak.lock();
+      const auto late = asked.lock();
+      if (!self || !late || error) return;
+      const std::lock_guard lock(self->mutex_);
+      if (late->connection.established() || late->connection.finished()) return;
+      self->give_up(late);
+      self->give_packets();
+    });
   }
 
   // --- From the guest. ---
@@ -304,7 +325,10 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     }
     // In turn, one packet each.
     const VsockStreamPointer stream = streams_.take_queued();
+    const bool asks = stream->connection.unanswered() &&
+                      stream->connection.origin() == VsockConnection::Origin::kHost;
     const std::uint32_t written = stream->connection.fill(chain_);
+    if (asks && !stream->connection.unanswered()) limit_request(stream);
     streams_.settle(stream);
     return written;
   }

@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_VMM_DEVICE_VIRTIO_VSOCK_DEVICE_H_
 #define CLONESAFE_VMM_DEVICE_VIRTIO_VSOCK_DEVICE_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -26,6 +27,9 @@ struct VsockOptions {
   // for each when its host end does not read. Together they bound the device's memory.
   std::size_t max_connections = 512;
   std::uint32_t buffer_size = 128 * 1024;
+  // How long a guest has to answer a host program that connects. It may never: Linux drops what
+  // comes before its driver is all there.
+  std::chrono::milliseconds request_timeout{10'000};
 };
 
 // The socket device (virtio 1.2, 5.10), streams only; docs/protocols/vsock.md is what users see.

@@ -93,11 +93,14 @@ inline std::string random_text(std::size_t size) {
 struct Machine {
   explicit Machine(const std::string& path,
                    const FakeMemory& from = FakeMemory(FakeVsockGuest::kMemorySize),
-                   std::uint64_t cid = kCid, std::size_t max_connections = 512)
+                   std::uint64_t cid = kCid, std::size_t max_connections = 512,
+                   std::chrono::milliseconds request_timeout = std::chrono::seconds(10))
       : bytes(from),
         memory(bytes.memory()),
-        device(VsockDevice::create(
-                   io, {.guest_cid = cid, .socket_path = path, .max_connections = max_connections})
+        device(VsockDevice::create(io, {.guest_cid = cid,
+                                        .socket_path = path,
+                                        .max_connections = max_connections,
+                                        .request_timeout = request_timeout})
                    .value()),
         transport(std::make_unique<MmioTransport>("vsock", memory, line, io, *device)),
         registers(*transport) {}

@@ -91,6 +91,56 @@ TEST_F(VsockTest, RefusedByTheGuestReadsAsTheEnd) {
   EXPECT_EQ(machine_.device->connection_count(), 0u);
 }
 
+TEST_F(VsockTest, GuestThatDoesNotAnswerInTimeIsGivenUp) {
+  Machine machine(folder_ / "late", FakeMemory(FakeVsockGuest::kMemorySize), kCid, 8,
+                  std::chrono::milliseconds(1));
+  machine.start();
+  const UniqueFd host = connect_to(folder_ / "late");
+  write_some(host, "CONNECT 5000\n");
+  const Packet request = machine.next();
+  EXPECT_EQ(request.operation(), VsockOperation::kRequest);
+  EXPECT_TRUE(machine.until([&] { return at_end(host); }));
+  EXPECT_EQ(machine.next().operation(), VsockOperation::kReset);
+  EXPECT_EQ(machine.device->connection_count(), 0u);
+  // An answer that comes after all is one to nobody.
+  machine.send(VsockOperation::kResponse, kGuestPort, request.header.source_port);
+  EXPECT_EQ(machine.next().operation(), VsockOperation::kReset);
+}
+
+// Polls until so much time has passed.
+void poll_for(Machine& machine, std::chrono::milliseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end) machine.poll();
+}
+
+TEST_F(VsockTest, TimeToAnswerDoesNotRunBeforeTheDriverIsThere) {
+  Machine machine(folder_ / "late", FakeMemory(FakeVsockGuest::kMemorySize), kCid, 8,
+                  std::chrono::milliseconds(1));
+  const UniqueFd host = connect_to(folder_ / "late");
+  write_some(host, "CONNECT 5000\n");
+  poll_for(machine, std::chrono::milliseconds(20));
+  EXPECT_FALSE(at_end(host));
+}
+
+TEST_F(VsockTest, TimeToAnswerEndsWithTheAnswer) {
+  constexpr std::chrono::milliseconds kTimeout{50};
+  Machine machine(folder_ / "late", FakeMemory(FakeVsockGuest::kMemorySize), kCid, 8, kTimeout);
+  machine.start();
+  // Once more if this process was held up for so long that its answer was late.
+  for (int i = 0; i < 20; ++i) {
+    const UniqueFd host = connect_to(folder_ / "late");
+    write_some(host, "CONNECT 5000\n");
+    const auto before = std::chrono::steady_clock::now();
+    machine.send(VsockOperation::kResponse, kGuestPort, machine.next().header.source_port);
+    if (std::chrono::steady_clock::now() - before >= kTimeout) continue;
+    EXPECT_TRUE(read_some(host).starts_with("OK "));
+    poll_for(machine, 2 * kTimeout);
+    EXPECT_FALSE(at_end(host));
+    return;
+  }
+  FAIL() << "never in time";
+}
+
 TEST_F(VsockTest, BadRequestLinesAreRefused) {
   machine_.start();
   for (const char* line :
