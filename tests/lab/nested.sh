@@ -1,7 +1,8 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|bad_input_test|bench_agent] [--out DIR]
-#                  [GOOGLETEST-ARGUMENT]...
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|bad_input_test|bench_agent] [--out DIR]
+#                  [--debian bookworm|trixie] [GOOGLETEST-ARGUMENT]...
+# --debian: the guest is a Debian with systemd on a disk (debian/build.sh), with the kernel that belongs to it.
 # --out DIR gets what the program leaves in $OUT.
 # CLONESAFE_LAB_TIMEOUT (s, default 1100) for all of it; CLONESAFE_LAB_SNAPSHOTS: how many moments_test.cc takes.
 set -euo pipefail
@@ -10,6 +11,7 @@ here="$(dirname "$(readlink -f "$0")")"
 build="$(readlink -f "$here/../..")/build/release"
 kernel=6.12
 program=clone_test
+debian=""
 out=()
 extra=()
 while [ $# -gt 0 ]; do
@@ -17,6 +19,7 @@ while [ $# -gt 0 ]; do
     --kernel) kernel="$2" && shift 2 ;;
     --build) build="$(readlink -f "$2")" && shift 2 ;;
     --program) program="$2" && shift 2 ;;
+    --debian) debian="$2" && shift 2 ;;
     --out) out=(--out "$2") && shift 2 ;;
     *) break ;;
   esac
@@ -25,13 +28,21 @@ done
 cache="$("$here/fetch.sh" "$kernel" | tail -1)"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-"$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.img"
+e2fsprogs="$(dirname "$(PATH="$PATH:/usr/sbin:/sbin" command -v mke2fs)")"
+if [ -n "$debian" ]; then
+  "$here/debian/build.sh" --suite "$debian" --build "$build" --out "$scratch/debian"
+  vmlinuz="$scratch/debian/vmlinuz"
+  mv "$scratch/debian/initrd" "$scratch/guest.img"
+  extra=(--copy "$scratch/debian/root.ext4" --copy "$e2fsprogs/e2fsck")
+else
+  "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.img"
+  vmlinuz="$cache/kernels/$kernel/vmlinuz"
+fi
 
 # A file system for the guest's disk, and what looks for damage in it.
 if [ "$program" = disk_test ]; then
-  mkfs="$(PATH="$PATH:/usr/sbin:/sbin" command -v mke2fs)"
-  "$mkfs" -q -F -t ext4 "$scratch/disk.img" 32M >/dev/null
-  extra=(--copy "$scratch/disk.img" --copy "$(dirname "$mkfs")/e2fsck")
+  "$e2fsprogs/mke2fs" -q -F -t ext4 "$scratch/disk.img" 32M >/dev/null
+  extra=(--copy "$scratch/disk.img" --copy "$e2fsprogs/e2fsck")
 fi
 
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
@@ -39,7 +50,7 @@ run() {
   "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-1100}" "${out[@]}" \
     "${extra[@]}" --copy "$build/bin/clonevm" --copy "$build/bin/$program" \
     --copy "$build/lib/libentropy_log.so" --copy "$build/lib/libfixed_realtime.so" \
-    --copy "$cache/kernels/$kernel/vmlinuz" --copy "$scratch/guest.img" -- \
+    --copy "$vmlinuz" --copy "$scratch/guest.img" -- \
     env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
     CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so CLONESAFE_LAB_FIXED_REALTIME=./libfixed_realtime.so CLONESAFE_LAB_SNAPSHOTS="${CLONESAFE_LAB_SNAPSHOTS:-2}" \
     CLONESAFE_BENCH_RESTORES="${CLONESAFE_BENCH_RESTORES:-20}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
