@@ -81,22 +81,19 @@ TEST_F(LayerTest, AFlushWritesDataThenTheMap) {
   const iovec buffer{bytes.data(), bytes.size()};
   ASSERT_TRUE(layer.write({&buffer, 1}, 5 * Layer::kClusterSize));
   std::vector<std::string> steps;
-  std::string stop_at = "data synced";
+  bool stop = true;
   layer.stop_flush_for_testing([&](const std::string& step) -> Status {
     const auto crashed = Layer::open(make_file("crashed", contents(file)), Lock::kShared);
-    EXPECT_EQ(crashed->has(5), step == "map page written") << step;
     steps.push_back(step);
-    return step == stop_at ? fail("stopped") : Status();
+    EXPECT_EQ(crashed->has(5), steps.size() > 2) << steps.size();
+    return stop ? fail("stopped") : Status();
   });
   EXPECT_FALSE(layer.flush());
-  stop_at = "map page written";
-  EXPECT_FALSE(layer.flush());
-  stop_at.clear();
+  stop = false;
   EXPECT_TRUE(layer.flush());
-  EXPECT_THAT(steps, testing::ElementsAre("data synced", "data synced", "map page written",
-                                          "data synced", "map page written"));
+  EXPECT_THAT(steps, testing::ElementsAre("data synced", "data synced", "map page written"));
   EXPECT_TRUE(layer.flush());
-  EXPECT_EQ(steps.size(), 6u) << "a map that is on the disk was written again";
+  EXPECT_EQ(steps.size(), 4u) << "a map that is on the disk was written again";
 }
 
 TEST_F(LayerTest, IsLockedLikeAnImage) {
