@@ -37,7 +37,7 @@ Result<UniqueFd> connect_to(const std::filesystem::path& path) {
 // The files go with the first byte.
 Status send_line(int fd, std::string_view line, std::span<const int> files) {
   while (!line.empty()) {
-    const ssize_t sent = send_with_files(fd, line, files, 0);
+    const ssize_t sent = send_with_files(fd, line, files, kApiFilesMax, 0);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) return fail_errno("send");
     line.remove_prefix(static_cast<std::size_t>(sent));
@@ -80,7 +80,7 @@ Result<std::string> receive_line(int fd, const ApiCallOptions& options, ApiFiles
   for (;;) {
     if (auto ready = wait_for_answer(fd, options); !ready) return fail(ready.error());
     char chunk[4096];
-    const ssize_t got = receive_with_files(fd, chunk, files, 0);
+    const ssize_t got = receive_with_files(fd, chunk, files, kApiReplyFilesMax, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno("read");
     if (got == 0) return fail("the machine ended before it answered");

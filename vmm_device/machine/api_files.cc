@@ -9,13 +9,14 @@ namespace {
 
 union Control {
   cmsghdr header;  // for its alignment
-  char bytes[CMSG_SPACE(kApiFilesMax * sizeof(int))];
+  char bytes[CMSG_SPACE(kApiReplyFilesMax * sizeof(int))];
 };
 
 }  // namespace
 
-ssize_t send_with_files(int socket, std::string_view bytes, std::span<const int> files, int flags) {
-  if (files.size() > kApiFilesMax) {
+ssize_t send_with_files(int socket, std::string_view bytes, std::span<const int> files,
+                        std::size_t most, int flags) {
+  if (files.size() > most) {
     errno = EINVAL;
     return -1;
   }
@@ -36,14 +37,15 @@ ssize_t send_with_files(int socket, std::string_view bytes, std::span<const int>
   return ::sendmsg(socket, &message, flags | MSG_NOSIGNAL);
 }
 
-ssize_t receive_with_files(int socket, std::span<char> to, ApiFiles& files, int flags) {
+ssize_t receive_with_files(int socket, std::span<char> to, ApiFiles& files, std::size_t most,
+                           int flags) {
   Control control{};
   iovec part{.iov_base = to.data(), .iov_len = to.size()};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control.bytes;
-  message.msg_controllen = sizeof control.bytes;
+  message.msg_controllen = CMSG_SPACE(most * sizeof(int));
   const ssize_t got = ::recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
   if (got < 0) return got;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;

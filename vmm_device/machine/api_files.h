@@ -11,13 +11,15 @@
 
 namespace clonesafe {
 
-// As much as one send(2) takes, with at most kApiFilesMax descriptors. `flags` are those of
-// sendmsg(2).
-ssize_t send_with_files(int socket, std::string_view bytes, std::span<const int> files, int flags);
+// As much as one send(2) takes. `most` is kApiFilesMax for a request, kApiReplyFilesMax for a
+// reply: more descriptors are an error. `flags` are those of sendmsg(2).
+ssize_t send_with_files(int socket, std::string_view bytes, std::span<const int> files,
+                        std::size_t most, int flags);
 
 // One receive; descriptors that come with it are added to `files`. The kernel closes those of a
-// message that are over kApiFilesMax.
-ssize_t receive_with_files(int socket, std::span<char> to, ApiFiles& files, int flags);
+// message that are over `most`.
+ssize_t receive_with_files(int socket, std::span<char> to, ApiFiles& files, std::size_t most,
+                           int flags);
 
 }  // namespace clonesafe
 

@@ -15,7 +15,9 @@ namespace clonesafe {
 
 inline constexpr int kApiVersion = 1;
 inline constexpr std::size_t kApiLineMax = 65536;  // with its newline
-inline constexpr std::size_t kApiFilesMax = 10;    // with one line
+inline constexpr std::size_t kApiFilesMax = 2;     // with one request
+inline constexpr std::size_t kApiReplyFilesMax =
+    10;  // with one reply: of a fork, layers of disks too
 
 using ApiFiles = std::vector<UniqueFd>;
 

@@ -63,7 +63,8 @@ class Client : public std::enable_shared_from_this<Client> {
   void receive() {
     char chunk[4096];
     ApiFiles files;
-    const ssize_t got = receive_with_files(socket_.native_handle(), chunk, files, MSG_DONTWAIT);
+    const ssize_t got =
+        receive_with_files(socket_.native_handle(), chunk, files, kApiFilesMax, MSG_DONTWAIT);
     if (got < 0 && errno != EAGAIN && errno != EINTR) return;
     if (got == 0) return;
     if (got > 0) {
@@ -99,8 +100,9 @@ class Client : public std::enable_shared_from_this<Client> {
   void send_files(ApiServer::Sent sent, bool go_on) {
     std::vector<int> files;
     for (const UniqueFd& file : answered_files_) files.push_back(file.get());
-    const ssize_t put = send_with_files(
-        socket_.native_handle(), std::string_view(output_).substr(0, 1), files, MSG_DONTWAIT);
+    const ssize_t put =
+        send_with_files(socket_.native_handle(), std::string_view(output_).substr(0, 1), files,
+                        kApiReplyFilesMax, MSG_DONTWAIT);
     if (put < 0 && (errno == EAGAIN || errno == EINTR)) {
       socket_.async_wait(Protocol::socket::wait_write,
                          [self = shared_from_this(), sent = std::move(sent),
