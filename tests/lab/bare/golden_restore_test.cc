@@ -32,11 +32,11 @@ std::map<int, std::string> generations(Restored& restored, int count) {
 
 // They are of the emulated host's CPU and TSC frequency. A host that has others must refuse them,
 // and say which.
-void expect_refused_by_name(const fs::path& snapshot, const std::vector<std::string>& key,
+void expect_refused_by_name(const fs::path& snapshot, const std::vector<std::string>& given,
                             const fs::path& run_dir) {
   std::vector<std::string> command = {Lab::get().clonevm, "restore", snapshot.string(), "--run-dir",
                                       run_dir.string()};
-  command.insert(command.end(), key.begin(), key.end());
+  command.insert(command.end(), given.begin(), given.end());
   const auto refused = run(command, Seconds(60));
   ASSERT_TRUE(refused) << refused.error().message();
   EXPECT_GE(refused->status, 1);
@@ -57,23 +57,26 @@ TEST_F(BareTest, SnapshotsOfEveryFormatVersionRestore) {
     const fs::path snapshot = entry.path().parent_path();
     SCOPED_TRACE(snapshot);
     const fs::path run_dir = path("clones" + std::to_string(++snapshots));
-    std::vector<std::string> key;
+    // What an archive has beside a snapshot that needs it.
+    std::vector<std::string> given;
     if (const fs::path file = snapshot.string() + ".key"; fs::exists(file))
-      key = {"--key", file.string()};
+      given = {"--key", file.string()};
+    if (const fs::path file = snapshot.string() + ".disk"; fs::exists(file))
+      given = {"--disk", "0=" + file.string()};
     std::vector<std::string> options = {"--wait", "running"};
-    options.insert(options.end(), key.begin(), key.end());
+    options.insert(options.end(), given.begin(), given.end());
     auto clones = Restored::start(snapshot, run_dir, 2, options, {});
     ASSERT_TRUE(clones);
     const auto made = generations(*clones, 2);
     ASSERT_FALSE(HasFailure());
     std::printf("%s: %zu clones\n", snapshot.c_str(), made.size());
-    if (made.size() != 2) expect_refused_by_name(snapshot, key, run_dir.string() + ".again");
+    if (made.size() != 2) expect_refused_by_name(snapshot, given, run_dir.string() + ".again");
     for (const auto& [clone, generation] : made) {
       EXPECT_TRUE(seen.insert(generation).second);
       expect_sends_only(sent_by(run_dir, clone), generation);
     }
   }
-  EXPECT_GE(snapshots, 5);
+  EXPECT_GE(snapshots, 6);
 }
 
 }  // namespace
