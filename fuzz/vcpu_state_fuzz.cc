@@ -1,4 +1,5 @@
-// vCPU, serial and machine configuration sections of a snapshot are another party's bytes.
+// vCPU, serial, machine configuration and network devices sections of a snapshot are another
+// party's bytes.
 #include <algorithm>
 #include <cstdlib>
 #include <span>
@@ -38,6 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     default: {
       const auto config = decode_machine_config(bytes);
       if (config && !decode_machine_config(encode(*config))) std::abort();
+      const auto nets = decode_nets(bytes);
+      if (nets && !std::ranges::equal(encode(std::span(*nets)), bytes)) std::abort();
       break;
     }
   }

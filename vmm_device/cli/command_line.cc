@@ -29,19 +29,6 @@ CLI::Validator checked(Parse parse, std::string name) {
       std::move(name));
 }
 
-// Options that the design names and that this version doesn't have: refused by name, not unknown.
-void refuse(CLI::App& command, const std::string& option) {
-  command
-      .add_option_function<std::string>(
-          option,
-          [option](const std::string&) {
-            throw CLI::ValidationError(option, "not in this version");
-          },
-          "(not in this version)")
-      ->expected(0, 1)
-      ->group("");
-}
-
 void add_seconds(CLI::App& command, const char* option, const char* help,
                  std::chrono::milliseconds& time) {
   command
@@ -52,6 +39,32 @@ void add_seconds(CLI::App& command, const char* option, const char* help,
           },
           help)
       ->check(CLI::Range(0.001, 1e6));
+}
+
+using ParseNet = Result<NetArgument> (*)(std::string_view);
+void add_net(CLI::App& command, ParseNet parse, const char* help, std::vector<NetArgument>& nets) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--net",
+          [&nets, parse](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) nets.push_back(*parse(text));
+          },
+          help)
+      ->allow_extra_args(false)
+      ->check(checked(parse, "NET"));
+}
+
+// A flag, so that what follows it is not taken for its value.
+void add_hold(CLI::App& command, HoldNetwork& hold) {
+  command.add_flag_function(
+      "--hold-network",
+      [&hold, &command](std::int64_t) {
+        const auto parsed = parse_hold(command.get_option("--hold-network")->results().back());
+        if (!parsed) throw CLI::ValidationError("--hold-network", parsed.error().message());
+        hold = *parsed;
+      },
+      "No packet in or out until the agent reports that the guest is safe; =SECONDS: at most so "
+      "long");
 }
 
 void add_no_jail(CLI::App& command, bool& jail) {
@@ -118,7 +131,9 @@ void add_run(CLI::App& app, Command& chosen) {
   command->add_flag("--track-dirty", run.track_dirty, "Allow incremental snapshots");
   add_no_jail(*command, run.jail);
   add_cgroup(*command, run.cgroup);
-  for (const char* option : {"--net", "--hold-network"}) refuse(*command, option);
+  add_net(*command, parse_net,
+          "Network device on a tap: tap=NAME[,mac=ADDRESS][,netns=NAME]; again for more", run.nets);
+  add_hold(*command, run.hold);
   command->callback([&chosen, options] { chosen = [options] { return run_command(*options); }; });
 }
 
@@ -188,9 +203,13 @@ void add_clones(CLI::App& command, supervisor::RestoreOptions& restore, CloneOpt
       ->check(checked(parse_image, "N=FILE"));
   command.add_flag("--keep-layers", clones.disks.keep_layers,
                    "Keep what each clone writes to its disks, in diskN.layer of its folder");
+  add_net(command, parse_clones_net,
+          "A network device's tap, %d the clone's number: "
+          "tap=NAME[,mac=ADDRESS|keep][,netns=NAME]; again for each",
+          clones.nets);
+  add_hold(command, clones.hold);
   add_no_jail(command, clones.jail);
   add_cgroup(command, restore.cgroup);
-  refuse(command, "--hold-network");
 }
 
 void add_restore(CLI::App& app, Command& chosen) {

@@ -9,6 +9,7 @@
 
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/machine/machine_config.h"
+#include "vmm_device/net/tap.h"
 
 namespace clonesafe::cli {
 
@@ -83,6 +84,72 @@ Result<DiskArgument> parse_disk(std::string_view text) {
   if (disk.read_only && disk.layer != DiskArgument::Layer::kNone)
     return bad("a disk that is only read needs no layer");
   return disk;
+}
+
+namespace {
+
+// Each "%d" is a clone's number: what a name can become for the last of them must still be one.
+std::string for_clone(std::string text, std::string_view number) {
+  for (std::size_t at = 0; (at = text.find("%d", at)) != std::string::npos; at += number.size())
+    text.replace(at, 2, number);
+  return text;
+}
+
+Result<NetArgument> parse_net(std::string_view text, bool for_clones) {
+  NetArgument net;
+  const auto bad = [&](const std::string& why) {
+    return fail("'" + std::string(text) + "': " + why + ", expected tap=NAME[,mac=ADDRESS" +
+                (for_clones ? "|keep" : "") + "][,netns=NAME]");
+  };
+  const auto number = for_clones ? "1" : "%d";
+  for (const std::string& part : split_list(text)) {
+    if (part.starts_with("tap=")) {
+      net.tap = part.substr(4);
+    } else if (part.starts_with("netns=")) {
+      net.network_namespace = part.substr(6);
+      // The same letters, and as a file's name no longer than Linux has them.
+      if (!network::check_interface_name(for_clone(net.network_namespace.substr(0, 15), number)))
+        return bad("'" + net.network_namespace + "' is not the name of a network namespace");
+    } else if (part == "mac=keep" && for_clones) {
+      net.mac = NetArgument::Mac::kKeep;
+    } else if (part.starts_with("mac=")) {
+      const auto mac = network::parse_mac(std::string_view(part).substr(4));
+      if (!mac) return bad(mac.error().message());
+      net.mac = NetArgument::Mac::kGiven;
+      net.address = *mac;
+    } else {
+      return bad("unknown part '" + part + "'");
+    }
+  }
+  if (auto valid = network::check_interface_name(for_clone(net.tap, number)); !valid)
+    return bad(valid.error().message());
+  return net;
+}
+
+}  // namespace
+
+Result<NetArgument> parse_net(std::string_view text) {
+  return parse_net(text, false);
+}
+Result<NetArgument> parse_clones_net(std::string_view text) {
+  return parse_net(text, true);
+}
+
+NetArgument of_clone(NetArgument net, std::uint32_t clone) {
+  net.tap = for_clone(std::move(net.tap), std::to_string(clone));
+  net.network_namespace = for_clone(std::move(net.network_namespace), std::to_string(clone));
+  return net;
+}
+
+Result<HoldNetwork> parse_hold(std::string_view text) {
+  if (text == "forever" || text == "true") return HoldNetwork{.wanted = true};  // "true": no value
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0.001) ||
+      seconds > 1e6)
+    return fail("'" + std::string(text) + "' is neither forever nor 0.001 to 1000000 seconds");
+  return HoldNetwork{.wanted = true,
+                     .limit = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000))};
 }
 
 std::vector<std::string> split_list(std::string_view text) {

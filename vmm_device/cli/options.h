@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "libclonesafe/base/error.h"
+#include "vmm_device/machine/hold_network.h"
+#include "vmm_device/net/mac_address.h"
 
 namespace clonesafe::cli {
 
@@ -37,6 +40,24 @@ struct DiskArgument {
 // "disk.img,ro", "disk.img,layer=changes.layer,serial=root", "disk.img,layer=temporary"; no comma
 // in a path.
 Result<DiskArgument> parse_disk(std::string_view text);
+
+struct NetArgument {
+  enum class Mac { kNew, kKeep, kGiven };
+  std::string tap;
+  std::string network_namespace;  // empty: the process's own
+  Mac mac = Mac::kNew;
+  network::MacAddress address;  // if it is given
+};
+// "tap=vm0", "tap=vm0,mac=52:54:00:12:34:56,netns=guests". For clones also "tap=vm%d,netns=cs%d"
+// and "mac=keep".
+Result<NetArgument> parse_net(std::string_view text);
+Result<NetArgument> parse_clones_net(std::string_view text);
+
+// With the clone's number, from 1, for each "%d".
+NetArgument of_clone(NetArgument net, std::uint32_t clone);
+
+// The value of --hold-network: "forever", or seconds.
+Result<HoldNetwork> parse_hold(std::string_view text);
 
 // "rdrand,rdseed" to its parts, without empty ones.
 std::vector<std::string> split_list(std::string_view text);

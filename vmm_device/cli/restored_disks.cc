@@ -13,7 +13,7 @@ namespace {
 using block::Lock;
 using block::Match;
 
-std::string name_of(std::size_t disk) {
+std::string disk_name(std::size_t disk) {
   return "disk " + std::to_string(disk);
 }
 
@@ -56,7 +56,7 @@ Result<block::Layer> make_layer(const block::Disk& disk, std::size_t index, bool
   if (!keep) {
     auto fd = unnamed_file(".");
     if (!fd) return fail(fd.error());
-    return block::Layer::create(std::move(*fd), "layer of " + name_of(index), *base);
+    return block::Layer::create(std::move(*fd), "layer of " + disk_name(index), *base);
   }
   const std::string name = disk_layer_file(index);
   UniqueFd fd(::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -82,7 +82,7 @@ Result<std::vector<block::Disk>> open_restored_disks(const snapshot::Snapshot& s
   if (!records) return fail(records.error());
   for (const auto& [index, image] : options.images) {
     if (index >= records->size())
-      return fail(name_of(index) + ": the snapshot has " + std::to_string(records->size()) +
+      return fail(disk_name(index) + ": the snapshot has " + std::to_string(records->size()) +
                   " disks");
   }
   std::vector<block::Disk> disks;
@@ -90,10 +90,10 @@ Result<std::vector<block::Disk>> open_restored_disks(const snapshot::Snapshot& s
   for (std::size_t index = 0; index < records->size(); ++index) {
     const DiskRecord& record = (*records)[index];
     auto disk = open_restored_disk(record, options, index);
-    if (!disk) return fail(disk.error(), name_of(index));
+    if (!disk) return fail(disk.error(), disk_name(index));
     if (record.has_layer) {
       if (auto added = add_snapshots_layer(snapshot, file++, *disk); !added)
-        return fail(added.error(), name_of(index));
+        return fail(added.error(), disk_name(index));
     }
     disks.push_back(std::move(*disk));
   }
@@ -107,10 +107,10 @@ Status add_own_layers(std::vector<block::Disk>& disks, const CloneDisks& options
     // Nobody else has what a moved machine wrote.
     const bool keep = options.keep_layers || options.move;
     auto layer = make_layer(disk, index, keep);
-    if (!layer) return fail(layer.error(), name_of(index));
+    if (!layer) return fail(layer.error(), disk_name(index));
     if (keep) disk.drop_layers();
     if (auto added = disk.add(std::move(*layer)); !added)
-      return fail(added.error(), name_of(index));
+      return fail(added.error(), disk_name(index));
   }
   return {};
 }

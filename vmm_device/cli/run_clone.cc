@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "vmm_device/cli/jail.h"
+#include "vmm_device/cli/nets.h"
 #include "vmm_device/cli/options.h"
 #include "vmm_device/machine/session.h"
 
@@ -25,6 +26,8 @@ using RunClones =
 
 int run_with(supervisor::RestoreOptions options, const CloneOptions& clones,
              const RunClones& run_clones) {
+  if (auto valid = check_clones_nets(clones.nets, options.count); !valid)
+    return report(valid.error());
   // Once, before any fork: the clones have its filters ready.
   const auto jail = make_jail(clones.jail);
   if (!jail) return report(jail.error());
@@ -37,12 +40,11 @@ int run_with(supervisor::RestoreOptions options, const CloneOptions& clones,
     disks = std::move(*opened);
     return {};
   };
-  return run_clones(
-      options, [&](const supervisor::CloneRequest& request, supervisor::CloneEvents& events) {
-        // This process's own copy of the list.
-        return run_clone({.jail = used, .disks = std::move(disks), .options = clones.disks},
-                         request, events);
-      });
+  return run_clones(options, [&](const supervisor::CloneRequest& request,
+                                 supervisor::CloneEvents& events) {
+    // This process's own copy of the list.
+    return run_clone({.jail = used, .disks = std::move(disks), .options = clones}, request, events);
+  });
 }
 
 }  // namespace
@@ -67,22 +69,35 @@ Result<std::string> run_clone(CloneParts parts, const supervisor::CloneRequest& 
   }
   // Its folder is where all is that it makes, and its root in the jail.
   if (::chdir(request.folder.c_str()) != 0) return fail_errno(request.folder.string());
-  if (auto layered = add_own_layers(parts.disks, parts.options); !layered)
+  const CloneOptions& clones = parts.options;
+  if (auto layered = add_own_layers(parts.disks, clones.disks); !layered)
     return fail(layered.error());
   auto serial = open_serial(request.serial_log.filename());
   if (!serial) return fail(serial.error());
+  const auto configs = nets_of(*request.snapshot);
+  if (!configs) return fail(configs.error());
+  if (clones.hold.wanted && configs->empty())
+    return fail("--hold-network: the snapshot's machine has no network device");
+  auto nets = open_clone_nets(*configs, clones.nets, request.index, request.move);
+  if (!nets) return fail(nets.error());
   SessionEvents told;
   told.running = [&events](std::uint64_t at) { events.running(at); };
   told.first_exit = [&events](std::uint64_t at) { events.first_exit(at); };
-  told.safe = [&events](const agent_channel::SafeReport& report, std::uint64_t at) {
+  told.safe = [&events](const agent_channel::SafeReport& report,
+                        const std::optional<HeldFrames>& held, std::uint64_t at) {
     std::vector<supervisor::Repair> repairs;
     for (const agent_channel::RepairResult& repair : report.repairs)
       repairs.push_back(
           {.name = repair.name, .result = repair.result, .us = repair.us, .detail = repair.detail});
-    events.safe(report.state, repairs, at);
+    std::optional<supervisor::HeldPackets> packets;
+    if (held) packets = {.held = held->parked, .dropped = held->lost};
+    events.safe(report.state, repairs, at, packets);
   };
   Session session({.serial = std::move(*serial),
                    .disks = std::move(parts.disks),
+                   .taps = std::move(nets->taps),
+                   .macs = std::move(nets->macs),
+                   .hold = clones.hold,
                    .vsock_path = request.vsock_socket.filename(),
                    .api = request.api_socket.filename(),
                    .stop_fd = request.stop_fd,

@@ -2,17 +2,21 @@
 #define CLONESAFE_VMM_DEVICE_CLI_RUN_CLONE_H_
 
 #include <functional>
+#include <vector>
 
+#include "vmm_device/cli/options.h"
 #include "vmm_device/cli/restored_disks.h"
 #include "vmm_device/jail/jail.h"
 #include "vmm_device/supervisor/supervisor.h"
 
 namespace clonesafe::cli {
 
-// What the clones are run with, which their supervisor has no part in.
+// What clones are given beside their snapshot, which their supervisor has no part in.
 struct CloneOptions {
-  bool jail = true;
   CloneDisks disks;
+  std::vector<NetArgument> nets;
+  HoldNetwork hold;
+  bool jail = true;
 };
 
 // `clonevm restore`: returns the exit code.
@@ -25,7 +29,7 @@ int fork_command(supervisor::RestoreOptions options, const CloneOptions& clones,
 struct CloneParts {
   const jail::Jail* jail = nullptr;  // null: none
   std::vector<block::Disk> disks;    // as the snapshot has them
-  CloneDisks options;
+  const CloneOptions& options;
 };
 
 // One clone, from the snapshot to its end: what `clonevm restore` runs in each process it forks.

@@ -9,6 +9,7 @@
 
 #include "vmm_device/cli/disks.h"
 #include "vmm_device/cli/jail.h"
+#include "vmm_device/cli/nets.h"
 #include "vmm_device/cli/options.h"
 #include "vmm_device/cli/raw_terminal.h"
 #include "vmm_device/machine/bzimage.h"
@@ -35,7 +36,17 @@ Result<UniqueFd> stop_signals() {
   return fd;
 }
 
+// A hold that nothing can end, or of nothing, is a mistake.
+Status check_hold(const RunOptions& options) {
+  if (!options.hold.wanted) return {};
+  if (options.nets.empty()) return fail("--hold-network: the machine has no --net");
+  if (options.vsock.empty() && !options.hold.limit)
+    return fail("--hold-network: without --vsock no agent can report that the guest is safe");
+  return {};
+}
+
 Result<SessionEnd> run(RunOptions options) {
+  if (auto valid = check_hold(options); !valid) return fail(valid.error());
   auto jail = make_jail(options.jail);
   if (!jail) return fail(jail.error());
   if (!options.cgroup.empty()) {
@@ -55,6 +66,8 @@ Result<SessionEnd> run(RunOptions options) {
   }
   auto disks = open_disks(options.disks, options.machine.disks);
   if (!disks) return fail(disks.error());
+  auto taps = open_nets(options.nets, options.machine.nets);
+  if (!taps) return fail(taps.error());
   auto serial = open_serial(options.serial);
   if (!serial) return fail(serial.error());
   auto stop = stop_signals();
@@ -67,6 +80,8 @@ Result<SessionEnd> run(RunOptions options) {
   }
   Session session({.serial = std::move(*serial),
                    .disks = std::move(*disks),
+                   .taps = std::move(*taps),
+                   .hold = options.hold,
                    .vsock_path = options.vsock,
                    .api = options.api,
                    .stop_fd = stop->get(),

@@ -16,6 +16,8 @@ struct RunOptions {
   std::string command_line;
   std::string serial = "stdio";
   std::vector<DiskArgument> disks;
+  std::vector<NetArgument> nets;
+  HoldNetwork hold;
   std::filesystem::path vsock;  // host end of the vsock device
   std::filesystem::path api;    // empty: none
   bool track_dirty = false;

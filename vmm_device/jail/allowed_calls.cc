@@ -5,6 +5,7 @@
 // bpf, no io_uring, no way to change this filter's signal handler.
 #include "vmm_device/jail/allowed_calls.h"
 
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -111,6 +112,8 @@ constexpr AllowedCall kDevices[] = {
     request(KVM_IRQ_LINE),
     request(KVM_GET_DIRTY_LOG),
     request(KVM_CLEAR_DIRTY_LOG),
+    // What a tap hands over unfinished, which is the driver's to say.
+    request(TUNSETOFFLOAD),
     // The terminal, if it is one, and Asio's descriptors.
     request(FIONBIO),
     request(TCSETSW),

@@ -129,6 +129,9 @@ Status Machine::create_virtio(MachineHooks& hooks, boost::asio::io_context& devi
     devices.push_back({name, disks_.back().get()});
   }
   disk_thread_started_ = std::move(hooks.disk_thread_started);
+  if (auto made = create_nets(hooks, device_thread); !made) return made;
+  for (std::size_t index = 0; index < nets_.size(); ++index)
+    devices.push_back({"net " + std::to_string(index), nets_[index].get()});
   for (std::size_t slot = 0; slot < devices.size(); ++slot) {
     auto line = vm_->irq_line(layout::kVirtioFirstGsi + static_cast<std::uint32_t>(slot));
     if (!line) return fail(line.error());
@@ -140,6 +143,28 @@ Status Machine::create_virtio(MachineHooks& hooks, boost::asio::io_context& devi
                  *virtio_.back());
   }
   return {};
+}
+
+Status Machine::create_nets(MachineHooks& hooks, boost::asio::io_context& device_thread) {
+  if (hooks.taps.size() != config_.nets.size())
+    return fail(std::to_string(hooks.taps.size()) + " taps are given, the machine has " +
+                std::to_string(config_.nets.size()) + " network devices");
+  hooks.macs.resize(config_.nets.size());
+  for (std::size_t index = 0; index < config_.nets.size(); ++index) {
+    NetConfig& net = config_.nets[index];
+    if (hooks.macs[index]) net.mac = *hooks.macs[index];
+    net.tap = hooks.taps[index].name;
+    auto device = virtio::NetDevice::create(
+        device_thread, "net " + std::to_string(index), std::move(hooks.taps[index]),
+        {.mac = net.mac, .hold = hooks.hold_network, .drop_queued = clone_});
+    if (!device) return fail(device.error());
+    nets_.push_back(std::move(*device));
+  }
+  return {};
+}
+
+void Machine::release_network() {
+  for (const auto& net : nets_) net->release();
 }
 
 Status Machine::boot(std::span<const std::byte> kernel, std::span<const std::byte> initrd,

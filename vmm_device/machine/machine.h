@@ -28,6 +28,7 @@
 #include "vmm_device/snapshot/snapshot.h"
 #include "vmm_device/virtio/block_device.h"
 #include "vmm_device/virtio/mmio_transport.h"
+#include "vmm_device/virtio/net_device.h"
 #include "vmm_device/virtio/rng_device.h"
 #include "vmm_device/virtio/vsock_device.h"
 
@@ -40,6 +41,10 @@ struct MachineHooks {
   std::vector<block::Disk> disks;  // of the configuration's disks, in their order
   // Called on each disk's thread, named by it, before it does anything; an error is start()'s.
   std::function<Status(const std::string& disk)> disk_thread_started;
+  std::vector<network::Tap> taps;  // of the configuration's network devices, in their order
+  // Of these devices in a machine that is restored: another address than the snapshot's.
+  std::vector<std::optional<network::MacAddress>> macs;
+  bool hold_network = false;  // from the first instruction until release_network()
   VcpuThreads::Hooks vcpus;
   bool track_dirty = false;  // what is written to RAM, for incremental snapshots
 };
@@ -52,6 +57,9 @@ struct RestoreSource {
   // For the restore page. A Session also takes a larger one, which the agent gets by vsock.
   std::span<const std::byte> metadata;
 };
+
+// The network devices of the machine that a snapshot is of.
+Result<std::vector<NetConfig>> nets_of(const snapshot::Snapshot& snapshot);
 
 class Machine {
  public:
@@ -112,6 +120,9 @@ class Machine {
   virtio::VsockDevice* vsock() { return vsock_.get(); }
   // In the order of the configuration.
   const std::vector<std::unique_ptr<virtio::BlockDevice>>& disks() const { return disks_; }
+  const std::vector<std::unique_ptr<virtio::NetDevice>>& nets() const { return nets_; }
+  // Sends what was parked, in its order, and lets frames through from now on. On the device thread.
+  void release_network();
   const MachineConfig& config() const { return config_; }
   // NOLINTEND(bugprone-unchecked-optional-access)
 
@@ -121,6 +132,7 @@ class Machine {
   Status create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpuid);
   Status create_devices(MachineHooks hooks, boost::asio::io_context& device_thread);
   Status create_virtio(MachineHooks& hooks, boost::asio::io_context& device_thread);
+  Status create_nets(MachineHooks& hooks, boost::asio::io_context& device_thread);
   // Sets frequencies and clocks of the vCPUs; whether their TSCs are set too.
   Result<bool> restore_time(const snapshot::Snapshot& snapshot,
                             const std::vector<kvm::VcpuState>& states);
@@ -144,15 +156,17 @@ class Machine {
   std::optional<Serial> serial_;
   std::optional<SleepRegisters> sleep_;
   std::optional<ResetController> reset_;
-  // vsock, if any, in slot 0; then the entropy device; then disks. Lines before the transports that
-  // raise them.
+  // vsock, if any, in slot 0; then the entropy device; then disks; then network devices. Lines
+  // before the transports that raise them.
   std::unique_ptr<virtio::VsockDevice> vsock_;
   virtio::RngDevice rng_;
   std::vector<std::unique_ptr<virtio::BlockDevice>> disks_;
   std::function<Status(const std::string&)> disk_thread_started_;
+  std::vector<std::unique_ptr<virtio::NetDevice>> nets_;
   std::vector<std::unique_ptr<kvm::IrqLine>> virtio_lines_;
   std::vector<std::unique_ptr<virtio::MmioTransport>> virtio_;
   bool restored_ = false;  // the vsock device takes its CID from the snapshot
+  bool clone_ = false;
   bool devices_paused_ = false;
   Bus ports_;
   Bus mmio_;

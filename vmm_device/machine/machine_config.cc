@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "vmm_device/core/layout.h"
 #include "vmm_device/core/state_codec.h"
 #include "vmm_device/kvm/cpuid.h"
+#include "vmm_device/net/tap.h"
 
 namespace clonesafe {
 namespace {
@@ -15,6 +17,12 @@ constexpr std::uint32_t kMaxFeatureName = 64;
 constexpr std::uint8_t kVmgenid = 1, kVmclock = 2, kRestorePage = 4, kSeed = 8;
 // Set where it is off: a snapshot of a machine that has all keeps its bits.
 constexpr std::uint8_t kNoRegisteredPage = 16;
+constexpr std::uint32_t kMaxTapName = 15;
+
+Status check(const NetConfig& net) {
+  if (auto valid = network::check_interface_name(net.tap); !valid) return valid;
+  return network::check(net.mac);
+}
 
 }  // namespace
 
@@ -41,6 +49,17 @@ Status check(const MachineConfig& config) {
   for (const DiskConfig& disk : config.disks) {
     if (auto valid = check_serial(disk.serial); !valid) return valid;
   }
+  if (config.nets.size() > kMaxNets)
+    return fail(std::to_string(config.nets.size()) + " network devices: at most " +
+                std::to_string(kMaxNets) + " are possible");
+  for (const NetConfig& net : config.nets) {
+    if (auto valid = check(net); !valid) return valid;
+  }
+  const std::size_t devices =
+      (config.vsock_cid == 0 ? 0 : 1) + 1 + config.disks.size() + config.nets.size();
+  if (devices > layout::kVirtioMaxDevices)
+    return fail(std::to_string(devices) + " virtio devices: at most " +
+                std::to_string(layout::kVirtioMaxDevices) + " are possible");
   return kvm::check_feature_names(config.masked_features);
 }
 
@@ -97,6 +116,40 @@ Result<MachineConfig> decode_machine_config(std::span<const std::byte> bytes) {
   }
   if (auto valid = check(config); !valid) return fail(valid.error(), "machine config");
   return config;
+}
+
+std::vector<std::byte> encode(std::span<const NetConfig> nets) {
+  StateEncoder state;
+  state.put(static_cast<std::uint32_t>(nets.size()));
+  for (const NetConfig& net : nets) {
+    state.put_bytes(std::as_bytes(std::span(net.tap)));
+    for (const std::uint8_t byte : net.mac.bytes) state.put(byte);
+  }
+  return state.take();
+}
+
+Result<std::vector<NetConfig>> decode_nets(std::span<const std::byte> bytes) {
+  StateDecoder state("network devices", bytes);
+  const auto count = state.get<std::uint32_t>();
+  if (!count) return fail(count.error());
+  if (*count == 0 || *count > kMaxNets)
+    return state.corrupt(std::to_string(*count) + " network devices");
+  std::vector<NetConfig> nets(*count);
+  for (NetConfig& net : nets) {
+    const auto tap = state.get_bytes(kMaxTapName);
+    if (!tap) return fail(tap.error());
+    net.tap.assign(reinterpret_cast<const char*>(tap->data()), tap->size());
+    for (std::uint8_t& byte : net.mac.bytes) {
+      const auto read = state.get<std::uint8_t>();
+      if (!read) return fail(read.error());
+      byte = *read;
+    }
+    // Not the name itself: foreign bytes must not reach a terminal.
+    if (!network::check_interface_name(net.tap)) return state.corrupt("no interface's name");
+    if (auto valid = check(net); !valid) return state.corrupt(valid.error().message());
+  }
+  if (auto done = state.finish(); !done) return fail(done.error());
+  return nets;
 }
 
 }  // namespace clonesafe

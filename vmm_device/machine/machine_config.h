@@ -10,6 +10,7 @@
 
 #include "libclonesafe/base/error.h"
 #include "vmm_device/generation/generation_devices.h"
+#include "vmm_device/net/mac_address.h"
 
 namespace clonesafe {
 
@@ -23,6 +24,14 @@ struct DiskConfig {
   std::string serial;  // what the guest reads as its identity; may be empty
 };
 
+inline constexpr std::size_t kMaxNets = 4;
+
+// A network device; its tap comes with the machine's hooks, or its restore.
+struct NetConfig {
+  std::string tap;  // the name of the one that it had last
+  network::MacAddress mac;
+};
+
 // What a machine consists of: given at its start, kept in its snapshots.
 struct MachineConfig {
   std::uint64_t memory = std::uint64_t{256} << 20;
@@ -34,6 +43,7 @@ struct MachineConfig {
   GenerationOptions generation;
   std::uint32_t vsock_cid = 0;    // 0: no vsock device
   std::vector<DiskConfig> disks;  // in the order of their names in the guest: vda, vdb
+  std::vector<NetConfig> nets;    // in a section of their own
 };
 
 inline constexpr std::size_t kMaxSerial = 20;
@@ -47,6 +57,10 @@ Status check(const MachineConfig& config);
 std::vector<std::byte> encode(const MachineConfig& config);
 // The bytes are untrusted; what comes back has passed check().
 Result<MachineConfig> decode_machine_config(std::span<const std::byte> bytes);
+
+// The network_devices section; there is none in the snapshot of a machine without them.
+std::vector<std::byte> encode(std::span<const NetConfig> nets);
+Result<std::vector<NetConfig>> decode_nets(std::span<const std::byte> bytes);
 
 }  // namespace clonesafe
 

@@ -147,6 +147,7 @@ Result<std::vector<Section>> Machine::save() const {
     if (!record) return fail(record.error(), disk->name());
     add(Tag::disk, encode(*record));
   }
+  if (!config_.nets.empty()) add(Tag::network_devices, encode(std::span(config_.nets)));
   for (const auto& transport : virtio_) {
     StateEncoder device;
     transport->save(device);
@@ -179,6 +180,13 @@ std::vector<snapshot::FileToWrite> Machine::disk_files() const {
   return files;
 }
 
+Result<std::vector<NetConfig>> nets_of(const snapshot::Snapshot& snapshot) {
+  if (snapshot.count(Tag::network_devices) == 0) return std::vector<NetConfig>();
+  auto bytes = section_bytes(snapshot, Tag::network_devices);
+  if (!bytes) return fail(bytes.error());
+  return decode_nets(*bytes);
+}
+
 Result<const PageSet*> Machine::dirty_pages() {
   // KVM forgets what it has told; it stays in the set until a snapshot has it for good.
   std::uint64_t first_page = 0;
@@ -208,6 +216,10 @@ Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, M
   auto disks = decode_disk_records(source.snapshot);
   if (!disks) return fail(disks.error());
   for (const DiskRecord& disk : *disks) config->disks.push_back({.serial = disk.serial});
+  auto nets = nets_of(source.snapshot);
+  if (!nets) return fail(nets.error());
+  config->nets = std::move(*nets);
+  if (auto valid = check(*config); !valid) return fail(valid.error(), "the snapshot's machine");
   auto states = decode_vcpus(source.snapshot, config->cpus);
   if (!states) return fail(states.error());
 
@@ -228,6 +240,7 @@ Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, M
     return fail(same.error());
   std::unique_ptr<Machine> machine(new Machine(*config));
   machine->restored_ = true;
+  machine->clone_ = source.kind == RestoreKind::kClone;
   machine->ram_ = std::move(*ram);
   if (auto made = machine->create_vm(*kvm, std::move(cpuid)); !made) return fail(made.error());
   if (auto made = machine->create_devices(std::move(hooks), device_thread); !made)

@@ -51,14 +51,20 @@ void put_snapshots(Text& text, const Metrics& metrics) {
   text.seconds(*metrics.pause_us);
 }
 
-// A family has one sample a disk.
+// A family has one sample a device, by its number.
+template <typename Figures>
+auto putter(Text& text, std::string_view device, const std::vector<Figures>& all) {
+  return
+      [&text, device, &all](const char* name, const char* help, std::uint64_t Figures::* figure) {
+        text.family(name, "counter", help);
+        for (std::size_t index = 0; index < all.size(); ++index)
+          text.sample(all[index].*figure, label(device, std::to_string(index)));
+      };
+}
+
 void put_disks(Text& text, const Metrics& metrics) {
   if (metrics.disks.empty()) return;
-  const auto put = [&](const char* name, const char* help, std::uint64_t DiskFigures::* figure) {
-    text.family(name, "counter", help);
-    for (std::size_t index = 0; index < metrics.disks.size(); ++index)
-      text.sample(metrics.disks[index].*figure, label("disk", std::to_string(index)));
-  };
+  const auto put = putter(text, "disk", metrics.disks);
   put("disk_reads_total", "Reads by the guest.", &DiskFigures::reads);
   put("disk_writes_total", "Writes by the guest.", &DiskFigures::writes);
   put("disk_flushes_total", "Flushes by the guest.", &DiskFigures::flushes);
@@ -67,6 +73,27 @@ void put_disks(Text& text, const Metrics& metrics) {
   put("disk_written_bytes_total", "Bytes that the guest wrote.", &DiskFigures::written_bytes);
   put("disk_errors_total", "Errors of the host's files, which the guest saw as I/O errors.",
       &DiskFigures::errors);
+}
+
+void put_nets(Text& text, const Metrics& metrics) {
+  if (metrics.nets.empty()) return;
+  text.family("network_held", "gauge", "Whether the network waits for the agent's report.");
+  text.sample(metrics.network_held ? 1 : 0);
+  const auto put = putter(text, "net", metrics.nets);
+  put("net_received_frames_total", "Frames that the guest received.", &NetFigures::received_frames);
+  put("net_received_bytes_total", "Bytes of these frames.", &NetFigures::received_bytes);
+  put("net_received_lost_total", "Frames that had no room in the guest's buffers.",
+      &NetFigures::received_lost);
+  put("net_sent_frames_total", "Frames that the guest sent.", &NetFigures::sent_frames);
+  put("net_sent_bytes_total", "Bytes of these frames.", &NetFigures::sent_bytes);
+  put("net_sent_lost_total", "Frames that were malformed, or that the tap refused.",
+      &NetFigures::sent_lost);
+  put("net_parents_frames_total", "Frames that a clone's parent had queued: not sent.",
+      &NetFigures::parents);
+  put("net_held_frames_total", "Frames of the guest that were parked while it was held.",
+      &NetFigures::parked);
+  put("net_held_dropped_frames_total", "Frames that were lost while the network was held.",
+      &NetFigures::held_lost);
 }
 
 void put_agent(Text& text, const Metrics& metrics) {
@@ -105,6 +132,7 @@ std::string to_prometheus(const Metrics& metrics) {
   put_machine(text, metrics);
   put_snapshots(text, metrics);
   put_disks(text, metrics);
+  put_nets(text, metrics);
   put_agent(text, metrics);
   put_process(text, metrics);
   return text.take();

@@ -27,6 +27,19 @@ struct DiskFigures {
   std::uint64_t errors = 0;
 };
 
+// What a network device did.
+struct NetFigures {
+  std::uint64_t received_frames = 0;
+  std::uint64_t received_bytes = 0;
+  std::uint64_t received_lost = 0;
+  std::uint64_t sent_frames = 0;
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t sent_lost = 0;
+  std::uint64_t parents = 0;
+  std::uint64_t parked = 0;
+  std::uint64_t held_lost = 0;
+};
+
 // A machine's figures, since its process started.
 struct Metrics {
   std::string version;
@@ -42,6 +55,8 @@ struct Metrics {
   std::uint64_t forks = 0;                // clones that images of the running machine were for
   std::optional<std::uint64_t> pause_us;  // of the last one, until the guest ran again
   std::vector<DiskFigures> disks = {};
+  std::vector<NetFigures> nets = {};
+  bool network_held = false;
   bool agent_connected = false;
   std::string agent_state = "none";      // none, safe, degraded
   std::optional<std::uint64_t> safe_us;  // from the first run to the agent's report

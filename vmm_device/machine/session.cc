@@ -1,6 +1,7 @@
 #include "vmm_device/machine/session.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,6 +80,9 @@ MachineHooks Session::Impl::machine_hooks() {
   };
   hooks.vsock_path = options_.vsock_path;
   hooks.disks = std::move(options_.disks);
+  hooks.taps = std::move(options_.taps);
+  hooks.macs = std::move(options_.macs);
+  hooks.hold_network = options_.hold.wanted;
   hooks.track_dirty = options_.track_dirty;
   // These come on a vCPU's thread.
   hooks.vcpus.ended = [this](MachineEnd how) {
@@ -167,9 +171,40 @@ void Session::Impl::safe(const agent_channel::SafeReport& report) {
   seed_limit_.cancel();
   const bool first = !report_;
   report_ = report;
+  const bool held = network_held_;
+  // A degraded guest may hold what its siblings hold: its network waits for a better report.
+  if (report.state == "safe") release_network();
   if (!first) return;
   safe_us_ = monotonic_us();
-  if (options_.events.safe) options_.events.safe(report, safe_us_);
+  if (options_.events.safe)
+    options_.events.safe(report, held ? std::optional(held_frames()) : std::nullopt, safe_us_);
+}
+
+void Session::Impl::release_network() {
+  if (!std::exchange(network_held_, false)) return;
+  hold_limit_.cancel();
+  machine_->release_network();
+}
+
+HeldFrames Session::Impl::held_frames() const {
+  HeldFrames frames;
+  for (const auto& net : machine_->nets()) {
+    const virtio::NetCounts counts = net->counts();
+    frames.parked += counts.parked;
+    frames.lost += counts.held_lost;
+  }
+  return frames;
+}
+
+void Session::Impl::limit_hold() {
+  if (!network_held_ || !options_.hold.limit) return;
+  hold_limit_.expires_after(*options_.hold.limit);
+  hold_limit_.async_wait([this](boost::system::error_code error) {
+    if (error || !network_held_) return;
+    spdlog::warn("the network is released after {} ms without a report that the guest is safe",
+                 options_.hold.limit->count());
+    release_network();
+  });
 }
 
 void Session::Impl::limit_seed() {
@@ -241,6 +276,7 @@ Result<SessionEnd> Session::Impl::run() {
   watch_stop();
   if (options_.serial.input >= 0) input_.emplace(io_, options_.serial.input, machine_->serial());
   limit_seed();
+  limit_hold();
   if (options_.jail != nullptr) {
     auto confined = options_.jail->confine_thread(jail::Thread::devices, "devices");
     if (!confined) return fail(confined.error(), "jail");

@@ -5,12 +5,14 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "libclonesafe/base/error.h"
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/agent_channel/messages.h"
 #include "vmm_device/jail/jail.h"
+#include "vmm_device/machine/hold_network.h"
 #include "vmm_device/machine/machine.h"
 
 namespace clonesafe {
@@ -28,13 +30,19 @@ Result<SerialEnd> open_serial(const std::string& where);
 struct SessionEvents {
   std::function<void(std::uint64_t at_us)> running;     // the first KVM_RUN
   std::function<void(std::uint64_t at_us)> first_exit;  // the guest's first exit
-  // The first report of the guest's agent.
-  std::function<void(const agent_channel::SafeReport& report, std::uint64_t at_us)> safe;
+  // The first report of the guest's agent; `held` if the network was held until now.
+  std::function<void(const agent_channel::SafeReport& report, const std::optional<HeldFrames>& held,
+                     std::uint64_t at_us)>
+      safe;
 };
 
 struct SessionOptions {
   SerialEnd serial;
   std::vector<block::Disk> disks = {};
+  std::vector<network::Tap> taps = {};
+  // Of a machine that is restored: MachineHooks::macs.
+  std::vector<std::optional<network::MacAddress>> macs = {};
+  HoldNetwork hold = {};
   std::string vsock_path;     // the host end of the machine's vsock device
   std::filesystem::path api;  // control socket; empty: none
   // Readable once the process must end: a signalfd of SIGTERM or SIGINT. Not owned.

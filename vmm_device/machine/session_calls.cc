@@ -72,6 +72,17 @@ json::object Session::Impl::status() const {
     result["agent"] = json::object{{"version", hello_->agent}, {"kernel", hello_->kernel}};
   else
     result["agent"] = nullptr;
+  json::array nets;
+  for (const auto& net : machine_->nets())
+    nets.push_back(json::object{{"tap", net->tap()}, {"mac", network::to_string(net->mac())}});
+  result["nets"] = std::move(nets);
+  if (options_.hold.wanted) {
+    const HeldFrames held = held_frames();
+    result["hold"] =
+        json::object{{"held", network_held_}, {"packets", held.parked}, {"dropped", held.lost}};
+  } else {
+    result["hold"] = nullptr;
+  }
   if (report_) {
     result["safe"] = json::object{{"state", report_->state},
                                   {"us", safe_us_ > running_us_ ? safe_us_ - running_us_ : 0},
@@ -106,6 +117,19 @@ Metrics Session::Impl::metrics() const {
                              .read_bytes = counts.read_bytes,
                              .written_bytes = counts.written_bytes,
                              .errors = counts.errors});
+  }
+  metrics.network_held = network_held_;
+  for (const auto& net : machine_->nets()) {
+    const virtio::NetCounts counts = net->counts();
+    metrics.nets.push_back({.received_frames = counts.received_frames,
+                            .received_bytes = counts.received_bytes,
+                            .received_lost = counts.received_lost,
+                            .sent_frames = counts.sent_frames,
+                            .sent_bytes = counts.sent_bytes,
+                            .sent_lost = counts.sent_lost,
+                            .parents = counts.parents,
+                            .parked = counts.parked,
+                            .held_lost = counts.held_lost});
   }
   if (report_) {
     metrics.agent_state = report_->state;

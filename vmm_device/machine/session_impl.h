@@ -50,6 +50,9 @@ class Session::Impl {
   void limit_seed();
   Result<std::vector<snapshot::ZeroRange>> secret_ranges();
   void safe(const agent_channel::SafeReport& report);
+  void limit_hold();
+  void release_network();
+  HeldFrames held_frames() const;
 
   // session_calls.cc
   void handle_call(ApiRequest request, ApiServer::Reply reply);
@@ -85,11 +88,13 @@ class Session::Impl {
   std::optional<SerialInput> input_;
   std::optional<boost::asio::posix::stream_descriptor> stop_;
   boost::asio::steady_timer seed_limit_{io_};
+  boost::asio::steady_timer hold_limit_{io_};
   // Reads the machine's memory: goes first.
   SnapshotWriter writer_{io_};
 
   std::vector<std::string> jail_lacks_;
   Running running_ = Running::kRunning;
+  bool network_held_ = options_.hold.wanted;
   bool snapshot_in_progress_ = false;
   bool agent_connected_ = false;
   std::optional<agent_channel::Hello> hello_;

@@ -112,12 +112,12 @@ void append(std::vector<std::byte>& payload, const Section& section) {
 std::uint16_t lowest_minor(const WriteRequest& request, const MemoryImage& image) {
   std::uint16_t minor = image.changed() ? format::kMinorLayer : format::kMinorWhole;
   if (request.key != nullptr) minor = std::max(minor, format::kMinorMac);
-  if (std::ranges::find(request.sections, Tag::secret_pages, &Section::tag) !=
-      request.sections.end())
-    minor = std::max(minor, format::kMinorSecretPages);
-  if (!request.files.empty() ||
-      std::ranges::find(request.sections, Tag::disk, &Section::tag) != request.sections.end())
-    minor = std::max(minor, format::kMinorDisks);
+  const auto has = [&](Tag tag) {
+    return std::ranges::find(request.sections, tag, &Section::tag) != request.sections.end();
+  };
+  if (has(Tag::secret_pages)) minor = std::max(minor, format::kMinorSecretPages);
+  if (!request.files.empty() || has(Tag::disk)) minor = std::max(minor, format::kMinorDisks);
+  if (has(Tag::network_devices)) minor = std::max(minor, format::kMinorNetworkDevices);
   return minor;
 }
 

@@ -20,6 +20,7 @@ constexpr TagInfo kTags[] = {
     {Tag::secret_pages, "secret pages", 1},
     {Tag::disk, "disk", 8},
     {Tag::attached_file, "attached file", 8},
+    {Tag::network_devices, "network devices", 1},
 };
 
 }  // namespace

@@ -24,10 +24,11 @@ enum class Tag : std::uint32_t {
   generation = 9,      // generation devices and the registered page
   virtio_device = 10,  // one a slot, in order
   agent_channel = 11,
-  layer = 12,          // which pages an incremental snapshot has; this folder's own
-  secret_pages = 13,   // of which memory.img has no data
-  disk = 14,           // one a disk, in order: its image, and what told it from others
-  attached_file = 15,  // one more file of the directory; this folder's own
+  layer = 12,            // which pages an incremental snapshot has; this folder's own
+  secret_pages = 13,     // of which memory.img has no data
+  disk = 14,             // one a disk, in order: its image, and what told it from others
+  attached_file = 15,    // one more file of the directory; this folder's own
+  network_devices = 16,  // their taps and addresses
 };
 
 struct TagInfo {

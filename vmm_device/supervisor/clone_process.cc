@@ -36,17 +36,22 @@ void CloneEvents::first_exit(std::uint64_t at_us) {
 }
 
 void CloneEvents::safe(const std::string& state, const std::vector<Repair>& repairs,
-                       std::uint64_t at_us) {
+                       std::uint64_t at_us, const std::optional<HeldPackets>& packets) {
   json::array list;
   for (const Repair& repair : repairs)
     list.push_back(json::object{{"name", printable(repair.name)},
                                 {"result", printable(repair.result)},
                                 {"us", repair.us},
                                 {"detail", printable(repair.detail)}});
-  send(json::serialize(json::object{{"event", "safe"},
-                                    {"state", printable(state)},
-                                    {"repairs", std::move(list)},
-                                    {"at_us", at_us}}));
+  json::object event{{"event", "safe"},
+                     {"state", printable(state)},
+                     {"repairs", std::move(list)},
+                     {"at_us", at_us}};
+  if (packets) {
+    event["held_packets"] = packets->held;
+    event["dropped_packets"] = packets->dropped;
+  }
+  send(json::serialize(event));
 }
 
 void CloneEvents::ended(bool ok, const std::string& reason) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,10 +32,9 @@ struct CloneRequest {
   std::filesystem::path cgroup;        // to join before anything is mapped; empty: none
 
   const snapshot::Snapshot* snapshot = nullptr;  // checked whole
-  int memory_fd = -1;        // sealed memfd of the guest's memory: map it MAP_PRIVATE
-  bool move = false;         // single use, the source is gone: identity is kept
-  bool track_dirty = false;  // so that incremental snapshots of the clone can be taken
-  bool hold_network = false;
+  int memory_fd = -1;                    // sealed memfd of the guest's memory: map it MAP_PRIVATE
+  bool move = false;                     // single use, the source is gone: identity is kept
+  bool track_dirty = false;              // so that incremental snapshots of the clone can be taken
   std::span<const std::byte> metadata;   // the operator's document, see read_metadata
   jail::Violation* violation = nullptr;  // where a call that the clone's jail forbids is recorded
 
@@ -50,6 +50,12 @@ struct Repair {
   std::string result;  // ok, failed, skipped
   std::uint64_t us = 0;
   std::string detail;
+};
+
+// What a network that was held until the report did to packets: sent after it, and lost.
+struct HeldPackets {
+  std::uint64_t held = 0;
+  std::uint64_t dropped = 0;
 };
 
 // The clone's side of the pipe to the supervisor. Thread-safe. Each call sends one line at once;
@@ -68,7 +74,7 @@ class CloneEvents {
   void first_exit(std::uint64_t at_us = monotonic_us());
   // The agent's report for this restore came. `state` is its word: safe or degraded.
   void safe(const std::string& state, const std::vector<Repair>& repairs,
-            std::uint64_t at_us = monotonic_us());
+            std::uint64_t at_us = monotonic_us(), const std::optional<HeldPackets>& packets = {});
   // How the clone ended; sent by the supervisor's own code after RunClone.
   void ended(bool ok, const std::string& reason);
 

@@ -124,7 +124,6 @@ Result<int> restore(const RestoreOptions& options, const std::function<Result<Ta
                                .memory_fd = taken->memory.get(),
                                .move = options.move,
                                .track_dirty = options.track_dirty,
-                               .hold_network = options.hold_network,
                                .metadata = metadata[i]};
     if (auto status = clones.start(request, run_clone); !status)
       return fail(std::move(status).error());

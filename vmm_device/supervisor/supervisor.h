@@ -38,7 +38,6 @@ struct RestoreOptions {
   std::chrono::milliseconds stop_grace{5'000};  // between SIGTERM and SIGKILL
   bool move = false;                            // count must be 1
   bool track_dirty = false;
-  bool hold_network = false;
   std::optional<std::filesystem::path> metadata;  // file, see read_metadata
   bool json = false;
   std::filesystem::path cgroup;  // that each clone's process joins; empty: none

@@ -34,6 +34,8 @@ class QueueHost {
   // Has notified(index) called soon: for a device that leaves work for later. Asking twice is
   // asking once.
   virtual void again(std::size_t index) = 0;
+  // What read_config() gives has changed: tells the driver. Called while acquired.
+  virtual void config_changed() {}
 };
 
 // The right to touch the queues, for a scope. Keep it short: at most some hundred chains, then ask
@@ -52,6 +54,7 @@ class QueueLease {
   void fail(const Error& error) const { host_->fail(error); }
   std::uint64_t driver_features() const { return host_->driver_features(); }
   void again(std::size_t index) const { host_->again(index); }
+  void config_changed() const { host_->config_changed(); }
 
  private:
   QueueHost* host_;
@@ -71,6 +74,11 @@ class VirtioDevice {
   virtual std::uint64_t features() const { return 0; }
   // The largest size of each queue.
   virtual std::span<const std::uint16_t> queue_sizes() const = 0;
+  // How many of them, from the first on, a driver with these features must have set up. The others
+  // may not be there.
+  virtual std::size_t queues_needed(std::uint64_t /*driver_features*/) const {
+    return queue_sizes().size();
+  }
   // On any thread. What is outside the configuration space stays as it is.
   virtual void read_config(std::uint64_t offset, std::span<std::byte> data) const = 0;
 

@@ -84,9 +84,11 @@ void MmioTransport::activate() {
     // The driver may have reset the device since; then there is another round.
     if (!activation_wanted_ || resets_seen_ != resets_) return;
     activation_wanted_ = false;
+    const std::size_t needed = device_.queues_needed(driver_features_);
     for (std::size_t index = 0; index < queue_states_.size(); ++index) {
       const QueueState& state = queue_states_[index];
       const std::string which = "queue " + std::to_string(index);
+      if (!state.config.ready && index >= needed) continue;
       if (!state.config.ready) return need_reset(Error(which + " was not set up"));
       QueueConfig config = state.config;
       config.indirect_descriptors = (driver_features_ & kFeatureIndirectDescriptors) != 0;
@@ -135,6 +137,12 @@ void MmioTransport::fail(const Error& error) {
 void MmioTransport::again(std::size_t index) {
   notified_[index].store(true, std::memory_order_release);
   post_work();
+}
+
+void MmioTransport::config_changed() {
+  const std::lock_guard lock(registers_);
+  ++config_generation_;
+  if ((status_ & kStatusDriverOk) != 0) interrupt(kInterruptConfig);
 }
 
 void MmioTransport::pause() {

@@ -68,13 +68,14 @@ class MmioTransport final : public BusDevice, private QueueHost {
   // QueueHost.
   bool acquire() override;
   Queue& queue(std::size_t index) override {
-    // Whoever holds the rings found live_ set, and then all queues are there.
+    // Whoever holds the rings found live_ set, and then all queues are there that it needs.
     return *queues_[index];  // NOLINT(bugprone-unchecked-optional-access)
   }
   void release() override;
   void fail(const Error& error) override;
   std::uint64_t driver_features() const override { return active_features_; }
   void again(std::size_t index) override;
+  void config_changed() override;
 
   std::uint32_t read_register(std::uint32_t offset);
   void write_register(std::uint32_t offset, std::uint32_t value);

@@ -53,7 +53,8 @@ class Queue {
 
   // Takes the next chain; false if there is none.
   Result<bool> pop(Chain& chain);
-  // Gives the chain that pop() took last back, before any other call.
+  // Gives the chain that pop() took last back; called again, the one before it. Before any of them
+  // is pushed.
   void undo_pop() { --next_available_; }
   // Returns a chain to the driver with `written` bytes in its writable part.
   void push(const Chain& chain, std::uint32_t written);

@@ -80,6 +80,7 @@ inline constexpr std::uint32_t kInterruptQueue = 1;
 inline constexpr std::uint32_t kInterruptConfig = 2;
 
 // 5 Device Types.
+inline constexpr std::uint32_t kDeviceIdNet = 1;
 inline constexpr std::uint32_t kDeviceIdBlock = 2;
 inline constexpr std::uint32_t kDeviceIdRng = 4;
 inline constexpr std::uint32_t kDeviceIdVsock = 19;

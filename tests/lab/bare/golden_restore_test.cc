@@ -3,6 +3,7 @@
 
 #include <boost/json/parse.hpp>
 #include <cstdlib>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -63,6 +64,11 @@ TEST_F(BareTest, SnapshotsOfEveryFormatVersionRestore) {
       given = {"--key", file.string()};
     if (const fs::path file = snapshot.string() + ".disk"; fs::exists(file))
       given = {"--disk", "0=" + file.string()};
+    if (const fs::path file = snapshot.string() + ".net"; fs::exists(file)) {
+      std::string net;
+      std::ifstream(file) >> net;
+      given = {"--net", net};
+    }
     std::vector<std::string> options = {"--wait", "running"};
     options.insert(options.end(), given.begin(), given.end());
     auto clones = Restored::start(snapshot, run_dir, 2, options, {});
@@ -76,7 +82,7 @@ TEST_F(BareTest, SnapshotsOfEveryFormatVersionRestore) {
       expect_sends_only(sent_by(run_dir, clone), generation);
     }
   }
-  EXPECT_GE(snapshots, 6);
+  EXPECT_GE(snapshots, 7);
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 # Snapshots that earlier versions of the format have left (golden/MAJOR.MINOR[-WHAT].tar.gz) are still read, whole and as they were.
 # usage: golden_test.sh CLONEVM
 # golden/digests has a line for each: its place in the archives, and its digest. A new version of the format needs an archive
-# and lines of its own; an archive never changes again. A snapshot with a MAC has its key beside it, one with a disk its image.
+# and lines of its own; an archive never changes again. A snapshot with a MAC has its key beside it, one with a disk its image, one with a network the tap that
+# clones are given.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"

@@ -45,12 +45,14 @@ printf 'root:x:0:\nprobe:x:1000:\n' >"$root/etc/group"
 "$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules" virtio_pci virtio_mmio virtio_console virtio-rng vmw_vsock_virtio_transport 'ptp_vmclock?'
 # Only for a guest with disks, which loads them itself.
 "$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules/disk" virtio_blk ext4
+# Only for a guest with a network, which loads them itself.
+"$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules/net" virtio_net
 
 # Debian's Python: the program and exactly the modules that the probes load, compiled ahead.
 install -m 755 "$(readlink -f "$python")" "$root/usr/bin/python3"
 "$python" -I -S - <<'PYTHON' >"$scratch/python-files"
 import encodings.ascii, encodings.latin_1, encodings.utf_8  # what a start in the C locale loads
-import mmap, os, random, secrets, ssl, struct, subprocess, sys, sysconfig, time, uuid
+import mmap, os, random, secrets, socket, ssl, struct, subprocess, sys, sysconfig, time, uuid
 for module in list(sys.modules.values()):
     path = getattr(module, "__file__", None)
     if path and os.path.isabs(path):

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "vmm_device/cli/nets.h"
+
 namespace clonesafe::cli {
 namespace {
 
@@ -59,6 +61,65 @@ TEST(ParseDisk, RefusesWhatIsMissingOrWrong) {
     ASSERT_FALSE(disk) << text;
     EXPECT_THAT(disk.error().message(), HasSubstr(std::string("'") + text + "': "));
   }
+}
+
+TEST(ParseNet, TakesTapAddressAndNamespace) {
+  const auto net = parse_net("tap=vm0,mac=52:54:00:12:34:56,netns=guests");
+  ASSERT_TRUE(net) << net.error().message();
+  EXPECT_EQ(net->tap, "vm0");
+  EXPECT_EQ(net->network_namespace, "guests");
+  EXPECT_EQ(net->mac, NetArgument::Mac::kGiven);
+  EXPECT_EQ(network::to_string(net->address), "52:54:00:12:34:56");
+  EXPECT_EQ(parse_net("tap=vm0")->mac, NetArgument::Mac::kNew);
+}
+
+TEST(ParseNet, ClonesHavePatternsAndMayKeepTheirAddress) {
+  const auto net = parse_clones_net("tap=vm%d,mac=keep,netns=cs%d");
+  ASSERT_TRUE(net) << net.error().message();
+  EXPECT_EQ(net->mac, NetArgument::Mac::kKeep);
+  const NetArgument third = of_clone(*net, 13);
+  EXPECT_EQ(third.tap, "vm13");
+  EXPECT_EQ(third.network_namespace, "cs13");
+}
+
+TEST(ParseNet, RefusesWhatIsMissingOrWrong) {
+  for (const char* text : {"", "mac=52:54:00:12:34:56", "tap=", "tap=a/b", "tap=sixteen-letters!",
+                           "tap=vm0,mac=1:2", "tap=vm0,mac=ff:ff:ff:ff:ff:ff",
+                           "tap=vm0,netns=", "tap=vm0,netns=../x", "tap=vm0,mtu=9", "vm0"}) {
+    EXPECT_FALSE(parse_net(text)) << text;
+    EXPECT_FALSE(parse_clones_net(text)) << text;
+  }
+  EXPECT_FALSE(parse_net("tap=vm%d")) << "there is no clone";
+  EXPECT_FALSE(parse_net("tap=vm0,mac=keep")) << "there is nothing to keep";
+  EXPECT_FALSE(parse_clones_net("tap=vm%s"));
+}
+
+TEST(ParseHold, IsForEverOrForSeconds) {
+  EXPECT_FALSE(parse_hold("forever")->limit);
+  EXPECT_TRUE(parse_hold("true")->wanted) << "the flag without a value";
+  EXPECT_EQ(parse_hold("2.5")->limit, std::chrono::milliseconds(2500));
+  for (const char* text : {"", "0", "-1", "1e9", "5s", "nan", "inf", "false", "never"})
+    EXPECT_FALSE(parse_hold(text)) << text;
+}
+
+TEST(ClonesNets, GiveNoTwoClonesTheSame) {
+  const auto check = [](const char* text, std::uint32_t clones) {
+    const auto checked = check_clones_nets({{*parse_clones_net(text)}}, clones);
+    return checked ? "" : checked.error().message();
+  };
+  EXPECT_EQ(check("tap=vm0,mac=52:54:00:12:34:56", 1), "");
+  EXPECT_EQ(check("tap=vm%d", 2), "");
+  EXPECT_EQ(check("tap=vm0,netns=cs%d", 2), "");
+  EXPECT_THAT(check("tap=vm0", 2), HasSubstr("one tap for 2 clones"));
+  EXPECT_THAT(check("tap=vm%d,mac=52:54:00:12:34:56", 2), HasSubstr("one address for 2 clones"));
+}
+
+TEST(ClonesNets, AreAsManyAsTheSnapshotHas) {
+  const std::vector<NetConfig> nets = {{.tap = "vm0", .mac = {}}};
+  const std::vector<NetArgument> two(2, *parse_clones_net("tap=vm%d"));
+  EXPECT_THAT(open_clone_nets(nets, two, 1, false).error().message(),
+              HasSubstr("given 2 times, the snapshot's machine has 1"));
+  EXPECT_TRUE(open_clone_nets({}, {}, 1, false));
 }
 
 TEST(SplitList, DropsEmptyParts) {

@@ -69,6 +69,43 @@ TEST(MachineConfig, HasAtMostEightDisksWithSerialsThatFit) {
   }
 }
 
+const std::vector<NetConfig> kNets = {{.tap = "vm0", .mac = {{2, 0, 0, 0, 0, 1}}},
+                                      {.tap = "vm1", .mac = {{2, 0, 0, 0, 0, 2}}}};
+
+TEST(NetworkDevices, ComeBackAsTheyWere) {
+  const auto nets = decode_nets(encode(std::span(kNets)));
+  ASSERT_TRUE(nets) << nets.error().message();
+  ASSERT_EQ(nets->size(), 2u);
+  EXPECT_EQ(nets->at(1).tap, "vm1");
+  EXPECT_EQ(nets->at(1).mac, kNets[1].mac);
+}
+
+TEST(NetworkDevices, RefuseDamage) {
+  const auto bytes = encode(std::span(kNets));
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode_nets(std::span(bytes).first(size))) << size;
+  const auto refusal = [](std::vector<NetConfig> nets) {
+    const auto decoded = decode_nets(encode(std::span<const NetConfig>(nets)));
+    return decoded ? "accepted" : decoded.error().message();
+  };
+  EXPECT_THAT(refusal({}), HasSubstr("0 network devices"));
+  EXPECT_THAT(refusal(std::vector<NetConfig>(5, kNets[0])), HasSubstr("5 network devices"));
+  EXPECT_THAT(refusal({{.tap = "\x1b[2Jboo", .mac = kNets[0].mac}}), Not(HasSubstr("boo")));
+  EXPECT_THAT(refusal({{.tap = "vm0", .mac = {{1, 0, 0, 0, 0, 1}}}}), HasSubstr("group"));
+}
+
+TEST(MachineConfig, HasRoomForItsDevices) {
+  MachineConfig config = sample();
+  config.disks.resize(8);
+  config.nets.assign(2, kNets[0]);
+  EXPECT_TRUE(check(config));
+  config.nets.assign(3, kNets[0]);
+  EXPECT_THAT(check(config).error().message(), HasSubstr("13 virtio devices: at most 12"));
+  config.disks.clear();
+  config.nets.assign(5, kNets[0]);
+  EXPECT_THAT(check(config).error().message(), HasSubstr("5 network devices: at most 4"));
+}
+
 TEST(MachineConfig, DoesNotPrintForeignNames) {
   MachineConfig config = sample();
   config.masked_features = {"\x1b[2Jboo"};

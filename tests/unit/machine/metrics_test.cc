@@ -63,9 +63,21 @@ TEST(Metrics, HasEachDisksFigures) {
   EXPECT_THAT(text, HasSubstr("clonevm_disk_errors_total{disk=\"1\"} 2\n"));
 }
 
+TEST(Metrics, HasTheFiguresOfEachNetworkDevice) {
+  const std::string text = to_prometheus(
+      {.nets = {{.sent_frames = 3}, {.received_bytes = 4, .parked = 5, .held_lost = 6}},
+       .network_held = true});
+  EXPECT_THAT(text, HasSubstr("clonevm_network_held 1\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_net_sent_frames_total{net=\"0\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_net_received_bytes_total{net=\"1\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_net_held_frames_total{net=\"1\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_net_held_dropped_frames_total{net=\"1\"} 6\n"));
+}
+
 TEST(Metrics, LeavesOutWhatHasNotHappened) {
   const std::string text = to_prometheus({});
   EXPECT_THAT(text, Not(HasSubstr("pause_seconds")));
+  EXPECT_THAT(text, Not(HasSubstr("network_held")));
   EXPECT_THAT(text, Not(HasSubstr("safe_seconds")));
   EXPECT_THAT(text, Not(HasSubstr("disk")));
 }

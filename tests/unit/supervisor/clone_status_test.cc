@@ -43,6 +43,9 @@ TEST(CloneStatus, RefusesIdsAndReportsOfTheWrongShape) {
               HasSubstr("no object"));
   EXPECT_THAT(refusal(R"({"event":"safe","at_us":1000,"state":"safe","repairs":[{"name":"a"}]})"),
               HasSubstr("result"));
+  EXPECT_THAT(
+      refusal(R"({"event":"safe","at_us":1000,"state":"safe","repairs":[],"held_packets":1})"),
+      HasSubstr("dropped_packets"));
   EXPECT_THAT(refusal(R"({"event":"ended","reason":"x"})"), HasSubstr("ok"));
 }
 
