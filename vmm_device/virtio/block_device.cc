@@ -17,6 +17,8 @@ constexpr std::array<std::uint16_t, 1> kQueueSize = {256};
 constexpr std::uint32_t kDataSegments = kQueueSize[0] - 2;
 // So much is done at most before the driver hears of it.
 constexpr std::uint64_t kAnswerAfter = 256 * 1024;
+// A pause waits for what was taken: no more is, once it is this much.
+constexpr std::uint64_t kBatchBytes = 4 << 20;
 constexpr std::chrono::seconds kBetweenLogLines{1};
 
 blk::Config config_of(const clonesafe::block::Disk& disk) {
@@ -113,6 +115,7 @@ void BlockDevice::run() {
 void BlockDevice::wake() {
   {
     const std::lock_guard lock(mutex_);
+    if (ended_) return;
     notified_ = true;
     if (thread_.joinable()) {
       changed_.notify_all();
@@ -174,14 +177,16 @@ std::size_t BlockDevice::take() {
   Queue& queue = lease.queue(0);
   queue.set_notifications(false);
   std::size_t count = 0;
-  while (count < kBatch) {
+  std::uint64_t bytes = 0;
+  while (count < kBatch && bytes < kBatchBytes) {
     auto popped = queue.pop(batch_[count].chain);
     if (!popped) {
       lease.fail(popped.error());
       break;
     }
     if (*popped) {
-      ++count;
+      const Chain& chain = batch_[count++].chain;
+      bytes += std::uint64_t{chain.readable_size} + chain.writable_size;
       continue;
     }
     if (count != 0) break;
