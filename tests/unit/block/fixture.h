@@ -29,7 +29,7 @@ class BlockTest : public testing::Test {
   static std::string pattern(std::uint64_t sectors, char seed = 'a') {
     std::string bytes;
     for (std::uint64_t i = 0; i < sectors; ++i)
-      bytes.append(kSectorSize, static_cast<char>(seed + i % 23));
+      bytes.append(kSectorSize, static_cast<char>(seed + static_cast<char>(i % 23)));
     return bytes;
   }
   static std::string contents(const std::string& file) {

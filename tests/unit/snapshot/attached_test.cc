@@ -22,7 +22,8 @@ std::string contents(int fd) {
 
 std::string expected(char letter = 'L') {
   std::string bytes(16 * 4096, '\0');
-  for (const std::size_t page : {3, 12}) bytes.replace(page * 4096, 4096, 4096, letter);
+  for (const std::size_t page : {std::size_t{3}, std::size_t{12}})
+    bytes.replace(page * 4096, 4096, 4096, letter);
   return bytes;
 }
 
