@@ -11,16 +11,19 @@ class BlockThreadTest : public BlockDeviceTest {
  protected:
   void start() {
     ASSERT_TRUE(device_->start({}));
+    io_.restart();
     device_thread_ = std::thread([this] {
       const auto work = boost::asio::make_work_guard(io_);
       io_.run();
     });
   }
-  ~BlockThreadTest() override {
+  // Both threads end: what they use may be destroyed.
+  void stop() {
     if (device_) device_->end();
     io_.stop();
     if (device_thread_.joinable()) device_thread_.join();
   }
+  ~BlockThreadTest() override { stop(); }
   void begin() {
     registers_->negotiate(kDriverFeatures);
     registers_->set_up(0, queue_);
@@ -60,16 +63,11 @@ TEST_F(BlockThreadTest, ASnapshotHasNoRequestInFlight) {
     std::filesystem::remove(path("layer"));
     queue_ = FakeQueue(kRing, 64);
     std::memset(bytes_.bytes().data(), 0, 0x3000);
-    make(layered(path("base"), path("layer")));
-    if (round == 0) {
-      device_thread_ = std::thread([this] {
-        const auto work = boost::asio::make_work_guard(io_);
-        io_.run();
-      });
-    }
-    ASSERT_TRUE(device_->start({}));
-    begin();
+    // The ring is full before the device may look at it.
     add_writes(20);
+    make(layered(path("base"), path("layer")));
+    start();
+    begin();
     registers_->notify(0);
     transport_->pause();
     StateEncoder state;
@@ -78,7 +76,7 @@ TEST_F(BlockThreadTest, ASnapshotHasNoRequestInFlight) {
     const std::uint64_t clusters = device_->disk().layers().back().count();
     EXPECT_EQ(device_->counts().writes, done) << "a request is in flight";
     EXPECT_GE(clusters * 8 + 7, done);
-    device_->end();
+    stop();
 
     // The clone: the same memory, the same disk.
     auto clone = std::make_unique<BlockDevice>(
@@ -93,20 +91,18 @@ TEST_F(BlockThreadTest, ASnapshotHasNoRequestInFlight) {
     const auto bytes = state.take();
     StateDecoder decoder("disk 0", bytes);
     ASSERT_TRUE(transport_->restore(decoder));
-    ASSERT_TRUE(device_->start({}));
+    start();
     transport_->resume();
-    std::size_t rest = 0;
-    while (done + rest < 20) {
-      rest += answered();
-      std::this_thread::yield();
-    }
+    while (device_->counts().writes < 20 - done) std::this_thread::yield();
+    transport_->pause();
+    EXPECT_EQ(answered(), 20 - done);
     EXPECT_EQ(device_->counts().writes, 20 - done) << "done twice, or lost";
     EXPECT_EQ(contents(path("clone")).substr(0, 20 * 512), [] {
       std::string expected;
       for (int i = 0; i < 20; ++i) expected += pattern(1, static_cast<char>('A' + i));
       return expected;
     }());
-    device_->end();
+    stop();
     transport_.reset();
   }
 }
@@ -118,8 +114,8 @@ TEST_F(BlockThreadTest, AResetWaitsForWhatIsInFlight) {
   for (int round = 0; round < 100; ++round) {
     queue_ = FakeQueue(kRing, 64);
     std::memset(bytes_.bytes().data(), 0, 0x3000);
-    begin();
     add_writes(20);
+    begin();
     registers_->notify(0);
     registers_->write(kRegisterStatus, 0);
     const std::uint64_t written = device_->counts().writes;
