@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "libclonesafe/base/unique_fd.h"
+#include "vmm_device/core/clone_number.h"
 #include "vmm_device/machine/machine_config.h"
 #include "vmm_device/net/tap.h"
 
@@ -88,13 +89,6 @@ Result<DiskArgument> parse_disk(std::string_view text) {
 
 namespace {
 
-// Each "%d" is a clone's number: what a name can become for the last of them must still be one.
-std::string for_clone(std::string text, std::string_view number) {
-  for (std::size_t at = 0; (at = text.find("%d", at)) != std::string::npos; at += number.size())
-    text.replace(at, 2, number);
-  return text;
-}
-
 Result<NetArgument> parse_net(std::string_view text, bool for_clones) {
   NetArgument net;
   const auto bad = [&](const std::string& why) {
@@ -108,7 +102,8 @@ Result<NetArgument> parse_net(std::string_view text, bool for_clones) {
     } else if (part.starts_with("netns=")) {
       net.network_namespace = part.substr(6);
       // The same letters, and as a file's name no longer than Linux has them.
-      if (!network::check_interface_name(for_clone(net.network_namespace.substr(0, 15), number)))
+      if (!network::check_interface_name(
+              with_clone_number(net.network_namespace.substr(0, 15), number)))
         return bad("'" + net.network_namespace + "' is not the name of a network namespace");
     } else if (part == "mac=keep" && for_clones) {
       net.mac = NetArgument::Mac::kKeep;
@@ -121,7 +116,7 @@ Result<NetArgument> parse_net(std::string_view text, bool for_clones) {
       return bad("unknown part '" + part + "'");
     }
   }
-  if (auto valid = network::check_interface_name(for_clone(net.tap, number)); !valid)
+  if (auto valid = network::check_interface_name(with_clone_number(net.tap, number)); !valid)
     return bad(valid.error().message());
   return net;
 }
@@ -136,8 +131,9 @@ Result<NetArgument> parse_clones_net(std::string_view text) {
 }
 
 NetArgument of_clone(NetArgument net, std::uint32_t clone) {
-  net.tap = for_clone(std::move(net.tap), std::to_string(clone));
-  net.network_namespace = for_clone(std::move(net.network_namespace), std::to_string(clone));
+  net.tap = with_clone_number(std::move(net.tap), std::to_string(clone));
+  net.network_namespace =
+      with_clone_number(std::move(net.network_namespace), std::to_string(clone));
   return net;
 }
 

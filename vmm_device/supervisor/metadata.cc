@@ -10,7 +10,7 @@
 #include "clonesafe/abi/host_protocol.h"
 #include "clonesafe/abi/restore_page.h"
 #include "libclonesafe/base/unique_fd.h"
-#include "vmm_device/supervisor/text.h"
+#include "vmm_device/core/clone_number.h"
 
 namespace clonesafe::supervisor {
 namespace {
@@ -56,7 +56,7 @@ Result<std::vector<std::vector<std::byte>>> read_metadata(const std::filesystem:
                                                           std::uint32_t count) {
   std::vector<std::vector<std::byte>> documents;
   for (std::uint32_t number = 1; number <= count; ++number) {
-    const std::string file = with_number(pattern.string(), number);
+    const std::string file = with_clone_number(pattern.string(), std::to_string(number));
     if (number > 1 && file == pattern.string()) {
       documents.push_back(documents.front());
       continue;

@@ -50,11 +50,4 @@ std::string utc_time(std::uint64_t realtime_ns) {
   return text;
 }
 
-std::string with_number(std::string text, std::uint32_t number) {
-  const std::string digits = std::to_string(number);
-  for (std::size_t at = 0; (at = text.find("%d", at)) != std::string::npos; at += digits.size())
-    text.replace(at, 2, digits);
-  return text;
-}
-
 }  // namespace clonesafe::supervisor

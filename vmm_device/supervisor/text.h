@@ -23,9 +23,6 @@ std::string human_size(std::uint64_t bytes);
 // 2026-11-24T04:00:00Z
 std::string utc_time(std::uint64_t realtime_ns);
 
-// With the number for each "%d".
-std::string with_number(std::string text, std::uint32_t number);
-
 }  // namespace clonesafe::supervisor
 
 #endif  // CLONESAFE_VMM_DEVICE_SUPERVISOR_TEXT_H_
