@@ -18,10 +18,10 @@ step() { printf '\n== %s (%d s so far)\n' "$*" $((SECONDS - started)); }
 step "packages"
 scripts/setup.sh
 
-# Kernels and QEMU come over the network while the compilers have the processors.
+# Kernels, QEMU and a Debian come over the network while the compilers have the processors.
 fetch=""
 if [ $# -eq 0 ]; then
-  tests/lab/fetch.sh all >/dev/null &
+  { tests/lab/fetch.sh all && tests/lab/debian/packages.sh trixie; } >/dev/null &
   fetch=$!
 fi
 

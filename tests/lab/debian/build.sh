@@ -2,7 +2,7 @@
 # Builds a disk with a real Debian: mmdebstrap's packages, systemd, our agent as `cmake --install` and its unit put it there, ext4.
 # usage: debian/build.sh --suite bookworm|trixie --out FOLDER [--build DIR]
 # FOLDER gets root.ext4, initrd (busybox that finds the disk) and vmlinuz: Debian's cloud kernel, 6.1 for bookworm and 6.12 for trixie.
-# The packages are cached as a tree (CLONESAFE_LAB_REFRESH=1 fetches them again). The machine has a login on ttyS0, root without a password, and
+# The machine has a login on ttyS0, root without a password, and
 # the lab's command server.
 set -euo pipefail
 
@@ -33,19 +33,7 @@ esac
 [ "$(id -u)" -eq 0 ] || die "needs root, for the owners of files"
 cache="$("$lab/fetch.sh" "$kernel" | tail -1)"
 
-base="$cache/debian/$suite.tar"
-mkdir -p "$cache/debian"
-exec 9>"$cache/debian/.lock"
-flock 9
-if [ ! -f "$base" ] || [ -n "${CLONESAFE_LAB_REFRESH:-}" ]; then
-  mirror="$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -v -e security -e '^cdrom' | sed -n '/debian/{p;q}')"
-  [ -n "$mirror" ] || die "the machine's apt configuration names no Debian mirror"
-  mmdebstrap --quiet --variant=minbase --include=systemd-sysv,udev,dbus,iproute2 \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*' "$suite" "$cache/debian/$suite.new.tar" "$mirror" >&2
-  mv "$cache/debian/$suite.new.tar" "$base"
-fi
-flock -u 9
+base="$("$here/packages.sh" "$suite")"
 
 enable() { # TARGET UNIT [FILE]      as `systemctl enable`
   mkdir -p "$root/etc/systemd/system/$1.wants"
