@@ -22,6 +22,9 @@ class BlockThreadTest : public BlockDeviceTest {
     if (device_) device_->end();
     io_.stop();
     if (device_thread_.joinable()) device_thread_.join();
+    // What was posted to the transport is not left for the one that comes after it.
+    io_.restart();
+    io_.poll();
   }
   ~BlockThreadTest() override { stop(); }
   void begin() {
