@@ -175,7 +175,8 @@ TEST_F(Filter, LetsADisksThreadUseItsOpenFilesAndNothingElse) {
   });
   expect_forbidden(Thread::disk, "openat (257)", [] { ::open("/", O_RDONLY); });
   expect_forbidden(Thread::disk, "socket (41)", [] { ::socket(AF_UNIX, SOCK_STREAM, 0); });
-  expect_forbidden(Thread::disk, "ftruncate (77)", [fd = file.get()] { std::ignore = ::ftruncate(fd, 0); });
+  expect_forbidden(Thread::disk, "ftruncate (77)",
+                   [fd = file.get()] { std::ignore = ::ftruncate(fd, 0); });
   expect_forbidden(Thread::disk, "ioctl (16), request 0xae80", [] { ::ioctl(0, KVM_RUN, 0); });
 }
 
