@@ -178,7 +178,7 @@ int different_pages(const fs::path& one, const fs::path& other) {
 TEST_F(CloneTest, IncrementalSnapshotsMakeTheMemoryOfAWholeOne) {
   auto vm = boot({.arguments = {"--track-dirty"}, .cmdline = kNoProbes, .cpus = 2});
   ASSERT_TRUE(vm);
-  const auto take = [&](const std::string& name, std::vector<std::string> options) {
+  const auto take = [&](const std::string& name, const std::vector<std::string>& options) {
     auto taken = vm->guest().snapshot(scratch_ / name, options);
     ASSERT_TRUE(taken) << taken.error().message();
     ASSERT_EQ(taken->status, 0) << taken->output;
