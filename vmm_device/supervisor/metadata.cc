@@ -6,6 +6,8 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <cerrno>
+#include <span>
+#include <string>
 
 #include "clonesafe/abi/host_protocol.h"
 #include "clonesafe/abi/restore_page.h"
