@@ -54,7 +54,7 @@ TEST_F(DebianTest, ClonesOfARunningSystemAreTheirOwnAndEndInGoodOrder) {
   auto vm = boot_to_login(networks[0]);
   ASSERT_TRUE(vm);
   const Guest source = vm->guest();
-  ASSERT_TRUE(eventually(Seconds(60), [&] { return agent_status(source, "state") == "safe"; }))
+  ASSERT_TRUE(eventually(Seconds(200), [&] { return agent_status(source, "state") == "safe"; }))
       << vm->console();
   EXPECT_EQ(source.get("systemctl --failed --no-legend --plain"), "");
   EXPECT_EQ(ask_host(source), "clonable");
@@ -62,7 +62,7 @@ TEST_F(DebianTest, ClonesOfARunningSystemAreTheirOwnAndEndInGoodOrder) {
 
   ASSERT_EQ(source.snapshot(scratch_ / "snapshot", {"--stop"})->status, 0);
   auto restored = Restored::restore(scratch_ / "snapshot", scratch_ / "clones", kClones,
-                                    {"--timeout", "110", "--wait", "safe", "--keep-layers", "--net",
+                                    {"--timeout", "280", "--wait", "safe", "--keep-layers", "--net",
                                      tap_in("debian-%d"), "--hold-network"});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
@@ -84,7 +84,7 @@ TEST_F(DebianTest, ClonesOfARunningSystemAreTheirOwnAndEndInGoodOrder) {
   EXPECT_EQ(tier(clone, hidden + " -p BindReadOnlyPaths=/run/clonesafe/generation"), "word");
 
   for (int i = 1; i <= kClones; ++i) restored->guest(i).get("systemctl --no-block poweroff");
-  const auto ended = restored->process().wait(Seconds(110));
+  const auto ended = restored->process().wait(Seconds(300));
   ASSERT_TRUE(ended) << ended.error().message();
   EXPECT_EQ(*ended, 0);
   for (int i = 1; i <= kClones; ++i) {

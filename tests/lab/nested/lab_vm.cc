@@ -15,8 +15,8 @@
 namespace clonesafe::lab {
 namespace {
 
-constexpr Seconds kBootTime{120};
-constexpr Seconds kRestoreTime{120};
+constexpr Seconds kBootTime{300};
+constexpr Seconds kRestoreTime{300};
 constexpr int kCommandPort = 5001;
 
 std::string variable(const char* name) {
