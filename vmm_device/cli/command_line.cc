@@ -54,17 +54,47 @@ void add_net(CLI::App& command, ParseNet parse, const char* help, std::vector<Ne
       ->check(checked(parse, "NET"));
 }
 
-// A flag, so that what follows it is not taken for its value.
-void add_hold(CLI::App& command, HoldNetwork& hold) {
-  command.add_flag_function(
+void add_hold(CLI::App& command, Hold& hold) {
+  const auto set_limit = [&hold](const std::string& option, const std::string& text) {
+    const auto limit = parse_hold_limit(text);
+    if (!limit) throw CLI::ValidationError(option, limit.error().message());
+    hold.limit = *limit;
+  };
+  // A flag, so that what follows it is not taken for its value.
+  CLI::Option* network = command.add_flag_function(
       "--hold-network",
-      [&hold, &command](std::int64_t) {
-        const auto parsed = parse_hold(command.get_option("--hold-network")->results().back());
-        if (!parsed) throw CLI::ValidationError("--hold-network", parsed.error().message());
-        hold = *parsed;
+      [&hold, &command, set_limit](std::int64_t) {
+        hold.network = true;
+        const std::string value = command.get_option("--hold-network")->results().back();
+        if (value != "true") set_limit("--hold-network", value);  // "true": no value
       },
       "No packet in or out until the agent reports that the guest is safe; =SECONDS: at most so "
       "long");
+  command
+      .add_option_function<std::string>(
+          "--hold-vsock",
+          [&hold](const std::string& text) { hold.vsock_ports = *parse_numbers(text); },
+          "Nor streams by these vsock ports, of the host's or the guest's")
+      ->check(checked(parse_numbers, "PORT,..."));
+  command
+      .add_option_function<std::string>(
+          "--hold-disk",
+          [&hold](const std::string& text) {
+            const auto numbers = *parse_numbers(text);
+            hold.disks = {numbers.begin(), numbers.end()};
+          },
+          "Nor flushes of these disks, by number from 0")
+      ->check(checked(parse_numbers, "N,..."));
+  command
+      .add_option_function<std::string>(
+          "--hold-limit",
+          [set_limit, network](const std::string& text) {
+            if (!network->empty() && network->results().back() != "true")
+              throw CLI::ValidationError("--hold-limit", "--hold-network has the limit already");
+            set_limit("--hold-limit", text);
+          },
+          "How long a hold lasts without such a report (forever)")
+      ->option_text("SECONDS");
 }
 
 void add_no_jail(CLI::App& command, bool& jail) {

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "clonesafe/abi/host_protocol.h"
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/core/clone_number.h"
 #include "vmm_device/machine/machine_config.h"
@@ -137,15 +138,49 @@ NetArgument of_clone(NetArgument net, std::uint32_t clone) {
   return net;
 }
 
-Result<HoldNetwork> parse_hold(std::string_view text) {
-  if (text == "forever" || text == "true") return HoldNetwork{.wanted = true};  // "true": no value
+Result<std::optional<std::chrono::milliseconds>> parse_hold_limit(std::string_view text) {
+  if (text == "forever") return std::nullopt;
   double seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0.001) ||
       seconds > 1e6)
     return fail("'" + std::string(text) + "' is neither forever nor 0.001 to 1000000 seconds");
-  return HoldNetwork{.wanted = true,
-                     .limit = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000))};
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
+
+Result<std::set<std::uint32_t>> parse_numbers(std::string_view text) {
+  std::set<std::uint32_t> numbers;
+  for (const std::string& part : split_list(text)) {
+    std::uint32_t number = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), number);
+    if (error != std::errc() || end != part.data() + part.size())
+      return fail("'" + part + "' is no number from 0 to 4294967295");
+    numbers.insert(number);
+  }
+  if (numbers.empty()) return fail("'" + std::string(text) + "' has no number");
+  return numbers;
+}
+
+Status check_hold(const Hold& hold, const HoldableMachine& machine) {
+  if (!hold.anything()) {
+    if (hold.limit) return fail("--hold-limit: nothing is held");
+    return {};
+  }
+  if (hold.network && !machine.has_network)
+    return fail("--hold-network: the machine has no network device");
+  if (!hold.vsock_ports.empty() && !machine.has_vsock)
+    return fail("--hold-vsock: the machine has no vsock device");
+  if (hold.vsock_ports.contains(CLONESAFE_HOST_VSOCK_PORT))
+    return fail("--hold-vsock: port " + std::to_string(CLONESAFE_HOST_VSOCK_PORT) +
+                " is the agent's, whose report ends the hold");
+  if (!hold.disks.empty() && *hold.disks.rbegin() >= machine.disks)
+    return fail("--hold-disk: there is no disk " + std::to_string(*hold.disks.rbegin()) +
+                ", the machine has " + std::to_string(machine.disks) + " (from 0)");
+  if (!machine.has_vsock && !hold.limit)
+    return fail(
+        "a hold without vsock has no end: no agent can report that the guest is safe "
+        "(--hold-limit)");
+  return {};
 }
 
 std::vector<std::string> split_list(std::string_view text) {

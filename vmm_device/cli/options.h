@@ -1,15 +1,17 @@
 #ifndef CLONESAFE_VMM_DEVICE_CLI_OPTIONS_H_
 #define CLONESAFE_VMM_DEVICE_CLI_OPTIONS_H_
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "libclonesafe/base/error.h"
-#include "vmm_device/machine/hold_network.h"
+#include "vmm_device/machine/hold.h"
 #include "vmm_device/net/mac_address.h"
 
 namespace clonesafe::cli {
@@ -56,8 +58,18 @@ Result<NetArgument> parse_clones_net(std::string_view text);
 // With the clone's number, from 1, for each "%d".
 NetArgument of_clone(NetArgument net, std::uint32_t clone);
 
-// The value of --hold-network: "forever", or seconds.
-Result<HoldNetwork> parse_hold(std::string_view text);
+// Of a hold: "forever", or seconds.
+Result<std::optional<std::chrono::milliseconds>> parse_hold_limit(std::string_view text);
+// "1234,5000": at least one number.
+Result<std::set<std::uint32_t>> parse_numbers(std::string_view text);
+
+// That there is what shall be held, and somebody who ends it.
+struct HoldableMachine {
+  bool has_network = false;
+  bool has_vsock = false;
+  std::size_t disks = 0;
+};
+Status check_hold(const Hold& hold, const HoldableMachine& machine);
 
 // "rdrand,rdseed" to its parts, without empty ones.
 std::vector<std::string> split_list(std::string_view text);

@@ -74,24 +74,30 @@ Result<std::string> run_clone(CloneParts parts, const supervisor::CloneRequest& 
     return fail(layered.error());
   auto serial = open_serial(request.serial_log.filename());
   if (!serial) return fail(serial.error());
-  const auto configs = nets_of(*request.snapshot);
-  if (!configs) return fail(configs.error());
-  if (clones.hold.wanted && configs->empty())
-    return fail("--hold-network: the snapshot's machine has no network device");
-  auto nets = open_clone_nets(*configs, clones.nets, request.index, request.move);
+  const auto config = saved_config(*request.snapshot);
+  if (!config) return fail(config.error());
+  const HoldableMachine holdable{.has_network = !config->nets.empty(),
+                                 .has_vsock = config->vsock_cid != 0,
+                                 .disks = parts.disks.size()};
+  if (auto valid = check_hold(clones.hold, holdable); !valid) return fail(valid.error());
+  auto nets = open_clone_nets(config->nets, clones.nets, request.index, request.move);
   if (!nets) return fail(nets.error());
   SessionEvents told;
   told.running = [&events](std::uint64_t at) { events.running(at); };
   told.first_exit = [&events](std::uint64_t at) { events.first_exit(at); };
-  told.safe = [&events](const agent_channel::SafeReport& report,
-                        const std::optional<HeldFrames>& held, std::uint64_t at) {
+  told.safe = [&events](const agent_channel::SafeReport& report, const std::optional<Held>& held,
+                        std::uint64_t at) {
     std::vector<supervisor::Repair> repairs;
     for (const agent_channel::RepairResult& repair : report.repairs)
       repairs.push_back(
           {.name = repair.name, .result = repair.result, .us = repair.us, .detail = repair.detail});
-    std::optional<supervisor::HeldPackets> packets;
-    if (held) packets = {.held = held->parked, .dropped = held->lost};
-    events.safe(report.state, repairs, at, packets);
+    std::optional<supervisor::HeldByClone> by_clone;
+    if (held)
+      by_clone = {.packets = held->frames_parked,
+                  .dropped_packets = held->frames_lost,
+                  .streams = held->streams,
+                  .flushes = held->flushes};
+    events.safe(report.state, repairs, at, by_clone);
   };
   Session session({.serial = std::move(*serial),
                    .disks = std::move(parts.disks),

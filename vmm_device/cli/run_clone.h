@@ -15,7 +15,7 @@ namespace clonesafe::cli {
 struct CloneOptions {
   CloneDisks disks;
   std::vector<NetArgument> nets;
-  HoldNetwork hold;
+  Hold hold;
   bool jail = true;
 };
 

@@ -36,17 +36,11 @@ Result<UniqueFd> stop_signals() {
   return fd;
 }
 
-// A hold that nothing can end, or of nothing, is a mistake.
-Status check_hold(const RunOptions& options) {
-  if (!options.hold.wanted) return {};
-  if (options.nets.empty()) return fail("--hold-network: the machine has no --net");
-  if (options.vsock.empty() && !options.hold.limit)
-    return fail("--hold-network: without --vsock no agent can report that the guest is safe");
-  return {};
-}
-
 Result<SessionEnd> run(RunOptions options) {
-  if (auto valid = check_hold(options); !valid) return fail(valid.error());
+  const HoldableMachine holdable{.has_network = !options.nets.empty(),
+                                 .has_vsock = !options.vsock.empty(),
+                                 .disks = options.disks.size()};
+  if (auto valid = check_hold(options.hold, holdable); !valid) return fail(valid.error());
   auto jail = make_jail(options.jail);
   if (!jail) return fail(jail.error());
   if (!options.cgroup.empty()) {

@@ -17,7 +17,7 @@ struct RunOptions {
   std::string serial = "stdio";
   std::vector<DiskArgument> disks;
   std::vector<NetArgument> nets;
-  HoldNetwork hold;
+  Hold hold;
   std::filesystem::path vsock;  // host end of the vsock device
   std::filesystem::path api;    // empty: none
   bool track_dirty = false;

@@ -111,9 +111,10 @@ Status Machine::create_virtio(MachineHooks& hooks, boost::asio::io_context& devi
   };
   std::vector<Device> devices;
   if (config_.vsock_cid != 0) {
-    auto vsock = virtio::VsockDevice::create(
-        device_thread,
-        {.guest_cid = restored_ ? 0 : config_.vsock_cid, .socket_path = hooks.vsock_path});
+    auto vsock =
+        virtio::VsockDevice::create(device_thread, {.guest_cid = restored_ ? 0 : config_.vsock_cid,
+                                                    .socket_path = hooks.vsock_path,
+                                                    .held_ports = hooks.hold.vsock_ports});
     if (!vsock) return fail(vsock.error());
     vsock_ = std::move(*vsock);
     devices.push_back({"vsock", vsock_.get()});
@@ -126,6 +127,7 @@ Status Machine::create_virtio(MachineHooks& hooks, boost::asio::io_context& devi
     const std::string name = "disk " + std::to_string(index);
     disks_.push_back(std::make_unique<virtio::BlockDevice>(name, std::move(hooks.disks[index]),
                                                            config_.disks[index].serial));
+    if (hooks.hold.disks.contains(index)) disks_.back()->hold_flushes();
     devices.push_back({name, disks_.back().get()});
   }
   disk_thread_started_ = std::move(hooks.disk_thread_started);
@@ -156,15 +158,17 @@ Status Machine::create_nets(MachineHooks& hooks, boost::asio::io_context& device
     net.tap = hooks.taps[index].name;
     auto device = virtio::NetDevice::create(
         device_thread, "net " + std::to_string(index), std::move(hooks.taps[index]),
-        {.mac = net.mac, .hold = hooks.hold_network, .drop_queued = clone_});
+        {.mac = net.mac, .hold = hooks.hold.network, .drop_queued = clone_});
     if (!device) return fail(device.error());
     nets_.push_back(std::move(*device));
   }
   return {};
 }
 
-void Machine::release_network() {
+void Machine::release() {
   for (const auto& net : nets_) net->release();
+  if (vsock_) vsock_->release();
+  for (const auto& disk : disks_) disk->release();
 }
 
 Status Machine::boot(std::span<const std::byte> kernel, std::span<const std::byte> initrd,

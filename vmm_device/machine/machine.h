@@ -21,6 +21,7 @@
 #include "vmm_device/machine/boot.h"
 #include "vmm_device/machine/bus.h"
 #include "vmm_device/machine/guest_ram.h"
+#include "vmm_device/machine/hold.h"
 #include "vmm_device/machine/machine_config.h"
 #include "vmm_device/machine/power.h"
 #include "vmm_device/machine/serial.h"
@@ -44,7 +45,7 @@ struct MachineHooks {
   std::vector<network::Tap> taps;  // of the configuration's network devices, in their order
   // Of these devices in a machine that is restored: another address than the snapshot's.
   std::vector<std::optional<network::MacAddress>> macs;
-  bool hold_network = false;  // from the first instruction until release_network()
+  Hold hold;  // from the first instruction until release()
   VcpuThreads::Hooks vcpus;
   bool track_dirty = false;  // what is written to RAM, for incremental snapshots
 };
@@ -58,8 +59,8 @@ struct RestoreSource {
   std::span<const std::byte> metadata;
 };
 
-// The network devices of the machine that a snapshot is of.
-Result<std::vector<NetConfig>> nets_of(const snapshot::Snapshot& snapshot);
+// What the machine that a snapshot is of consists of.
+Result<MachineConfig> saved_config(const snapshot::Snapshot& snapshot);
 
 class Machine {
  public:
@@ -121,8 +122,8 @@ class Machine {
   // In the order of the configuration.
   const std::vector<std::unique_ptr<virtio::BlockDevice>>& disks() const { return disks_; }
   const std::vector<std::unique_ptr<virtio::NetDevice>>& nets() const { return nets_; }
-  // Sends what was parked, in its order, and lets frames through from now on. On the device thread.
-  void release_network();
+  // Ends the hold: what was kept goes on, in its order. On the device thread.
+  void release();
   const MachineConfig& config() const { return config_; }
   // NOLINTEND(bugprone-unchecked-optional-access)
 

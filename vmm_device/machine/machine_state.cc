@@ -6,6 +6,7 @@
 #include "vmm_device/kvm/vm_state.h"
 #include "vmm_device/machine/disk_record.h"
 #include "vmm_device/machine/machine.h"
+#include "vmm_device/machine/saved_section.h"
 
 namespace clonesafe {
 namespace {
@@ -27,25 +28,6 @@ std::vector<std::byte> encode_identity(const kvm::CpuidTable& cpuid) {
 // of when its MSRs were read.
 constexpr std::uint16_t kVcpuVersion = 2;
 constexpr std::uint16_t kVcpuVersionWithoutInstant = 1;
-
-Result<snapshot::SectionView> known_section(const snapshot::Snapshot& snapshot, Tag tag,
-                                            std::size_t index, std::uint16_t newest) {
-  auto section = snapshot.section(tag, index);
-  if (!section) return fail(section.error());
-  if (section->version < 1 || section->version > newest)
-    return fail("section \"" +
-                std::string(snapshot::tag_info(static_cast<std::uint32_t>(tag))->name) + "\" " +
-                std::to_string(index) + ": version " + std::to_string(section->version) +
-                ", this version reads 1 to " + std::to_string(newest));
-  return section;
-}
-
-Result<std::span<const std::byte>> section_bytes(const snapshot::Snapshot& snapshot, Tag tag,
-                                                 std::size_t index = 0, std::uint16_t newest = 1) {
-  auto section = known_section(snapshot, tag, index, newest);
-  if (!section) return fail(section.error());
-  return section->bytes;
-}
 
 // The memory's regions must be those that this machine has: RAM in address order, packed.
 Status check_memory_map(const snapshot::Snapshot& snapshot, const GuestMemory& memory) {
@@ -180,11 +162,19 @@ std::vector<snapshot::FileToWrite> Machine::disk_files() const {
   return files;
 }
 
-Result<std::vector<NetConfig>> nets_of(const snapshot::Snapshot& snapshot) {
-  if (snapshot.count(Tag::network_devices) == 0) return std::vector<NetConfig>();
-  auto bytes = section_bytes(snapshot, Tag::network_devices);
+Result<MachineConfig> saved_config(const snapshot::Snapshot& snapshot) {
+  auto bytes = section_bytes(snapshot, Tag::machine_config);
   if (!bytes) return fail(bytes.error());
-  return decode_nets(*bytes);
+  auto config = decode_machine_config(*bytes);
+  if (!config) return fail(config.error());
+  auto disks = decode_disk_records(snapshot);
+  if (!disks) return fail(disks.error());
+  for (const DiskRecord& disk : *disks) config->disks.push_back({.serial = disk.serial});
+  auto nets = saved_nets(snapshot);
+  if (!nets) return fail(nets.error());
+  config->nets = std::move(*nets);
+  if (auto valid = check(*config); !valid) return fail(valid.error(), "the snapshot's machine");
+  return config;
 }
 
 Result<const PageSet*> Machine::dirty_pages() {
@@ -209,17 +199,8 @@ Status Machine::announce_resume() {
 
 Result<std::unique_ptr<Machine>> Machine::restore(const RestoreSource& source, MachineHooks hooks,
                                                   boost::asio::io_context& device_thread) {
-  auto config_bytes = section_bytes(source.snapshot, Tag::machine_config);
-  if (!config_bytes) return fail(config_bytes.error());
-  auto config = decode_machine_config(*config_bytes);
+  auto config = saved_config(source.snapshot);
   if (!config) return fail(config.error());
-  auto disks = decode_disk_records(source.snapshot);
-  if (!disks) return fail(disks.error());
-  for (const DiskRecord& disk : *disks) config->disks.push_back({.serial = disk.serial});
-  auto nets = nets_of(source.snapshot);
-  if (!nets) return fail(nets.error());
-  config->nets = std::move(*nets);
-  if (auto valid = check(*config); !valid) return fail(valid.error(), "the snapshot's machine");
   auto states = decode_vcpus(source.snapshot, config->cpus);
   if (!states) return fail(states.error());
 

@@ -82,7 +82,7 @@ MachineHooks Session::Impl::machine_hooks() {
   hooks.disks = std::move(options_.disks);
   hooks.taps = std::move(options_.taps);
   hooks.macs = std::move(options_.macs);
-  hooks.hold_network = options_.hold.wanted;
+  hooks.hold = options_.hold;
   hooks.track_dirty = options_.track_dirty;
   // These come on a vCPU's thread.
   hooks.vcpus.ended = [this](MachineEnd how) {
@@ -171,39 +171,41 @@ void Session::Impl::safe(const agent_channel::SafeReport& report) {
   seed_limit_.cancel();
   const bool first = !report_;
   report_ = report;
-  const bool held = network_held_;
-  // A degraded guest may hold what its siblings hold: its network waits for a better report.
-  if (report.state == "safe") release_network();
+  const bool was_held = holds_;
+  // A degraded guest may hold what its siblings hold: it waits for a better report.
+  if (report.state == "safe") release();
   if (!first) return;
   safe_us_ = monotonic_us();
   if (options_.events.safe)
-    options_.events.safe(report, held ? std::optional(held_frames()) : std::nullopt, safe_us_);
+    options_.events.safe(report, was_held ? std::optional(held()) : std::nullopt, safe_us_);
 }
 
-void Session::Impl::release_network() {
-  if (!std::exchange(network_held_, false)) return;
+void Session::Impl::release() {
+  if (!std::exchange(holds_, false)) return;
   hold_limit_.cancel();
-  machine_->release_network();
+  machine_->release();
 }
 
-HeldFrames Session::Impl::held_frames() const {
-  HeldFrames frames;
+Held Session::Impl::held() const {
+  Held held;
   for (const auto& net : machine_->nets()) {
     const virtio::NetCounts counts = net->counts();
-    frames.parked += counts.parked;
-    frames.lost += counts.held_lost;
+    held.frames_parked += counts.parked;
+    held.frames_lost += counts.held_lost;
   }
-  return frames;
+  if (machine_->vsock() != nullptr) held.streams = machine_->vsock()->held_count();
+  for (const auto& disk : machine_->disks()) held.flushes += disk->counts().held;
+  return held;
 }
 
 void Session::Impl::limit_hold() {
-  if (!network_held_ || !options_.hold.limit) return;
+  if (!holds_ || !options_.hold.limit) return;
   hold_limit_.expires_after(*options_.hold.limit);
   hold_limit_.async_wait([this](boost::system::error_code error) {
-    if (error || !network_held_) return;
-    spdlog::warn("the network is released after {} ms without a report that the guest is safe",
+    if (error || !holds_) return;
+    spdlog::warn("what is held is released after {} ms without a report that the guest is safe",
                  options_.hold.limit->count());
-    release_network();
+    release();
   });
 }
 

@@ -12,7 +12,7 @@
 #include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/agent_channel/messages.h"
 #include "vmm_device/jail/jail.h"
-#include "vmm_device/machine/hold_network.h"
+#include "vmm_device/machine/hold.h"
 #include "vmm_device/machine/machine.h"
 
 namespace clonesafe {
@@ -31,7 +31,7 @@ struct SessionEvents {
   std::function<void(std::uint64_t at_us)> running;     // the first KVM_RUN
   std::function<void(std::uint64_t at_us)> first_exit;  // the guest's first exit
   // The first report of the guest's agent; `held` if the network was held until now.
-  std::function<void(const agent_channel::SafeReport& report, const std::optional<HeldFrames>& held,
+  std::function<void(const agent_channel::SafeReport& report, const std::optional<Held>& held,
                      std::uint64_t at_us)>
       safe;
 };
@@ -42,7 +42,7 @@ struct SessionOptions {
   std::vector<network::Tap> taps = {};
   // Of a machine that is restored: MachineHooks::macs.
   std::vector<std::optional<network::MacAddress>> macs = {};
-  HoldNetwork hold = {};
+  Hold hold = {};
   std::string vsock_path;     // the host end of the machine's vsock device
   std::filesystem::path api;  // control socket; empty: none
   // Readable once the process must end: a signalfd of SIGTERM or SIGINT. Not owned.

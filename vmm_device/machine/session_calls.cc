@@ -76,10 +76,13 @@ json::object Session::Impl::status() const {
   for (const auto& net : machine_->nets())
     nets.push_back(json::object{{"tap", net->tap()}, {"mac", network::to_string(net->mac())}});
   result["nets"] = std::move(nets);
-  if (options_.hold.wanted) {
-    const HeldFrames held = held_frames();
-    result["hold"] =
-        json::object{{"held", network_held_}, {"packets", held.parked}, {"dropped", held.lost}};
+  if (options_.hold.anything()) {
+    const Held held = this->held();
+    result["hold"] = json::object{{"held", holds_},
+                                  {"packets", held.frames_parked},
+                                  {"dropped", held.frames_lost},
+                                  {"streams", held.streams},
+                                  {"flushes", held.flushes}};
   } else {
     result["hold"] = nullptr;
   }
@@ -118,7 +121,7 @@ Metrics Session::Impl::metrics() const {
                              .written_bytes = counts.written_bytes,
                              .errors = counts.errors});
   }
-  metrics.network_held = network_held_;
+  metrics.network_held = holds_ && options_.hold.network;
   for (const auto& net : machine_->nets()) {
     const virtio::NetCounts counts = net->counts();
     metrics.nets.push_back({.received_frames = counts.received_frames,

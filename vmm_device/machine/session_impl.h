@@ -51,8 +51,8 @@ class Session::Impl {
   Result<std::vector<snapshot::ZeroRange>> secret_ranges();
   void safe(const agent_channel::SafeReport& report);
   void limit_hold();
-  void release_network();
-  HeldFrames held_frames() const;
+  void release();
+  Held held() const;
 
   // session_calls.cc
   void handle_call(ApiRequest request, ApiServer::Reply reply);
@@ -94,7 +94,7 @@ class Session::Impl {
 
   std::vector<std::string> jail_lacks_;
   Running running_ = Running::kRunning;
-  bool network_held_ = options_.hold.wanted;
+  bool holds_ = options_.hold.anything();
   bool snapshot_in_progress_ = false;
   bool agent_connected_ = false;
   std::optional<agent_channel::Hello> hello_;

@@ -200,6 +200,10 @@ Status Session::Impl::begin(const std::shared_ptr<SnapshotCall>& call) {
   call->started = std::chrono::steady_clock::now();
   auto secrets = secret_ranges();
   if (!secrets) return fail(secrets.error());
+  for (const auto& disk : machine_->disks()) {
+    if (disk->flush_waits())
+      return fail(disk->name() + ": its flushes are held until the guest is safe, and some wait");
+  }
   if (auto flushed = machine_->flush_disks(); !flushed) return fail(flushed.error());
   auto sections = machine_->save();
   if (!sections) return fail(sections.error());

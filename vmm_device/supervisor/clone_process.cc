@@ -36,7 +36,7 @@ void CloneEvents::first_exit(std::uint64_t at_us) {
 }
 
 void CloneEvents::safe(const std::string& state, const std::vector<Repair>& repairs,
-                       std::uint64_t at_us, const std::optional<HeldPackets>& packets) {
+                       std::uint64_t at_us, std::optional<HeldByClone> held) {
   json::array list;
   for (const Repair& repair : repairs)
     list.push_back(json::object{{"name", printable(repair.name)},
@@ -47,9 +47,8 @@ void CloneEvents::safe(const std::string& state, const std::vector<Repair>& repa
                      {"state", printable(state)},
                      {"repairs", std::move(list)},
                      {"at_us", at_us}};
-  if (packets) {
-    event["held_packets"] = packets->held;
-    event["dropped_packets"] = packets->dropped;
+  if (held) {
+    for (const auto& [name, count] : held->named()) event[name] = *count;
   }
   send(json::serialize(event));
 }

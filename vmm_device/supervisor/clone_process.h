@@ -52,10 +52,21 @@ struct Repair {
   std::string detail;
 };
 
-// What a network that was held until the report did to packets: sent after it, and lost.
-struct HeldPackets {
-  std::uint64_t held = 0;
-  std::uint64_t dropped = 0;
+// What was held until the report: packets that were sent after it and those that are lost, streams
+// and flushes that waited.
+struct HeldByClone {
+  std::uint64_t packets = 0;
+  std::uint64_t dropped_packets = 0;
+  std::uint64_t streams = 0;
+  std::uint64_t flushes = 0;
+
+  // By their names in lines and reports.
+  std::array<std::pair<const char*, std::uint64_t*>, 4> named() {
+    return {{{"held_packets", &packets},
+             {"dropped_packets", &dropped_packets},
+             {"held_streams", &streams},
+             {"held_flushes", &flushes}}};
+  }
 };
 
 // The clone's side of the pipe to the supervisor. Thread-safe. Each call sends one line at once;
@@ -74,7 +85,7 @@ class CloneEvents {
   void first_exit(std::uint64_t at_us = monotonic_us());
   // The agent's report for this restore came. `state` is its word: safe or degraded.
   void safe(const std::string& state, const std::vector<Repair>& repairs,
-            std::uint64_t at_us = monotonic_us(), const std::optional<HeldPackets>& packets = {});
+            std::uint64_t at_us = monotonic_us(), std::optional<HeldByClone> held = {});
   // How the clone ended; sent by the supervisor's own code after RunClone.
   void ended(bool ok, const std::string& reason);
 

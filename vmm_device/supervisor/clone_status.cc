@@ -116,15 +116,16 @@ Status CloneStatus::take(std::string_view line) {
     if (!state) return fail(std::move(state).error(), context);
     if (*state != "safe" && *state != "degraded") return fail(context + ": state " + *state);
     if (!repairs) return fail(std::move(repairs).error(), context);
-    std::optional<HeldPackets> packets;
+    held_.reset();
     if (object.contains("held_packets")) {
-      auto held = number_member(object, "held_packets");
-      auto dropped = number_member(object, "dropped_packets");
-      if (!held) return fail(std::move(held).error(), context);
-      if (!dropped) return fail(std::move(dropped).error(), context);
-      packets = {.held = *held, .dropped = *dropped};
+      HeldByClone held;
+      for (const auto& [name, count] : held.named()) {
+        auto number = number_member(object, name);
+        if (!number) return fail(std::move(number).error(), context);
+        *count = *number;
+      }
+      held_ = held;
     }
-    packets_ = packets;
     state_ = *std::move(state);
     repairs_ = *std::move(repairs);
     safe_us_ = *at;
@@ -185,9 +186,11 @@ std::string CloneStatus::line() const {
     line += (i == 0 ? "" : ",") + repairs_[i].name + ":" + repairs_[i].result + ":" +
             std::to_string(repairs_[i].us);
   if (repairs_.empty()) line += "none";
-  if (packets_)
-    line += " held_packets=" + std::to_string(packets_->held) +
-            " dropped_packets=" + std::to_string(packets_->dropped);
+  if (held_) {
+    HeldByClone held = *held_;
+    for (const auto& [name, count] : held.named())
+      line += " " + std::string(name) + "=" + std::to_string(*count);
+  }
   return line;
 }
 
@@ -198,18 +201,18 @@ std::string CloneStatus::json(bool extra, std::int64_t pid) const {
                                    {"result", repair.result},
                                    {"us", repair.us},
                                    {"detail", repair.detail}});
-  json::object object{
-      {"clone", index_},
-      {"vm_generation_id", text(vm_generation_id_)},
-      {"generation", text(generation_)},
-      {"restore_us", number(restore_us())},
-      {"first_exit_us", number(first_exit_us())},
-      {"safe_us", number(safe_us())},
-      {"repairs", std::move(repairs)},
-      {"held_packets", number(packets_ ? std::optional(packets_->held) : std::nullopt)},
-      {"dropped_packets", number(packets_ ? std::optional(packets_->dropped) : std::nullopt)},
-      {"state", std::string(state())},
-      {"reason", text(reason())}};
+  json::object object{{"clone", index_},
+                      {"vm_generation_id", text(vm_generation_id_)},
+                      {"generation", text(generation_)},
+                      {"restore_us", number(restore_us())},
+                      {"first_exit_us", number(first_exit_us())},
+                      {"safe_us", number(safe_us())},
+                      {"repairs", std::move(repairs)}};
+  HeldByClone held = held_.value_or(HeldByClone{});
+  for (const auto& [name, count] : held.named())
+    object[name] = number(held_ ? std::optional(*count) : std::nullopt);
+  object["state"] = std::string(state());
+  object["reason"] = text(reason());
   if (extra) {
     object["pid"] = pid;
     object["vsock"] = "vsock.sock";

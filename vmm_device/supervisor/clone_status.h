@@ -61,7 +61,7 @@ class CloneStatus {
   std::optional<std::uint64_t> safe_us_;
   std::string state_;
   std::vector<Repair> repairs_;
-  std::optional<HeldPackets> packets_;
+  std::optional<HeldByClone> held_;
   std::optional<End> end_;
 };
 

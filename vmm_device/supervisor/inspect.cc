@@ -3,6 +3,8 @@
 
 #include <boost/json.hpp>
 
+#include "vmm_device/machine/disk_record.h"
+#include "vmm_device/machine/saved_section.h"
 #include "vmm_device/snapshot/chain.h"
 #include "vmm_device/supervisor/key_option.h"
 #include "vmm_device/supervisor/supervisor.h"
@@ -36,8 +38,38 @@ std::string name_of(std::uint32_t tag) {
   return info ? std::string(info->name) : "tag " + std::to_string(tag);
 }
 
-std::string as_json(const Snapshot& snapshot) {
+struct Devices {
+  std::vector<DiskRecord> disks;
+  std::vector<NetConfig> nets;
+};
+
+Result<Devices> devices_of(const Snapshot& snapshot) {
+  auto disks = decode_disk_records(snapshot);
+  if (!disks) return fail(disks.error());
+  auto nets = saved_nets(snapshot);
+  if (!nets) return fail(nets.error());
+  return Devices{.disks = std::move(*disks), .nets = std::move(*nets)};
+}
+
+std::string text_of(const DiskRecord& disk) {
+  return disk.image +
+         (disk.read_only   ? ", read-only"
+          : disk.has_layer ? ", with a layer"
+                           : ", written in place") +
+         (disk.serial.empty() ? "" : ", serial " + disk.serial);
+}
+
+std::string as_json(const Snapshot& snapshot, const Devices& devices) {
   const Header& header = snapshot.header();
+  json::array disks;
+  for (const DiskRecord& disk : devices.disks)
+    disks.push_back(json::object{{"image", disk.image},
+                                 {"read_only", disk.read_only},
+                                 {"layer", disk.has_layer},
+                                 {"serial", disk.serial}});
+  json::array nets;
+  for (const NetConfig& net : devices.nets)
+    nets.push_back(json::object{{"tap", net.tap}, {"mac", network::to_string(net.mac)}});
   json::array regions;
   for (const auto& region : snapshot.memory_map())
     regions.push_back(json::object{
@@ -65,6 +97,8 @@ std::string as_json(const Snapshot& snapshot) {
       {"mac", header.has_mac ? json::value("HMAC-SHA256") : json::value(nullptr)},
       {"agent_connected", snapshot.agent_connected()},
       {"vcpus", snapshot.count(snapshot::Tag::vcpu)},
+      {"disks", std::move(disks)},
+      {"nets", std::move(nets)},
       {"regions", std::move(regions)},
       {"sections", std::move(sections)}});
 }
@@ -74,7 +108,7 @@ void row(Terminal& terminal, std::string name, const std::string& value) {
   terminal.result(name + value);
 }
 
-void print_table(const Snapshot& snapshot, Terminal& terminal) {
+void print_table(const Snapshot& snapshot, const Devices& devices, Terminal& terminal) {
   const Header& header = snapshot.header();
   const auto on_disk = memory_on_disk(snapshot);
   row(terminal, "snapshot", snapshot.directory().string());
@@ -95,6 +129,11 @@ void print_table(const Snapshot& snapshot, Terminal& terminal) {
   row(terminal, "mac", header.has_mac ? "HMAC-SHA256, not checked here" : "none");
   row(terminal, "vcpus", std::to_string(snapshot.count(snapshot::Tag::vcpu)));
   row(terminal, "agent", snapshot.agent_connected() ? "was connected" : "none");
+  for (std::size_t index = 0; index < devices.disks.size(); ++index)
+    row(terminal, "disk " + std::to_string(index), text_of(devices.disks[index]));
+  for (std::size_t index = 0; index < devices.nets.size(); ++index)
+    row(terminal, "net " + std::to_string(index),
+        "tap " + devices.nets[index].tap + ", " + network::to_string(devices.nets[index].mac));
   for (const auto& region : snapshot.memory_map())
     row(terminal, "region", "0x" + hex(region.start.value()) + "  " + human_size(region.size));
   for (const auto& section : snapshot.sections()) {
@@ -129,10 +168,15 @@ int inspect_command(const std::filesystem::path& directory, bool as_json_line, s
     terminal.error("inspect: " + snapshot.error().message());
     return 1;
   }
+  const auto devices = devices_of(*snapshot);
+  if (!devices) {
+    terminal.error("inspect: " + devices.error().message());
+    return 1;
+  }
   if (as_json_line)
-    terminal.result(as_json(*snapshot));
+    terminal.result(as_json(*snapshot, *devices));
   else
-    print_table(*snapshot, terminal);
+    print_table(*snapshot, *devices, terminal);
   return 0;
 }
 

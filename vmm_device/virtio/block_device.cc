@@ -149,27 +149,46 @@ void BlockDevice::continue_work() {
 }
 
 void BlockDevice::work() {
+  if (!holds_ && !serve_waiting()) return;
   while (!stopped_) {
     const auto batch = std::span(batch_).first(take());
-    if (batch.empty()) return;
-    std::size_t answered = 0;
-    std::uint64_t bytes = 0;
-    for (std::size_t index = 0; index < batch.size(); ++index) {
-      Taken& request = batch[index];
-      request.answer = blk::serve(disk_, request.chain, options_);
-      if (request.answer) {
-        count(*request.answer);
-        bytes += request.answer->bytes;
-      }
-      if (bytes < kAnswerAfter && index + 1 < batch.size()) continue;
-      if (!answer(batch.subspan(answered, index + 1 - answered))) return;
-      answered = index + 1;
-      bytes = 0;
-    }
+    if (batch.empty() || !serve(batch)) return;
   }
 }
 
-// Takes what is in the queue, up to a batch.
+// Does requests and answers them. False as of answer().
+bool BlockDevice::serve(std::span<Taken> batch) {
+  std::size_t answered = 0;
+  std::uint64_t bytes = 0;
+  for (std::size_t index = 0; index < batch.size(); ++index) {
+    Taken& request = batch[index];
+    request.answer = blk::serve(disk_, request.chain, options_);
+    if (request.answer) {
+      count(*request.answer);
+      bytes += request.answer->bytes;
+    }
+    if (bytes < kAnswerAfter && index + 1 < batch.size()) continue;
+    if (!answer(batch.subspan(answered, index + 1 - answered))) return false;
+    answered = index + 1;
+    bytes = 0;
+  }
+  return true;
+}
+
+// What was held, in its order.
+bool BlockDevice::serve_waiting() {
+  if (waiting_.empty()) return true;
+  std::vector<Taken> waiting;
+  waiting.swap(waiting_);
+  return serve(waiting);
+}
+
+void BlockDevice::release() {
+  holds_ = false;
+  wake();
+}
+
+// Takes what is in the queue, up to a batch, without what is held.
 std::size_t BlockDevice::take() {
   const QueueLease lease(host_);
   if (!lease) return 0;
@@ -183,6 +202,12 @@ std::size_t BlockDevice::take() {
     if (!popped) {
       lease.fail(popped.error());
       break;
+    }
+    if (*popped && holds_ && blk::is_durable(batch_[count].chain, options_)) {
+      ++counts_.held;
+      waiting_.push_back(std::move(batch_[count]));
+      batch_[count] = {};
+      continue;
     }
     if (*popped) {
       const Chain& chain = batch_[count++].chain;
@@ -259,7 +284,8 @@ BlockCounts BlockDevice::counts() const {
           .discards = counts_.discards,
           .read_bytes = counts_.read_bytes,
           .written_bytes = counts_.written_bytes,
-          .errors = counts_.errors};
+          .errors = counts_.errors,
+          .held = counts_.held};
 }
 
 }  // namespace clonesafe::virtio

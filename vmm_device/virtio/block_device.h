@@ -26,6 +26,7 @@ struct BlockCounts {
   std::uint64_t read_bytes = 0;
   std::uint64_t written_bytes = 0;
   std::uint64_t errors = 0;  // of the host: the guest was told an I/O error
+  std::uint64_t held = 0;    // flushes that waited for release()
 };
 
 // The block device (virtio 1.2, 5.2), with one request queue.
@@ -34,6 +35,9 @@ struct BlockCounts {
 // the device thread waits for a disk. It takes at most kBatch at a time; they are answered before a
 // pause or a reset ends, so a snapshot has none in flight: what was taken is done, what was not is
 // still in the queue, and none is done twice.
+//
+// While its flushes are held, they wait, and so do writes of a driver that knows of no flush; other
+// requests are done. They alone are in flight then, so that no snapshot may be taken.
 //
 // A write may stay in the host's page cache until the driver asks for a flush. Errors of the host
 // are the guest's, are counted, and are logged, at most one a second.
@@ -48,6 +52,12 @@ class BlockDevice final : public VirtioDevice {
   // Starts its thread, which calls `started` first; an error of that is start()'s. Before this,
   // requests are done on whichever thread notifies.
   Status start(const std::function<Status(const std::string& name)>& started);
+  // Before start(): no flush is done, nor answered, until release(). That may be on any thread.
+  void hold_flushes() { holds_ = true; }
+  void release();
+  // Whether a flush waits. While it is paused.
+  bool flush_waits() const { return !waiting_.empty(); }
+
   // Ends the thread, for good, and puts what was written on the disk. Call it before the transport
   // goes.
   void end();
@@ -70,6 +80,7 @@ class BlockDevice final : public VirtioDevice {
   bool notified_on_any_thread() const override { return true; }
   void stop_work() override;
   void continue_work() override;
+  void forget_chains() override { waiting_.clear(); }
   void reset() override {}
   void save(StateEncoder&) const override {}
   Status restore(StateDecoder&) override { return {}; }
@@ -84,6 +95,8 @@ class BlockDevice final : public VirtioDevice {
   void wake();
   void work();
   std::size_t take();
+  bool serve(std::span<Taken> batch);
+  bool serve_waiting();
   bool answer(std::span<const Taken> done);
   void count(const blk::Answer& answer);
   void log(const Error& error);
@@ -103,13 +116,17 @@ class BlockDevice final : public VirtioDevice {
   std::atomic<bool> stopped_ = false;  // stops_ != 0, read between two batches
   std::thread thread_;
 
+  std::atomic<bool> holds_ = false;
+
   // Of whoever works.
   std::vector<Taken> batch_;
+  std::vector<Taken> waiting_;  // flushes that are held, at most what the queue has
   std::optional<std::chrono::steady_clock::time_point> logged_at_;
   std::uint64_t not_logged_ = 0;
 
   struct {
-    std::atomic<std::uint64_t> reads, writes, flushes, discards, read_bytes, written_bytes, errors;
+    std::atomic<std::uint64_t> reads, writes, flushes, discards, read_bytes, written_bytes, errors,
+        held;
   } counts_{};
 };
 

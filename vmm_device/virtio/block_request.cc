@@ -137,6 +137,21 @@ Answer answer_to(Disk& disk, const Chain& chain, const RequestOptions& options) 
 
 }  // namespace
 
+bool is_durable(const Chain& chain, const RequestOptions& options) {
+  RequestHeader header{};
+  if (!chain.read(0, std::as_writable_bytes(std::span<RequestHeader, 1>(&header, 1)))) return false;
+  switch (static_cast<RequestType>(header.type)) {
+    case RequestType::kFlush:
+      return true;
+    case RequestType::kOut:
+    case RequestType::kDiscard:
+    case RequestType::kWriteZeroes:
+      return options.write_through;
+    default:
+      return false;
+  }
+}
+
 std::optional<Answer> serve(Disk& disk, const Chain& chain, const RequestOptions& options) {
   if (chain.writable_size == 0) return std::nullopt;
   Answer answer = answer_to(disk, chain, options);

@@ -29,6 +29,10 @@ struct Answer {
   std::uint64_t bytes = 0;  // that were read or written
 };
 
+// Whether its answer tells the driver that something is on the disk for good: a flush, or a write
+// through.
+bool is_durable(const Chain& chain, const RequestOptions& options);
+
 // Does what a chain of the request queue asks for, and writes its status. Nothing, if the chain has
 // no place for one: then it is no request.
 std::optional<Answer> serve(clonesafe::block::Disk& disk, const Chain& chain,

@@ -95,10 +95,13 @@ class VirtioDevice {
   virtual void reset() = 0;
 
   // For a device that keeps chains while it doesn't hold a lease. When stop_work() returns, each
-  // that it had taken was pushed, and it takes none until continue_work() was called as often. On
-  // any thread, without a lease.
+  // that it had taken was pushed (or is kept on purpose, see forget_chains()), and it takes none
+  // until continue_work() was called as often. On any thread, without a lease.
   virtual void stop_work() {}
   virtual void continue_work() {}
+  // Between the two, when the driver resets the device: chains that it still keeps, because it said
+  // that it would, are the driver's again.
+  virtual void forget_chains() {}
 
   // On any thread, while the transport is paused.
   virtual void save(StateEncoder& encoder) const = 0;

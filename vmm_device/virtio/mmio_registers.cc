@@ -163,6 +163,7 @@ void MmioTransport::write_status(std::uint32_t value) {
       const std::lock_guard rings_lock(rings_);
       live_ = false;
       for (auto& queue : queues_) queue.reset();
+      device_.forget_chains();
       const std::lock_guard lock(registers_);
       reset_registers();
       post_work();

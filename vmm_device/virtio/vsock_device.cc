@@ -15,6 +15,7 @@
 
 #include "vmm_device/virtio/vsock_connection.h"
 #include "vmm_device/virtio/vsock_gate.h"
+#include "vmm_device/virtio/vsock_held.h"
 #include "vmm_device/virtio/vsock_host_end.h"
 #include "vmm_device/virtio/vsock_streams.h"
 
@@ -63,6 +64,7 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
       : io_(io),
         options_(options),
         guest_cid_(options.guest_cid),
+        held_(options.held_ports),
         streams_(io, options.buffer_size),
         payload_(options.buffer_size) {}
 
@@ -92,7 +94,23 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     const std::lock_guard lock(mutex_);
     return streams_.count();
   }
+  std::uint64_t held_count() const {
+    const std::lock_guard lock(mutex_);
+    return held_.count();
+  }
   void attach(QueueHost& host) { host_ = &host; }
+
+  void release() {
+    const std::lock_guard lock(mutex_);
+    for (HeldStream& stream : held_.release()) {
+      if (stream.socket) {
+        add_host_stream(std::move(stream.socket), stream.key.guest_port);
+      } else {
+        guest_connects(stream.key, stream.request);
+      }
+    }
+    give_packets();
+  }
 
   void activated(Activation activation) {
     const std::lock_guard lock(mutex_);
@@ -110,6 +128,7 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
   void reset() {
     const std::lock_guard lock(mutex_);
     streams_.reset();
+    held_.reset();
     resets_.clear();
     transmit_stalled_ = false;
     gate_.reset();
@@ -124,6 +143,7 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     for (const auto& stream : streams_.asked_by_guest()) {
       waiting.push_back(reset_for(stream->connection));
     }
+    for (const VsockHeader& request : held_.requests()) waiting.push_back(reset_for(request));
     gate_.save(encoder, waiting);
   }
 
@@ -153,16 +173,25 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
 
   void host_connected(UniqueFd socket, std::uint32_t guest_port) {
     const std::lock_guard lock(mutex_);
+    if (held_.holds(guest_port)) {
+      // Without room it is refused, as ever.
+      if (make_room()) held_.add({.key = {.guest_port = guest_port}, .socket = std::move(socket)});
+      return;
+    }
+    add_host_stream(std::move(socket), guest_port);
+    give_packets();
+  }
+
+  void add_host_stream(UniqueFd socket, std::uint32_t guest_port) {
     if (!make_room()) return;
     streams_.add({.guest_port = guest_port, .host_port = streams_.new_host_port()},
                  VsockConnection::Origin::kHost, guest_cid_, std::move(socket));
-    give_packets();
   }
 
   // Whether there is room for one stream more. One whose host end is closed, and whose guest's end
   // takes its time, gives way.
   bool make_room() {
-    if (streams_.count() < options_.max_connections) return true;
+    if (streams_.count() + held_.waiting() < options_.max_connections) return true;
     const VsockStreamPointer stream = streams_.find_gone();
     return stream && give_up(stream);
   }
@@ -231,6 +260,8 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     const VsockKey key{.guest_port = header.source_port, .host_port = header.destination_port};
     const VsockStreamPointer stream = streams_.find(key);
     if (!stream) {
+      // It gave up waiting, or asks anew.
+      held_.forget(key);
       if (header.operation != VsockOperation::kRequest) return refuse(header);
       return guest_connects(key, header);
     }
@@ -261,6 +292,10 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
 
   void guest_connects(VsockKey key, const VsockHeader& request) {
     if (!make_room()) return refuse(request);
+    if (held_.holds(key.host_port) && !acceptors_.contains(key.host_port)) {
+      held_.add({.key = key, .request = request});
+      return;
+    }
     auto socket = host_stream(key);
     if (!socket) return refuse(request);
     streams_.add(key, VsockConnection::Origin::kGuest, request.source_cid, std::move(*socket),
@@ -355,6 +390,7 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
   bool transmit_stalled_ = false;
 
   std::map<std::uint32_t, std::pair<Acceptor, GuestPorts>> acceptors_;
+  HeldStreams held_;
   VsockStreams streams_;
   std::deque<VsockHeader> resets_;  // for packets of no stream
   Chain chain_;
@@ -379,6 +415,12 @@ Result<std::unique_ptr<VsockDevice>> VsockDevice::create(asio::io_context& devic
 
 void VsockDevice::listen(std::uint32_t port, Acceptor acceptor, GuestPorts from) {
   impl_->listen(port, std::move(acceptor), from);
+}
+void VsockDevice::release() {
+  impl_->release();
+}
+std::uint64_t VsockDevice::held_count() const {
+  return impl_->held_count();
 }
 std::uint64_t VsockDevice::guest_cid() const {
   return impl_->guest_cid();

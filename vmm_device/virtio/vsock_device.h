@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "libclonesafe/base/error.h"
@@ -30,6 +31,9 @@ struct VsockOptions {
   // How long a guest has to answer a host program that connects. It may never: Linux drops what
   // comes before its driver is all there.
   std::chrono::milliseconds request_timeout{10'000};
+  // Nobody is connected by these until release(): the host's ports that the guest asks for, the
+  // guest's that host programs ask for. Not those that the VMM serves itself.
+  std::set<std::uint32_t> held_ports = {};
 };
 
 // The socket device (virtio 1.2, 5.10), streams only; docs/protocols/vsock.md is what users see.
@@ -57,6 +61,11 @@ class VsockDevice final : public VirtioDevice {
   // Serves the host's port inside the VMM; it then takes precedence over `<path>_<port>`. On any
   // thread, before the guest uses it.
   void listen(std::uint32_t port, Acceptor acceptor, GuestPorts from = GuestPorts::kAny);
+
+  // Those who wait for held ports are connected now, in their order. On the device thread.
+  void release();
+  // How many waited for held ports, since the device was made.
+  std::uint64_t held_count() const;
 
   std::uint64_t guest_cid() const;
   // Streams now, for tests and status.

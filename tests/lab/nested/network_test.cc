@@ -265,7 +265,7 @@ TEST_F(NetworkTest, WithoutAReportTheNetworkStaysHeldAsItWasOrdered) {
       return numbers(captured).size() > 20;
     }));
     EXPECT_NE(read_file(scratch_ / "timed" / "1" / "clone.log")
-                  .find("the network is released after 8000 ms without a report"),
+                  .find("what is held is released after 8000 ms without a report"),
               std::string::npos);
     EXPECT_FALSE(status_of(api("timed", 1)).at("hold").as_object().at("held").as_bool());
   }

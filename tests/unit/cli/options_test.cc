@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "clonesafe/abi/host_protocol.h"
 #include "vmm_device/cli/nets.h"
 
 namespace clonesafe::cli {
@@ -94,12 +95,40 @@ TEST(ParseNet, RefusesWhatIsMissingOrWrong) {
   EXPECT_FALSE(parse_clones_net("tap=vm%s"));
 }
 
-TEST(ParseHold, IsForEverOrForSeconds) {
-  EXPECT_FALSE(parse_hold("forever")->limit);
-  EXPECT_TRUE(parse_hold("true")->wanted) << "the flag without a value";
-  EXPECT_EQ(parse_hold("2.5")->limit, std::chrono::milliseconds(2500));
+TEST(ParseHoldLimit, IsForEverOrForSeconds) {
+  EXPECT_EQ(parse_hold_limit("forever").value(), std::nullopt);
+  EXPECT_EQ(parse_hold_limit("2.5").value(), std::chrono::milliseconds(2500));
   for (const char* text : {"", "0", "-1", "1e9", "5s", "nan", "inf", "false", "never"})
-    EXPECT_FALSE(parse_hold(text)) << text;
+    EXPECT_FALSE(parse_hold_limit(text)) << text;
+}
+
+TEST(ParseNumbers, AreWholeAndAtLeastOne) {
+  EXPECT_EQ(parse_numbers("80,5000,80").value(), (std::set<std::uint32_t>{80, 5000}));
+  for (const char* text : {"", ",", "-1", "x", "1,y", "4294967296", "1.5"})
+    EXPECT_FALSE(parse_numbers(text)) << text;
+}
+
+TEST(CheckHold, RefusesWhatIsNotThereAndWhatNothingEnds) {
+  const auto refusal = [](const Hold& hold, const HoldableMachine& machine) {
+    const auto checked = check_hold(hold, machine);
+    return checked ? "" : checked.error().message();
+  };
+  const HoldableMachine all{.has_network = true, .has_vsock = true, .disks = 2};
+  EXPECT_EQ(refusal({}, {}), "");
+  EXPECT_EQ(refusal({.network = true, .vsock_ports = {80}, .disks = {0, 1}}, all), "");
+  EXPECT_EQ(refusal({.network = true}, {.has_vsock = true}),
+            "--hold-network: the machine has no network device");
+  EXPECT_EQ(refusal({.vsock_ports = {80}}, {.has_network = true}),
+            "--hold-vsock: the machine has no vsock device");
+  EXPECT_EQ(refusal({.vsock_ports = {CLONESAFE_HOST_VSOCK_PORT}}, all),
+            "--hold-vsock: port " + std::to_string(CLONESAFE_HOST_VSOCK_PORT) +
+                " is the agent's, whose report ends the hold");
+  EXPECT_EQ(refusal({.disks = {2}}, all),
+            "--hold-disk: there is no disk 2, the machine has 2 (from 0)");
+  EXPECT_NE(refusal({.network = true}, {.has_network = true}), "");
+  EXPECT_EQ(refusal({.network = true, .limit = std::chrono::seconds(1)}, {.has_network = true}),
+            "");
+  EXPECT_EQ(refusal({.limit = std::chrono::seconds(1)}, all), "--hold-limit: nothing is held");
 }
 
 TEST(ClonesNets, GiveNoTwoClonesTheSame) {

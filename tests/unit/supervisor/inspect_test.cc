@@ -3,6 +3,8 @@
 #include <boost/json.hpp>
 
 #include "tests/unit/supervisor/fixture.h"
+#include "vmm_device/machine/disk_record.h"
+#include "vmm_device/machine/machine_config.h"
 
 namespace clonesafe::supervisor {
 namespace {
@@ -37,6 +39,29 @@ TEST_F(Inspect, PrintsOneJsonObject) {
   EXPECT_TRUE(object.at("parent").is_null());
   EXPECT_EQ(object.at("vcpus"), 2);
   EXPECT_EQ(object.at("sections").as_array().size(), 6u);
+}
+
+TEST_F(Inspect, ShowsDisksAndNetworkDevices) {
+  auto request = guest_.request();
+  const std::filesystem::path image = temporary_.path() / "image";
+  std::ofstream(image) << std::string(4096, 'i');
+  const block::Disk disk(block::DiskImage::open(image, block::Lock::kShared).value(), true);
+  request.sections.push_back(
+      {.tag = snapshot::Tag::disk, .bytes = encode(record_of(disk, "root").value())});
+  const NetConfig net{.tap = "vm0", .mac = {{{2, 0, 0, 0, 0, 1}}}};
+  request.sections.push_back(
+      {.tag = snapshot::Tag::network_devices, .bytes = encode(std::span(&net, 1))});
+  const auto with_devices = temporary_.path() / "with-devices";
+  ASSERT_TRUE(snapshot::write(with_devices, request));
+  EXPECT_EQ(inspect_command(with_devices, false, out_.file(), err_.file()), 0);
+  EXPECT_THAT(out_.text(),
+              HasSubstr("disk 0        " + image.string() + ", read-only, serial root\n"));
+  EXPECT_THAT(out_.text(), HasSubstr("net 0         tap vm0, 02:00:00:00:00:01\n"));
+  Captured as_json;
+  EXPECT_EQ(inspect_command(with_devices, true, as_json.file(), err_.file()), 0);
+  const auto object = boost::json::parse(as_json.text()).as_object();
+  EXPECT_EQ(object.at("disks").as_array().at(0).at("image").as_string(), image.string());
+  EXPECT_EQ(object.at("nets").as_array().at(0).at("tap").as_string(), "vm0");
 }
 
 TEST_F(Inspect, RefusesADamagedStateFile) {

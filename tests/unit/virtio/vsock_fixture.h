@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <functional>
 #include <random>
+#include <set>
 
 #include "libclonesafe/base/unique_fd.h"
 #include "tests/unit/virtio/fake_vsock_guest.h"
@@ -94,13 +95,15 @@ struct Machine {
   explicit Machine(const std::string& path,
                    const FakeMemory& from = FakeMemory(FakeVsockGuest::kMemorySize),
                    std::uint64_t cid = kCid, std::size_t max_connections = 512,
-                   std::chrono::milliseconds request_timeout = std::chrono::seconds(10))
+                   std::chrono::milliseconds request_timeout = std::chrono::seconds(10),
+                   std::set<std::uint32_t> held_ports = {})
       : bytes(from),
         memory(bytes.memory()),
         device(VsockDevice::create(io, {.guest_cid = cid,
                                         .socket_path = path,
                                         .max_connections = max_connections,
-                                        .request_timeout = request_timeout})
+                                        .request_timeout = request_timeout,
+                                        .held_ports = std::move(held_ports)})
                    .value()),
         transport(std::make_unique<MmioTransport>("vsock", memory, line, io, *device)),
         registers(*transport) {}
