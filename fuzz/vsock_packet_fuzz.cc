@@ -109,7 +109,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if ((beside & 0xf8) == 0xf8) (*device)->reset();
     io.restart();
     io.poll();
-    if ((*device)->connection_count() > 4) std::abort();
+    if ((*device)->counts().streams > 4) std::abort();
   }
   return 0;
 }

@@ -25,7 +25,7 @@ if [ ! -f "$image/initrd" ]; then
   ln -s /bin "$root/sbin"
   echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
   echo 'root:x:0:' >"$root/etc/group"
-  "$here/modules.sh" 6.12 "$root/lib/modules" virtio_pci virtio_blk virtio_console virtio-rng irqbypass kvm-amd kvm-intel tun af_packet vhost_vsock
+  "$here/modules.sh" 6.12 "$root/lib/modules" virtio_pci virtio_blk virtio_console virtio-rng irqbypass kvm-amd kvm-intel tun af_packet vhost_vsock loop
   mkdir "$scratch/image"
   cp "$cache/kernels/6.12/vmlinuz" "$scratch/image/vmlinuz"
   # Uncompressed: under emulation unpacking costs more than reading.

@@ -62,6 +62,17 @@ auto putter(Text& text, std::string_view device, const std::vector<Figures>& all
       };
 }
 
+void put_vsock(Text& text, const Metrics& metrics) {
+  if (!metrics.vsock) return;
+  text.family("vsock_streams", "gauge", "Streams by vsock.");
+  text.sample(metrics.vsock->streams);
+  text.family("vsock_refused_total", "counter",
+              "Streams that the guest asked for: nobody listens, or there are too many.");
+  text.sample(metrics.vsock->refused);
+  text.family("vsock_held_total", "counter", "Streams that waited for ports that are held.");
+  text.sample(metrics.vsock->held);
+}
+
 void put_disks(Text& text, const Metrics& metrics) {
   if (metrics.disks.empty()) return;
   const auto put = putter(text, "disk", metrics.disks);
@@ -131,6 +142,7 @@ std::string to_prometheus(const Metrics& metrics) {
   Text text("clonevm_");
   put_machine(text, metrics);
   put_snapshots(text, metrics);
+  put_vsock(text, metrics);
   put_disks(text, metrics);
   put_nets(text, metrics);
   put_agent(text, metrics);

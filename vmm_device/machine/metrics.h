@@ -40,6 +40,13 @@ struct NetFigures {
   std::uint64_t held_lost = 0;
 };
 
+// What a vsock device did, and has now.
+struct VsockFigures {
+  std::uint64_t streams = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t held = 0;
+};
+
 // A machine's figures, since its process started.
 struct Metrics {
   std::string version;
@@ -51,9 +58,10 @@ struct Metrics {
   ExitCounts exits;
   std::uint64_t snapshots = 0;
   std::uint64_t snapshots_failed = 0;
-  std::uint64_t snapshot_bytes = 0;       // written, of all
-  std::uint64_t forks = 0;                // clones that images of the running machine were for
-  std::optional<std::uint64_t> pause_us;  // of the last one, until the guest ran again
+  std::uint64_t snapshot_bytes = 0;        // written, of all
+  std::uint64_t forks = 0;                 // clones that images of the running machine were for
+  std::optional<std::uint64_t> pause_us;   // of the last one, until the guest ran again
+  std::optional<VsockFigures> vsock = {};  // nothing without the device
   std::vector<DiskFigures> disks = {};
   std::vector<NetFigures> nets = {};
   bool network_held = false;

@@ -193,7 +193,7 @@ Held Session::Impl::held() const {
     held.frames_parked += counts.parked;
     held.frames_lost += counts.held_lost;
   }
-  if (machine_->vsock() != nullptr) held.streams = machine_->vsock()->held_count();
+  if (machine_->vsock() != nullptr) held.streams = machine_->vsock()->counts().held;
   for (const auto& disk : machine_->disks()) held.flushes += disk->counts().held;
   return held;
 }

@@ -111,6 +111,10 @@ Metrics Session::Impl::metrics() const {
                   .forks = forks_,
                   .pause_us = pause_us_,
                   .agent_connected = agent_connected_};
+  if (machine_->vsock() != nullptr) {
+    const virtio::VsockCounts counts = machine_->vsock()->counts();
+    metrics.vsock = {.streams = counts.streams, .refused = counts.refused, .held = counts.held};
+  }
   for (const auto& disk : machine_->disks()) {
     const virtio::BlockCounts counts = disk->counts();
     metrics.disks.push_back({.reads = counts.reads,

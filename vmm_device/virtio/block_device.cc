@@ -19,7 +19,6 @@ constexpr std::uint32_t kDataSegments = kQueueSize[0] - 2;
 constexpr std::uint64_t kAnswerAfter = 256 * 1024;
 // A pause waits for what was taken: no more is, once it is this much.
 constexpr std::uint64_t kBatchBytes = 4 << 20;
-constexpr std::chrono::seconds kBetweenLogLines{1};
 
 blk::Config config_of(const clonesafe::block::Disk& disk) {
   blk::Config config{};
@@ -265,16 +264,8 @@ void BlockDevice::count(const blk::Answer& answer) {
 }
 
 void BlockDevice::log(const Error& error) {
-  const auto now = std::chrono::steady_clock::now();
-  if (logged_at_ && now - *logged_at_ < kBetweenLogLines) {
-    ++not_logged_;
-    return;
-  }
-  logged_at_ = now;
-  const std::string more =
-      not_logged_ == 0 ? "" : " (and " + std::to_string(not_logged_) + " errors before)";
-  not_logged_ = 0;
-  spdlog::error("{}: the guest was told an I/O error: {}{}", name_, error.message(), more);
+  if (const auto more = lines_.pass())
+    spdlog::error("{}: the guest was told an I/O error: {}{}", name_, error.message(), *more);
 }
 
 BlockCounts BlockDevice::counts() const {

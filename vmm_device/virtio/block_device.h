@@ -2,7 +2,6 @@
 #define CLONESAFE_VMM_DEVICE_VIRTIO_BLOCK_DEVICE_H_
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "vmm_device/block/disk.h"
+#include "vmm_device/core/line_limit.h"
 #include "vmm_device/virtio/block_request.h"
 #include "vmm_device/virtio/device.h"
 
@@ -121,8 +121,7 @@ class BlockDevice final : public VirtioDevice {
   // Of whoever works.
   std::vector<Taken> batch_;
   std::vector<Taken> waiting_;  // flushes that are held, at most what the queue has
-  std::optional<std::chrono::steady_clock::time_point> logged_at_;
-  std::uint64_t not_logged_ = 0;
+  LineLimit lines_;
 
   struct {
     std::atomic<std::uint64_t> reads, writes, flushes, discards, read_bytes, written_bytes, errors,

@@ -1,5 +1,6 @@
 #include "vmm_device/virtio/vsock_device.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "vmm_device/core/line_limit.h"
 #include "vmm_device/virtio/vsock_connection.h"
 #include "vmm_device/virtio/vsock_gate.h"
 #include "vmm_device/virtio/vsock_held.h"
@@ -90,13 +92,9 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     const std::lock_guard lock(mutex_);
     return guest_cid_;
   }
-  std::size_t connection_count() const {
+  VsockCounts counts() const {
     const std::lock_guard lock(mutex_);
-    return streams_.count();
-  }
-  std::uint64_t held_count() const {
-    const std::lock_guard lock(mutex_);
-    return held_.count();
+    return {.streams = streams_.count(), .refused = refused_, .held = held_.count()};
   }
   void attach(QueueHost& host) { host_ = &host; }
 
@@ -290,14 +288,23 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     }
   }
 
+  // The guest sees a reset, which doesn't say why.
+  void refuse_stream(const VsockHeader& request, const Error& why) {
+    ++refused_;
+    if (const auto more = lines_.pass())
+      spdlog::warn("vsock: the guest's port {} was refused port {}: {}{}", request.source_port,
+                   request.destination_port, why.message(), *more);
+    refuse(request);
+  }
+
   void guest_connects(VsockKey key, const VsockHeader& request) {
-    if (!make_room()) return refuse(request);
+    if (!make_room()) return refuse_stream(request, Error("too many streams"));
     if (held_.holds(key.host_port) && !acceptors_.contains(key.host_port)) {
       held_.add({.key = key, .request = request});
       return;
     }
     auto socket = host_stream(key);
-    if (!socket) return refuse(request);
+    if (!socket) return refuse_stream(request, socket.error());
     streams_.add(key, VsockConnection::Origin::kGuest, request.source_cid, std::move(*socket),
                  &request);
   }
@@ -388,6 +395,8 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
   std::uint64_t saved_cid_ = 0;
   VsockGate gate_;
   bool transmit_stalled_ = false;
+  std::uint64_t refused_ = 0;
+  LineLimit lines_;
 
   std::map<std::uint32_t, std::pair<Acceptor, GuestPorts>> acceptors_;
   HeldStreams held_;
@@ -419,14 +428,11 @@ void VsockDevice::listen(std::uint32_t port, Acceptor acceptor, GuestPorts from)
 void VsockDevice::release() {
   impl_->release();
 }
-std::uint64_t VsockDevice::held_count() const {
-  return impl_->held_count();
-}
 std::uint64_t VsockDevice::guest_cid() const {
   return impl_->guest_cid();
 }
-std::size_t VsockDevice::connection_count() const {
-  return impl_->connection_count();
+VsockCounts VsockDevice::counts() const {
+  return impl_->counts();
 }
 std::span<const std::uint16_t> VsockDevice::queue_sizes() const {
   return kQueueSizes;

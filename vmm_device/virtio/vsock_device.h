@@ -36,6 +36,13 @@ struct VsockOptions {
   std::set<std::uint32_t> held_ports = {};
 };
 
+// What a vsock device did since it was made, and has now.
+struct VsockCounts {
+  std::uint64_t streams = 0;  // now, those included that are being drained
+  std::uint64_t refused = 0;  // streams that the guest asked for: nobody listens, or no room
+  std::uint64_t held = 0;     // that waited for held ports
+};
+
 // The socket device (virtio 1.2, 5.10), streams only; docs/protocols/vsock.md is what users see.
 //
 // A snapshot keeps no connection: those of the source stay with the source. A restored device gives
@@ -64,12 +71,8 @@ class VsockDevice final : public VirtioDevice {
 
   // Those who wait for held ports are connected now, in their order. On the device thread.
   void release();
-  // How many waited for held ports, since the device was made.
-  std::uint64_t held_count() const;
-
   std::uint64_t guest_cid() const;
-  // Streams now, for tests and status.
-  std::size_t connection_count() const;
+  VsockCounts counts() const;
 
   std::uint32_t id() const override { return kDeviceIdVsock; }
   std::span<const std::uint16_t> queue_sizes() const override;

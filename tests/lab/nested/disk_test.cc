@@ -153,6 +153,47 @@ TEST_F(DiskTest, TroubleOfTheHostIsAnIoErrorOfThatDisk) {
   EXPECT_EQ(::umount(small.c_str()), 0);
 }
 
+// A device that takes what is written, and can't put it where it belongs. Once a sync has failed
+// the kernel forgets what it could not write, and calls the next sync good: the guest must not.
+TEST_F(DiskTest, SyncThatFailedIsAnIoErrorOfTheGuestsForGood) {
+  const fs::path small = scratch_ / "small";
+  fs::create_directory(small);
+  ASSERT_EQ(::mount("small", small.c_str(), "tmpfs", 0, "size=1m"), 0);
+  const fs::path file = small / "file";
+  std::ofstream(file).close();
+  fs::resize_file(file, 4 * kMiB);
+  std::string device = lab::run({"losetup", "-f"}, Seconds(60))->output;
+  device.pop_back();
+  ASSERT_EQ(lab::run({"losetup", device, file.string()}, Seconds(60))->status, 0) << device;
+  {
+    auto vm = boot_with("source", {device});
+    ASSERT_TRUE(vm);
+    const Guest guest = vm->guest();
+    guest.get(write_letter("vda", 'A', 0));
+    const auto errors = [&] {
+      const std::string metrics =
+          clonevm({"metrics", "--api", (scratch_ / "source" / "api").string()}).output;
+      return metrics.find("clonevm_disk_errors_total{disk=\"0\"} 0\n") == std::string::npos;
+    };
+    EXPECT_FALSE(errors());
+    // Taken, and lost at the flush.
+    const std::string fill =
+        "dd if=/dev/zero bs=64k count=48 2>/dev/null | tr '\\000' X | "
+        "dd of=/dev/vda bs=64k oflag=direct conv=notrunc,fsync iflag=fullblock";
+    EXPECT_NE(guest.run(fill)->status, 0);
+    EXPECT_TRUE(errors());
+    Result<std::string> said("");
+    while (said && said->find(device + ": sync") == std::string::npos)
+      said = vm->process().read_line(Seconds(10));
+    EXPECT_TRUE(said) << "the VMM is silent";
+    // There is room again, but what was lost stays lost.
+    ASSERT_EQ(::mount("small", small.c_str(), "tmpfs", MS_REMOUNT, "size=8m"), 0);
+    EXPECT_NE(guest.run(write_letter("vda", 'B', 0))->status, 0) << "a flush was called good";
+  }
+  EXPECT_EQ(lab::run({"losetup", "-d", device}, Seconds(60))->status, 0);
+  EXPECT_EQ(::umount(small.c_str()), 0);
+}
+
 const std::vector<std::string> kRunning = {"--wait", "running", "--timeout", "110"};
 
 std::vector<std::string> with(std::vector<std::string> options,

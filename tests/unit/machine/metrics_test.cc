@@ -54,6 +54,14 @@ TEST(Metrics, HasTheFiguresOfTheMachine) {
   EXPECT_THAT(text, HasSubstr("clonevm_agent_state{state=\"safe\"} 0\n"));
 }
 
+TEST(Metrics, HasTheFiguresOfVsock) {
+  const std::string text =
+      to_prometheus({.vsock = VsockFigures{.streams = 3, .refused = 4, .held = 5}});
+  EXPECT_THAT(text, HasSubstr("clonevm_vsock_streams 3\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_vsock_refused_total 4\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_vsock_held_total 5\n"));
+}
+
 TEST(Metrics, HasEachDisksFigures) {
   const std::string text =
       to_prometheus({.disks = {{.reads = 3}, {.written_bytes = 4096, .errors = 2}}});
@@ -80,6 +88,7 @@ TEST(Metrics, LeavesOutWhatHasNotHappened) {
   EXPECT_THAT(text, Not(HasSubstr("network_held")));
   EXPECT_THAT(text, Not(HasSubstr("safe_seconds")));
   EXPECT_THAT(text, Not(HasSubstr("disk")));
+  EXPECT_THAT(text, Not(HasSubstr("vsock")));
 }
 
 TEST(Metrics, LabelsCanHoldAnything) {

@@ -17,7 +17,7 @@ class VsockHoldTest : public testing::Test {
     return host;
   }
   bool waits(std::uint64_t count) {
-    return machine_.until([&] { return machine_.device->held_count() == count; });
+    return machine_.until([&] { return machine_.device->counts().held == count; });
   }
 
   Folder folder_;
@@ -39,7 +39,7 @@ TEST_F(VsockHoldTest, GuestIsConnectedAtTheEndOfTheHold) {
   EXPECT_TRUE(other);
   EXPECT_TRUE(machine_.quiet());
   EXPECT_FALSE(accept_from(held)) << "a host program heard of it";
-  EXPECT_EQ(machine_.device->held_count(), 2u);
+  EXPECT_EQ(machine_.device->counts().held, 2u);
 
   machine_.device->release();
   EXPECT_EQ(machine_.next().header.destination_port, 1024u) << "in their order";
@@ -74,7 +74,7 @@ TEST_F(VsockHoldTest, HostProgramThatGaveUpIsNoTroubleAtTheEnd) {
     for (const Packet& packet : machine_.receive())
       if (packet.operation() == VsockOperation::kReset) return true;
     machine_.send(VsockOperation::kShutdown, kHeld, 1u << 30, {}, kVsockShutdownBoth);
-    return machine_.device->connection_count() == 0;
+    return machine_.device->counts().streams == 0;
   }));
 }
 
@@ -99,7 +99,7 @@ TEST_F(VsockHoldTest, ThoseThatWaitCountAsStreams) {
   EXPECT_TRUE(machine_.quiet());
   ask(1028, kHeld);
   EXPECT_EQ(machine_.next().operation(), VsockOperation::kReset);
-  EXPECT_EQ(machine_.device->held_count(), 4u);
+  EXPECT_EQ(machine_.device->counts().held, 4u);
 }
 
 TEST_F(VsockHoldTest, PortThatTheVmmServesIsNotHeld) {

@@ -117,7 +117,7 @@ TEST_F(VsockTest, GuestThatClosesGetsItsResetAndTheHostGetsAllItSent) {
   }));
   EXPECT_TRUE(reset);
   EXPECT_EQ(received, text);
-  EXPECT_EQ(machine_.device->connection_count(), 0u);
+  EXPECT_EQ(machine_.device->counts().streams, 0u);
 }
 
 TEST_F(VsockTest, GuestThatStopsSendingStillReceives) {
@@ -183,7 +183,7 @@ TEST_F(VsockTest, HostThatClosesIsToldAfterItsLastByte) {
   EXPECT_EQ(packet.operation(), VsockOperation::kShutdown);
   EXPECT_EQ(packet.header.flags, kVsockShutdownBoth);
   machine_.send(VsockOperation::kReset, 1024, 80);
-  EXPECT_EQ(machine_.device->connection_count(), 0u);
+  EXPECT_EQ(machine_.device->counts().streams, 0u);
 }
 
 TEST_F(VsockTest, HostThatAnswersAndClosesAtOnceIsHeard) {

@@ -74,9 +74,9 @@ TEST_F(VsockTest, HostThatConnectsBeforeTheDriverIsThereIsServedThen) {
 TEST_F(VsockTest, HostThatGivesUpBeforeTheDriverIsThereIsForgotten) {
   UniqueFd host = connect_to(path_);
   write_some(host, "CONNECT 5000\n");
-  ASSERT_TRUE(machine_.until([&] { return machine_.device->connection_count() == 1; }));
+  ASSERT_TRUE(machine_.until([&] { return machine_.device->counts().streams == 1; }));
   host.reset();
-  EXPECT_TRUE(machine_.until([&] { return machine_.device->connection_count() == 0; }));
+  EXPECT_TRUE(machine_.until([&] { return machine_.device->counts().streams == 0; }));
   machine_.start();
   EXPECT_TRUE(machine_.quiet());
 }
@@ -88,7 +88,7 @@ TEST_F(VsockTest, RefusedByTheGuestReadsAsTheEnd) {
   const auto port = machine_.next().header.source_port;
   machine_.send(VsockOperation::kReset, kGuestPort, port);
   EXPECT_TRUE(at_end(host));
-  EXPECT_EQ(machine_.device->connection_count(), 0u);
+  EXPECT_EQ(machine_.device->counts().streams, 0u);
 }
 
 TEST_F(VsockTest, GuestThatDoesNotAnswerInTimeIsGivenUp) {
@@ -101,7 +101,7 @@ TEST_F(VsockTest, GuestThatDoesNotAnswerInTimeIsGivenUp) {
   EXPECT_EQ(request.operation(), VsockOperation::kRequest);
   EXPECT_TRUE(machine.until([&] { return at_end(host); }));
   EXPECT_EQ(machine.next().operation(), VsockOperation::kReset);
-  EXPECT_EQ(machine.device->connection_count(), 0u);
+  EXPECT_EQ(machine.device->counts().streams, 0u);
   // An answer that comes after all is one to nobody.
   machine.send(VsockOperation::kResponse, kGuestPort, request.header.source_port);
   EXPECT_EQ(machine.next().operation(), VsockOperation::kReset);
@@ -161,6 +161,17 @@ TEST_F(VsockTest, GuestConnectsToAHostProgram) {
   EXPECT_EQ(read_some(host), "GET");
   write_some(host, "200");
   EXPECT_EQ(machine_.next().data, "200");
+}
+
+TEST_F(VsockTest, HostProgramWhoseSocketIsGoneIsARefusalThatIsCounted) {
+  machine_.start();
+  const UniqueFd host = guest_connects(1024, 80);
+  std::filesystem::remove(path_ + "_80");
+  machine_.send(VsockOperation::kRequest, 1025, 80);
+  EXPECT_EQ(machine_.next().operation(), VsockOperation::kReset);
+  EXPECT_EQ(machine_.device->counts().refused, 1u);
+  machine_.send(VsockOperation::kData, 1024, 80, "still here");
+  EXPECT_EQ(read_some(host), "still here");
 }
 
 TEST_F(VsockTest, GuestIsReset) {
@@ -255,7 +266,7 @@ TEST_F(VsockTest, NumberOfConnectionsIsBounded) {
   machine.send(VsockOperation::kRequest, 3, 80);
   EXPECT_EQ(machine.next().operation(), VsockOperation::kReset);
   EXPECT_EQ(machine.next().operation(), VsockOperation::kResponse);
-  EXPECT_EQ(machine.device->connection_count(), 2u);
+  EXPECT_EQ(machine.device->counts().streams, 2u);
 }
 
 TEST_F(VsockTest, GuestThatTakesNothingIsNotGivenMoreWorkThanIsBounded) {
@@ -326,7 +337,7 @@ TEST_F(VsockTest, DriversResetClosesTheStreams) {
   machine_.registers.write(kRegisterStatus, 0);
   machine_.poll();
   EXPECT_TRUE(at_end(host));
-  EXPECT_EQ(machine_.device->connection_count(), 0u);
+  EXPECT_EQ(machine_.device->counts().streams, 0u);
 }
 
 }  // namespace
