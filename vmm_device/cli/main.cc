@@ -1,6 +1,8 @@
 // clonevm: runs Linux guests on KVM, snapshots them, and restores each snapshot to any number of
 // clones that know that they are clones.
 #include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -25,6 +27,13 @@ Status keep_from_dumps() {
   return {};
 }
 
+// Standard output may be the guest's console.
+void log_to_standard_error() {
+  auto logger = spdlog::stderr_logger_mt("clonevm");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%f %n %l: %v");
+  spdlog::set_default_logger(std::move(logger));
+}
+
 int complain(const CLI::App& app, const CLI::ParseError& error, const char* first_word) {
   // A word that is no command is "a subcommand is required" to CLI11.
   if (app.get_subcommands().empty() && first_word != nullptr && first_word[0] != '-')
@@ -42,6 +51,8 @@ int main(int argc, char** argv) {
   // A file size limit, and a reader of our output that left, are errors like any other.
   ::signal(SIGXFSZ, SIG_IGN);
   ::signal(SIGPIPE, SIG_IGN);
+
+  log_to_standard_error();
 
   CLI::App app("Runs, snapshots and clones virtual machines.", "clonevm");
   app.set_version_flag("--version", std::string("clonevm ") + CLONESAFE_VERSION);

@@ -1,4 +1,10 @@
 // The block device, as a driver meets it.
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <sstream>
+
 #include "tests/unit/virtio/block_fixture.h"
 
 namespace clonesafe::virtio {
@@ -89,6 +95,26 @@ TEST_F(BlockDeviceTest, AFlushMakesALayerDurableAndWithoutFlushEachWriteIs) {
   go(kFeatureVersion1);
   EXPECT_EQ(request(RequestType::kOut, 16, {{.address = kData, .length = 4096}}), kOk);
   EXPECT_EQ(saved(), 2u);
+}
+
+TEST_F(BlockDeviceTest, SaysWhatTheHostDidToItOnceASecondAtMost) {
+  std::ostringstream said;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  make(in_place());
+  go();
+  std::filesystem::resize_file(path("image"), 4096);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(request(RequestType::kIn, 32, {{.address = kData, .length = 512, .writable = true}}),
+              kIoError);
+  }
+  spdlog::set_default_logger(before);
+  const std::string text = said.str();
+  EXPECT_THAT(text, HasSubstr("disk 0: the guest was told an I/O error: " +
+                              std::filesystem::absolute(path("image")).string()));
+  EXPECT_EQ(std::ranges::count(text, '\n'), 1);
+  EXPECT_EQ(device_->counts().errors, 3u);
 }
 
 TEST_F(BlockDeviceTest, TellsItsSerialNumber) {
