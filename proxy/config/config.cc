@@ -1,0 +1,208 @@
+#include "proxy/config/config.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "libclonesafe/base/unique_fd.h"
+#include "libclonesafe/toml/toml_file.h"
+
+namespace clonesafe::proxy {
+namespace {
+
+using toml_file::number;
+using toml_file::Taker;
+
+constexpr std::int64_t kMaxTime = 86'400'000;
+constexpr std::size_t kMaxAlpnName = 255;
+constexpr off_t kMaxFile = 1 << 20;
+
+Taker addresses(std::vector<Address>& target, bool numeric) {
+  return [&target, numeric](const toml::node& node) -> Status {
+    std::vector<std::string> names;
+    if (auto taken = toml_file::texts(names)(node); !taken) return taken;
+    target.clear();
+    for (const std::string& name : names) {
+      auto address = parse_address(name);
+      if (!address) return fail("is refused: " + address.error().message());
+      if (numeric) {
+        if (const auto endpoint = numeric_endpoint(*address); !endpoint)
+          return fail("is refused: " + endpoint.error().message());
+      }
+      target.push_back(std::move(*address));
+    }
+    return target.empty() ? fail("is empty") : Status();
+  };
+}
+
+Taker alpn(std::vector<std::string>& target) {
+  return [&target](const toml::node& node) -> Status {
+    if (auto taken = toml_file::texts(target)(node); !taken) return taken;
+    for (const std::string& name : target) {
+      if (name.empty() || name.size() > kMaxAlpnName)
+        return fail("has a name that is not of 1 to 255 bytes");
+    }
+    return {};
+  };
+}
+
+Taker version(int& target) {
+  return toml_file::one_of<int>(target, {{"1.2", TLS1_2_VERSION}, {"1.3", TLS1_3_VERSION}});
+}
+
+// A table with keys of its own.
+Taker table_of(const std::string& name, std::function<toml_file::Keys()> keys,
+               std::function<Status()> check) {
+  return
+      [name, keys = std::move(keys), check = std::move(check)](const toml::node& node) -> Status {
+        const toml::table* const table = node.as_table();
+        if (table == nullptr) return fail("is not a table");
+        for (const auto& [key, value] : *table) {
+          const auto known = keys();
+          const auto taker = known.find(key.str());
+          if (taker == known.end())
+            return fail("has an unknown key '" + std::string(key.str()) + "'");
+          if (auto taken = taker->second(value); !taken)
+            return fail("has '" + std::string(key.str()) + "', which " + taken.error().message());
+        }
+        return check();
+      };
+}
+
+Status both_or_none(const std::string& certificate, const std::string& key) {
+  if (certificate.empty() == key.empty()) return {};
+  return fail("has one of 'certificate' and 'key' without the other");
+}
+
+Taker client_tls(std::optional<ClientTlsOptions>& target) {
+  return [&target](const toml::node& node) -> Status {
+    ClientTlsOptions& options = target.emplace();
+    return table_of(
+        "tls",
+        [&options] {
+          return toml_file::Keys{{"ca_file", toml_file::text(options.ca_file)},
+                                 {"server_name", toml_file::text(options.server_name)},
+                                 {"verify", toml_file::truth(options.verify)},
+                                 {"certificate", toml_file::text(options.certificate)},
+                                 {"key", toml_file::text(options.key)},
+                                 {"alpn", alpn(options.alpn)},
+                                 {"lowest_version", version(options.lowest_version)}};
+        },
+        [&options] { return both_or_none(options.certificate, options.key); })(node);
+  };
+}
+
+Taker server_tls(std::optional<ServerTlsOptions>& target) {
+  return [&target](const toml::node& node) -> Status {
+    ServerTlsOptions& options = target.emplace();
+    return table_of(
+        "listen_tls",
+        [&options] {
+          return toml_file::Keys{{"certificate", toml_file::text(options.certificate)},
+                                 {"key", toml_file::text(options.key)},
+                                 {"client_ca_file", toml_file::text(options.client_ca_file)},
+                                 {"alpn", alpn(options.alpn)},
+                                 {"lowest_version", version(options.lowest_version)}};
+        },
+        [&options]() -> Status {
+          if (options.certificate.empty()) return fail("has no 'certificate'");
+          return both_or_none(options.certificate, options.key);
+        })(node);
+  };
+}
+
+toml_file::Keys keys_of(ServiceConfig& service) {
+  return {
+      {"name", toml_file::text(service.name)},
+      {"protocol", toml_file::one_of<Protocol>(service.protocol, {{"tcp", Protocol::kTcp}})},
+      {"listen", addresses(service.listen, true)},
+      {"listen_tls", server_tls(service.listen_tls)},
+      {"upstream.address", addresses(service.upstream.addresses, false)},
+      {"upstream.tls", client_tls(service.upstream.tls)},
+      {"upstream.connect_timeout_ms", number(service.upstream.connect_timeout, 1, kMaxTime)},
+      {"on_clone", toml_file::one_of<OnClone>(service.on_clone, {{"close", OnClone::kClose},
+                                                                 {"reopen", OnClone::kReopen}})},
+      {"hold_ms", number(service.hold, 0, kMaxTime)},
+      {"idle_ms", number(service.idle, 0, kMaxTime)},
+      {"max_sessions", number(service.max_sessions, 1, 1'000'000)},
+      {"allow_window", toml_file::truth(service.allow_window)},
+  };
+}
+
+Result<ServiceConfig> service_of(const toml::table& table, const std::string& name) {
+  ServiceConfig service;
+  if (auto read = toml_file::read(table, keys_of(service), name); !read) return fail(read.error());
+  const std::string where = toml_file::place(name, table.source()) + ": a service";
+  if (service.name.empty()) return fail(where + " without a 'name'");
+  if (service.listen.empty()) return fail(where + ", '" + service.name + "', without 'listen'");
+  if (service.upstream.addresses.empty())
+    return fail(where + ", '" + service.name + "', without 'upstream.address'");
+  return service;
+}
+
+// `services` stays where it is while the keys are used.
+Taker services(std::vector<ServiceConfig>& target, const std::string& name, Error& located) {
+  return [&target, &name, &located](const toml::node& node) -> Status {
+    const toml::array* const array = node.as_array();
+    if (array == nullptr) return fail("is not a list of tables ([[service]])");
+    std::set<std::string> names, taken;
+    for (const toml::node& element : *array) {
+      const toml::table* const table = element.as_table();
+      if (table == nullptr) return fail("is not a list of tables ([[service]])");
+      auto service = service_of(*table, name);
+      if (!service) {
+        located = service.error();
+        return fail("is refused");
+      }
+      if (!names.insert(service->name).second)
+        return fail("has two of the name '" + service->name + "'");
+      for (const Address& address : service->listen) {
+        if (!taken.insert(address.text()).second) return fail("listens twice at " + address.text());
+      }
+      target.push_back(std::move(*service));
+    }
+    return {};
+  };
+}
+
+}  // namespace
+
+Result<Config> parse_config(std::string_view text, const std::string& name) {
+  const auto table = toml_file::parse(text, name);
+  if (!table) return fail(table.error());
+  Config config;
+  Error located("");
+  const toml_file::Keys keys = {
+      {"threads", number(config.threads, 1, 256)},
+      {"log_level",
+       toml_file::one_of<std::string>(
+           config.log_level,
+           {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}})},
+      {"service", services(config.services, name, located)},
+  };
+  if (auto read = toml_file::read(*table, keys, name); !read)
+    return fail(located.message().empty() ? read.error() : located);
+  if (config.services.empty()) return fail(name + ": there is no [[service]]");
+  return config;
+}
+
+Result<Config> load_config(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return fail_errno(path);
+  std::string text(kMaxFile + 1, '\0');
+  std::size_t size = 0;
+  for (;;) {
+    const ssize_t count = ::read(fd.get(), text.data() + size, text.size() - size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno(path);
+    if (count == 0) break;
+    size += static_cast<std::size_t>(count);
+    if (size == text.size()) return fail(path + ": more than 1 MiB");
+  }
+  text.resize(size);
+  return parse_config(text, path);
+}
+
+}  // namespace clonesafe::proxy

@@ -1,0 +1,64 @@
+// config: the proxy's TOML file (docs/man/clonesafe-proxy.8). A mistake is one line that names
+// file, line, column and key.
+#ifndef CLONESAFE_PROXY_CONFIG_CONFIG_H_
+#define CLONESAFE_PROXY_CONFIG_CONFIG_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libclonesafe/base/error.h"
+#include "proxy/core/address.h"
+#include "proxy/tls/context.h"
+
+namespace clonesafe::proxy {
+
+using Milliseconds = std::chrono::milliseconds;
+
+enum class Protocol { kTcp };
+
+// What becomes of an application's connection when the machine was cloned and its upstream's is
+// stale.
+enum class OnClone {
+  kClose,  // reset: the application sees an error
+  kReopen  // it stays, and the next bytes of the application go to a new connection
+};
+
+struct UpstreamConfig {
+  std::vector<Address> addresses;  // tried in turn
+  std::optional<ClientTlsOptions> tls;
+  Milliseconds connect_timeout{5'000};  // TCP and TLS, each attempt
+};
+
+struct ServiceConfig {
+  std::string name;
+  Protocol protocol = Protocol::kTcp;
+  std::vector<Address> listen;
+  std::optional<ServerTlsOptions> listen_tls;
+  UpstreamConfig upstream;
+  OnClone on_clone = OnClone::kClose;
+  // How long an application waits for an upstream that can't be reached.
+  Milliseconds hold{5'000};
+  // A session without a byte in either direction is closed after it; 0: never.
+  Milliseconds idle{0};
+  std::uint32_t max_sessions = 16'384;  // of each thread
+  // TLS also where a clone is noticed only some time after its first instruction.
+  bool allow_window = false;
+};
+
+struct Config {
+  std::uint32_t threads = 1;
+  std::string log_level = "info";
+  std::vector<ServiceConfig> services;
+};
+
+// `name` is the file's, for messages.
+Result<Config> parse_config(std::string_view text, const std::string& name);
+Result<Config> load_config(const std::string& path);
+
+}  // namespace clonesafe::proxy
+
+#endif  // CLONESAFE_PROXY_CONFIG_CONFIG_H_

@@ -1,0 +1,108 @@
+#include "proxy/service/relay.h"
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <optional>
+
+namespace clonesafe::proxy {
+namespace {
+
+using namespace boost::asio::experimental::awaitable_operators;
+
+// The two directions of one session.
+class Relay {
+ public:
+  Relay(Loop& loop, Stream& application, Stream& upstream, Traffic& traffic, WhenStale when_stale,
+        std::vector<std::byte>& first)
+      : loop_(loop),
+        application_(application),
+        upstream_(upstream),
+        traffic_(traffic),
+        keeps_(when_stale == WhenStale::kKeep),
+        first_(first) {}
+
+  Awaitable<RelayEnd> run() {
+    co_await (up() && down());
+    co_return end_.value_or(RelayEnd::kEnded);
+  }
+
+ private:
+  // The first reason counts. Whoever waits in the other direction is woken by the end of its
+  // stream.
+  void end(RelayEnd why) {
+    if (end_) return;
+    end_ = why;
+    upstream_.reset();
+    if (why != RelayEnd::kStale || !keeps_) application_.reset();
+  }
+  void write_failed() {
+    if (!upstream_.stale()) return end(RelayEnd::kUpstreamFailed);
+    // Whatever the other direction made of it: some of these bytes may have left.
+    end_ = RelayEnd::kStaleInTheMiddle;
+    upstream_.reset();
+    application_.reset();
+  }
+
+  Awaitable<void> up() {
+    std::vector<std::byte> first;
+    first.swap(first_);
+    if (!first.empty()) {
+      if (!co_await upstream_.write(first)) co_return write_failed();
+      traffic_.to_upstream += first.size();
+    }
+    for (;;) {
+      const auto count = co_await application_.read(loop_.scratch());
+      if (!count) co_return end(RelayEnd::kApplicationFailed);
+      const auto bytes = loop_.scratch().first(*count);
+      // Not one of these bytes was sent: they can go to another connection.
+      if (upstream_.stale()) {
+        first_.assign(bytes.begin(), bytes.end());
+        end(RelayEnd::kStale);
+        if (bytes.empty()) end_ = RelayEnd::kEnded;
+        co_return;
+      }
+      if (end_) co_return;
+      if (bytes.empty()) {
+        if (!co_await upstream_.finish()) write_failed();
+        co_return;
+      }
+      traffic_.last = std::chrono::steady_clock::now();
+      traffic_.to_upstream += *count;
+      if (!co_await upstream_.write(bytes)) co_return write_failed();
+    }
+  }
+
+  Awaitable<void> down() {
+    while (!end_) {
+      const auto count = co_await upstream_.read(loop_.scratch());
+      if (end_) co_return;
+      // Nothing is under way to a stale upstream, or up() will say so.
+      if (!count) co_return end(upstream_.stale() ? RelayEnd::kStale : RelayEnd::kUpstreamFailed);
+      if (*count == 0) {
+        if (!co_await application_.finish()) end(RelayEnd::kApplicationFailed);
+        co_return;
+      }
+      traffic_.last = std::chrono::steady_clock::now();
+      traffic_.to_application += *count;
+      if (!co_await application_.write(loop_.scratch().first(*count)))
+        co_return end(RelayEnd::kApplicationFailed);
+    }
+  }
+
+  Loop& loop_;
+  Stream& application_;
+  Stream& upstream_;
+  Traffic& traffic_;
+  const bool keeps_;
+  std::vector<std::byte>& first_;
+  std::optional<RelayEnd> end_;
+};
+
+}  // namespace
+
+Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream, Traffic& traffic,
+                          WhenStale when_stale, std::vector<std::byte>& first) {
+  Relay both(loop, application, upstream, traffic, when_stale, first);
+  co_return co_await both.run();
+}
+
+}  // namespace clonesafe::proxy

@@ -1,0 +1,43 @@
+#ifndef CLONESAFE_PROXY_SERVICE_RELAY_H_
+#define CLONESAFE_PROXY_SERVICE_RELAY_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "proxy/core/loop.h"
+#include "proxy/core/stream.h"
+
+namespace clonesafe::proxy {
+
+// What went through a session, and when last.
+struct Traffic {
+  std::uint64_t to_upstream = 0;
+  std::uint64_t to_application = 0;
+  std::chrono::steady_clock::time_point last{};
+};
+
+enum class RelayEnd {
+  kEnded,             // both sides said all they had to say
+  kStale,             // the upstream's connection is of a generation before; nothing is half sent
+  kStaleInTheMiddle,  // the same, and bytes of the application may have been sent or lost
+  kApplicationFailed,
+  kUpstreamFailed
+};
+
+// What becomes of an application's connection whose upstream's is stale.
+enum class WhenStale {
+  kReset,  // it ends with an error at once
+  kKeep    // it stays; the relay ends with the next bytes that the application sends
+};
+
+// Carries bytes in both directions until both ended, or one failed; then both streams are closed,
+// but for the application's if it is kept. `first` is sent to the upstream before anything else,
+// and is then what the application sent when it was kept: for the next upstream.
+Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream, Traffic& traffic,
+                          WhenStale when_stale, std::vector<std::byte>& first);
+
+}  // namespace clonesafe::proxy
+
+#endif  // CLONESAFE_PROXY_SERVICE_RELAY_H_

@@ -1,0 +1,134 @@
+#include "proxy/upstream/upstream.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "proxy/core/backoff.h"
+#include "proxy/tls/tls_stream.h"
+#include "proxy/upstream/source_port.h"
+
+namespace clonesafe::proxy {
+namespace {
+
+namespace asio = boost::asio;
+using namespace asio::experimental::awaitable_operators;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr std::chrono::milliseconds kFirstPause{50}, kLongestPause{2'000};
+constexpr int kPortAttempts = 4;
+
+// What waits for a peer, with a limit; an error if it is over first.
+template <typename T>
+Awaitable<Result<T>> within(Loop& loop, std::chrono::milliseconds limit,
+                            Awaitable<Result<T>> what) {
+  asio::steady_timer timer = loop.timer();
+  timer.expires_after(limit);
+  auto first = co_await (std::move(what) || timer.async_wait(kAwait));
+  if (first.index() == 0) co_return std::move(std::get<0>(first));
+  co_return fail("no answer within " + std::to_string(limit.count()) + " ms");
+}
+
+}  // namespace
+
+Awaitable<Result<std::vector<Endpoint>>> Upstream::resolve(const Address& address) {
+  if (auto endpoint = numeric_endpoint(address)) co_return std::vector<Endpoint>{*endpoint};
+  // Anew each time: what it was before the machine was cloned may be long gone.
+  const auto [error, found] =
+      co_await resolver_.async_resolve(address.host, std::to_string(address.port), kAwait);
+  if (error) co_return fail(address.host + ": " + error.message());
+  std::vector<Endpoint> endpoints;
+  for (const auto& entry : found) endpoints.emplace_back(entry.endpoint());
+  co_return endpoints;
+}
+
+// At a new generation those that were used until then are the parent's.
+void Upstream::turn_ports() {
+  const Fence::Epoch epoch = loop_.fence().now();
+  if (epoch == ports_epoch_) return;
+  ports_epoch_ = epoch;
+  earlier_ports_.merge(ports_);
+  ports_.clear();
+}
+
+Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint) {
+  const bool local = is_local(endpoint);
+  for (int attempt = 0; attempt < kPortAttempts; ++attempt) {
+    boost::system::error_code error;
+    if (socket.is_open()) socket.close(error);
+    socket.open(endpoint.protocol(), error);
+    if (error) co_return fail("socket: " + error.message());
+    turn_ports();
+    const bool is_clone = ports_epoch_ > 1;
+    if (!local && is_clone) bind_random_port(socket.native_handle(), endpoint, earlier_ports_);
+    const auto [failed] = co_await socket.async_connect(endpoint, kAwait);
+    if (failed) co_return fail(failed.message());
+    if (endpoint.protocol().family() == AF_UNIX) co_return Status();
+    const int on = 1;
+    ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const Endpoint ours = socket.local_endpoint(error);
+    if (local || error) co_return Status();
+    // The kernel's choice: its server may hold a connection of the parent's by it still.
+    if (is_clone && earlier_ports_.contains(port_of(ours))) continue;
+    ports_.insert(port_of(ours));
+    co_return Status();
+  }
+  co_return fail("no source port is free that the parent of this clone did not use");
+}
+
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& address,
+                                                                const Endpoint& endpoint) {
+  const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
+  Socket socket(loop_.io());
+  if (auto opened = co_await open(socket, endpoint); !opened) co_return fail(opened.error());
+  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(std::move(socket), guard);
+  if (tls_ == nullptr) co_return stream;
+  auto session = tls_->session(address.host);
+  if (!session) co_return fail(session.error());
+  auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
+  if (!tls) co_return fail(tls.error());
+  if (auto shaken = co_await (*tls)->handshake(); !shaken) co_return fail(shaken.error());
+  co_return std::move(*tls);
+}
+
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt() {
+  Error last("there is no address");
+  for (const Address& address : config_.addresses) {
+    auto endpoints = co_await resolve(address);
+    if (!endpoints) {
+      last = endpoints.error();
+      continue;
+    }
+    for (const Endpoint& endpoint : *endpoints) {
+      auto stream = co_await within(loop_, config_.connect_timeout, connect_to(address, endpoint));
+      if (stream) co_return stream;
+      last = std::move(stream).error().within(to_text(endpoint));
+    }
+  }
+  co_return fail(std::move(last));
+}
+
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold) {
+  const auto until = std::chrono::steady_clock::now() + hold;
+  Backoff backoff(kFirstPause, kLongestPause);
+  for (;;) {
+    const Fence::Epoch epoch = loop_.fence().now();
+    auto stream = co_await attempt();
+    if (stream) co_return stream;
+    // A clone's own first attempt is at once, whatever became of its parent's.
+    if (loop_.fence().now() != epoch) {
+      backoff = Backoff(kFirstPause, kLongestPause);
+      continue;
+    }
+    const auto pause = backoff.next();
+    if (std::chrono::steady_clock::now() + pause >= until) co_return stream;
+    asio::steady_timer timer = loop_.timer();
+    timer.expires_after(pause);
+    co_await timer.async_wait(kAwait);
+  }
+}
+
+}  // namespace clonesafe::proxy

@@ -1,0 +1,53 @@
+// upstream: how the proxy reaches what is behind it: names, addresses, source ports, TLS, and when
+// to try again.
+#ifndef CLONESAFE_PROXY_UPSTREAM_UPSTREAM_H_
+#define CLONESAFE_PROXY_UPSTREAM_UPSTREAM_H_
+
+#include <boost/asio/ip/tcp.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "proxy/config/config.h"
+#include "proxy/core/loop.h"
+#include "proxy/core/plain_stream.h"
+#include "proxy/core/stream.h"
+#include "proxy/tls/context.h"
+
+namespace clonesafe::proxy {
+
+// What one thread knows of one upstream. Not thread-safe.
+class Upstream {
+ public:
+  // `tls` is null for none; it and `config` outlive this.
+  Upstream(Loop& loop, const UpstreamConfig& config, const TlsContext* tls)
+      : loop_(loop), config_(config), tls_(tls), resolver_(loop.io()) {}
+
+  // A new connection, in this generation: the first attempt at once, then others until `hold` is
+  // over. An error names the addresses that were tried last, and why.
+  Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold);
+
+ private:
+  Awaitable<Result<std::unique_ptr<Stream>>> attempt();
+  Awaitable<Result<std::vector<Endpoint>>> resolve(const Address& address);
+  Awaitable<Result<std::unique_ptr<Stream>>> connect_to(const Address& address,
+                                                        const Endpoint& endpoint);
+  Awaitable<Status> open(Socket& socket, const Endpoint& endpoint);
+  void turn_ports();
+
+  Loop& loop_;
+  const UpstreamConfig& config_;
+  const TlsContext* const tls_;
+  boost::asio::ip::tcp::resolver resolver_;
+  // Of its connections: a clone must not use again what its parent did.
+  Fence::Epoch ports_epoch_ = 0;
+  std::set<std::uint16_t> ports_;
+  std::set<std::uint16_t> earlier_ports_;
+};
+
+}  // namespace clonesafe::proxy
+
+#endif  // CLONESAFE_PROXY_UPSTREAM_UPSTREAM_H_

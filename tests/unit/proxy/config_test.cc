@@ -1,0 +1,105 @@
+#include "proxy/config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace clonesafe::proxy {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kWhole = R"(threads = 2
+log_level = "warning"
+
+[[service]]
+name = "db"
+protocol = "tcp"
+listen = ["127.0.0.1:6432", "unix:/run/db.sock"]
+on_clone = "reopen"
+hold_ms = 100
+idle_ms = 200
+max_sessions = 3
+allow_window = true
+
+[service.listen_tls]
+certificate = "/etc/db.pem"
+key = "/etc/db.key"
+
+[service.upstream]
+address = "db.example:5432"
+connect_timeout_ms = 300
+
+[service.upstream.tls]
+ca_file = "/etc/ca.pem"
+alpn = ["postgresql"]
+lowest_version = "1.3"
+
+[[service]]
+name = "cache"
+listen = "[::1]:6379"
+upstream.address = ["10.0.0.1:6379", "10.0.0.2:6379"]
+)";
+
+TEST(ProxyConfig, TakesAllThatThereIs) {
+  const auto config = parse_config(kWhole, "proxy.toml");
+  ASSERT_TRUE(config) << config.error().message();
+  EXPECT_EQ(config->threads, 2u);
+  ASSERT_EQ(config->services.size(), 2u);
+  const ServiceConfig& db = config->services[0];
+  EXPECT_EQ(db.name, "db");
+  EXPECT_EQ(db.listen[1].text(), "unix:/run/db.sock");
+  EXPECT_EQ(db.on_clone, OnClone::kReopen);
+  EXPECT_EQ(db.hold, Milliseconds(100));
+  EXPECT_EQ(db.idle, Milliseconds(200));
+  EXPECT_EQ(db.max_sessions, 3u);
+  EXPECT_TRUE(db.allow_window);
+  EXPECT_EQ(db.listen_tls->key, "/etc/db.key");
+  EXPECT_EQ(db.upstream.connect_timeout, Milliseconds(300));
+  EXPECT_EQ(db.upstream.tls->lowest_version, TLS1_3_VERSION);
+  EXPECT_TRUE(db.upstream.tls->verify);
+  EXPECT_EQ(config->services[1].upstream.addresses.size(), 2u);
+  EXPECT_FALSE(config->services[1].upstream.tls);
+}
+
+TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
+  const std::string service =
+      "[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nupstream.address = \"b:1\"\n";
+  const struct {
+    std::string text;
+    std::vector<std::string> says;
+  } cases[] = {
+      {"", {"p.toml: there is no [[service]]"}},
+      {"threads = 0\n" + service, {"p.toml:1:11: 'threads' is not a whole number from 1 to 256"}},
+      {"thread = 1\n" + service, {"p.toml:1:1: unknown key 'thread'"}},
+      {service + "lisen = 1\n", {"p.toml:5:1: unknown key 'lisen'"}},
+      {service + service, {"two of the name 'a'"}},
+      {"[[service]]\nname = \"a\"\n", {"p.toml:1:1", "'a', without 'listen'"}},
+      {"[[service]]\nname = \"a\"\nlisten = \"localhost:1\"\n",
+       {"p.toml:3:10: 'listen' is refused: localhost:1: the host is not an IP address"}},
+      {"[[service]]\nname = \"a\"\nlisten = []\n", {"'listen' is empty"}},
+      {"[[service]]\nname = 1\n", {"p.toml:2:8: 'name' is not a string"}},
+      {service + "protocol = \"mysql\"\n", {"'protocol' is none of \"tcp\""}},
+      {service + "[service.upstream.tls]\ncertificate = \"c\"\n",
+       {"'upstream.tls' has one of 'certificate' and 'key' without the other"}},
+      {service + "[service.listen_tls]\n", {"'listen_tls' has no 'certificate'"}},
+      {service + "[service.upstream.tls]\nca = \"c\"\n", {"has an unknown key 'ca'"}},
+      {"service = 1\n", {"p.toml:1:11: 'service' is not a list of tables"}},
+      {"a=[}", {"p.toml"}},
+      {"x = \"\xc3\xa4\"", {"p.toml:1:6: a character that is not ASCII"}},
+  };
+  for (const auto& wrong : cases) {
+    const auto config = parse_config(wrong.text, "p.toml");
+    ASSERT_FALSE(config) << wrong.text;
+    for (const std::string& text : wrong.says)
+      EXPECT_THAT(config.error().message(), HasSubstr(text));
+    EXPECT_EQ(config.error().message().find('\n'), std::string::npos);
+  }
+}
+
+TEST(ProxyConfig, OfAFileThatIsMissingIsAnError) {
+  EXPECT_EQ(load_config("/nowhere/p.toml").error().message(),
+            "/nowhere/p.toml: No such file or directory");
+}
+
+}  // namespace
+}  // namespace clonesafe::proxy

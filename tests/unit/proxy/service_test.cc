@@ -1,0 +1,240 @@
+// Services as applications and upstreams see them: real sockets, a thread of the proxy's own.
+#include "proxy/service/service.h"
+
+#include "proxy/service/worker.h"
+#include "tests/unit/proxy/network.h"
+#include "tests/unit/proxy/proxy_fixture.h"
+
+namespace clonesafe::proxy {
+namespace {
+
+class ServiceTest : public ProxyTest {
+ protected:
+  static void SetUpTestSuite() { enter_network(); }
+
+  // A proxy before an upstream that the test itself is.
+  void start(ServiceConfig config, const std::string& upstream_host = kFar) {
+    int upstream_port = 0;
+    upstream_ = listen_on(upstream_host, upstream_port);
+    config.name = "test";
+    config.upstream.addresses = {
+        parse_address(upstream_host + ":" + std::to_string(upstream_port)).value()};
+    serve(std::move(config));
+  }
+  void serve(ServiceConfig config) {
+    config.listen = {parse_address("127.0.0.1:1").value()};  // another port, in truth
+    auto parts = ServiceParts::make(config);
+    ASSERT_TRUE(parts) << parts.error().message();
+    parts_.push_back(std::move(*parts));
+    worker_ = std::make_unique<Worker>(parts_);
+    std::vector<UniqueFd> sockets;
+    sockets.push_back(listen_on("127.0.0.1", port_));
+    ASSERT_TRUE(worker_->service(0).listen(std::move(sockets)));
+    worker_->start();
+  }
+  UniqueFd application() { return connect_to("127.0.0.1", port_); }
+  // An application and its upstream, after a byte in each direction.
+  std::pair<UniqueFd, UniqueFd> session() {
+    std::pair<UniqueFd, UniqueFd> ends;
+    ends.first = application();
+    ends.second = accept_from(upstream_);
+    send_all(ends.first, "q");
+    EXPECT_EQ(receive(ends.second, 1), "q");
+    send_all(ends.second, "a");
+    EXPECT_EQ(receive(ends.first, 1), "a");
+    return ends;
+  }
+  void clone() {
+    clone_this_machine();
+    worker_->fence();
+  }
+
+  std::vector<ServiceParts> parts_;
+  UniqueFd upstream_;
+  int port_ = 0;
+  std::unique_ptr<Worker> worker_;
+};
+
+TEST_F(ServiceTest, CarriesBytesBothWaysAndTheirEnds) {
+  start({});
+  const auto [application, upstream] = session();
+  const std::string large(300'000, 'x');
+  std::string got;
+  std::thread reader([&] { got = receive(upstream, large.size()); });
+  send_all(application, large);
+  reader.join();
+  EXPECT_TRUE(got == large);
+  ::shutdown(application.get(), SHUT_WR);
+  EXPECT_EQ(wait_for_news(upstream), Seen::kEnd);
+  send_all(upstream, "the last");
+  EXPECT_EQ(receive(application, 8), "the last");
+  ::shutdown(upstream.get(), SHUT_WR);
+  EXPECT_EQ(wait_for_news(application), Seen::kEnd);
+}
+
+TEST_F(ServiceTest, CloneLeavesTheParentsConnectionWithoutAWord) {
+  start({});
+  const auto [application, upstream] = session();
+  clone();
+  EXPECT_EQ(wait_for_news(application), Seen::kReset);
+  EXPECT_TRUE(sees_nothing(upstream)) << "the parent's peer was told";
+  // What comes after it has a connection of its own, by another port.
+  const UniqueFd next = this->application();
+  const UniqueFd fresh = accept_from(upstream_);
+  EXPECT_NE(peer_port(fresh), peer_port(upstream));
+  send_all(next, "q");
+  EXPECT_EQ(receive(fresh, 1), "q");
+  EXPECT_TRUE(sees_nothing(upstream));
+}
+
+TEST_F(ServiceTest, ApplicationThatIsKeptGoesOnWithAnotherConnection) {
+  start({.on_clone = OnClone::kReopen});
+  const auto [application, upstream] = session();
+  clone();
+  EXPECT_TRUE(sees_nothing(application));
+  send_all(application, "more");
+  const UniqueFd fresh = accept_from(upstream_);
+  EXPECT_EQ(receive(fresh, 4), "more");
+  send_all(fresh, "yes");
+  EXPECT_EQ(receive(application, 3), "yes");
+  EXPECT_TRUE(sees_nothing(upstream));
+  EXPECT_NE(peer_port(fresh), peer_port(upstream));
+}
+
+// Without the agent's news: whoever uses the connection sees for itself.
+TEST_F(ServiceTest, FirstByteAfterACloneIsNotSentToTheParentsPeer) {
+  start({.on_clone = OnClone::kReopen});
+  const auto [application, upstream] = session();
+  clone_this_machine();
+  send_all(application, "more");
+  const UniqueFd fresh = accept_from(upstream_);
+  EXPECT_EQ(receive(fresh, 4), "more");
+  EXPECT_TRUE(sees_nothing(upstream));
+}
+
+TEST_F(ServiceTest, SourceAfterItsSnapshotKeepsItsConnections) {
+  start({});
+  const auto [application, upstream] = session();
+  resume_this_machine();
+  worker_->fence();
+  send_all(application, "on");
+  EXPECT_EQ(receive(upstream, 2), "on");
+}
+
+// Both ends are in this machine, and were cloned together.
+TEST_F(ServiceTest, CloneKeepsAConnectionInsideTheMachine) {
+  start({}, "127.0.0.1");
+  const auto [application, upstream] = session();
+  clone();
+  send_all(application, "on");
+  EXPECT_EQ(receive(upstream, 2), "on");
+}
+
+TEST_F(ServiceTest, ApplicationFromAnotherMachineIsLeftWithoutAWordToo) {
+  ServiceConfig config;
+  start(config);
+  int port = 0;
+  std::vector<UniqueFd> sockets;
+  sockets.push_back(listen_on(kFar, port));
+  worker_.reset();
+  worker_ = std::make_unique<Worker>(parts_);
+  ASSERT_TRUE(worker_->service(0).listen(std::move(sockets)));
+  worker_->start();
+  const UniqueFd far = connect_to(kFar, port);  // its own address is kFar, too
+  const UniqueFd upstream = accept_from(upstream_);
+  send_all(far, "q");
+  EXPECT_EQ(receive(upstream, 1), "q");
+  clone();
+  clone_this_machine();
+  worker_->fence();
+  EXPECT_TRUE(sees_nothing(far));
+  EXPECT_TRUE(sees_nothing(upstream));
+}
+
+TEST_F(ServiceTest, ApplicationIsResetWhenNoUpstreamIsThere) {
+  int port = 0;
+  listen_on(kFar, port).reset();
+  ServiceConfig config{.name = "test", .hold = Milliseconds(200)};
+  config.upstream.addresses = {
+      parse_address(std::string(kFar) + ":" + std::to_string(port)).value()};
+  serve(config);
+  EXPECT_EQ(wait_for_news(application()), Seen::kReset);
+}
+
+TEST_F(ServiceTest, ApplicationWaitsForAnUpstreamThatComes) {
+  int port = 0;
+  listen_on(kFar, port).reset();
+  ServiceConfig config{.name = "test", .hold = Milliseconds(20'000)};
+  config.upstream.addresses = {
+      parse_address(std::string(kFar) + ":" + std::to_string(port)).value()};
+  serve(config);
+  const UniqueFd application = this->application();
+  send_all(application, "early");
+  upstream_ = listen_on(kFar, port);
+  EXPECT_EQ(receive(accept_from(upstream_), 5), "early");
+}
+
+TEST_F(ServiceTest, IdleSessionEnds) {
+  start({.idle = Milliseconds(150)});
+  const auto [application, upstream] = session();
+  EXPECT_NE(wait_for_news(application), Seen::kBytes);
+}
+
+TEST_F(ServiceTest, ThereAreSoManySessionsAndNoMore) {
+  start({.max_sessions = 1});
+  const auto first = session();
+  const UniqueFd second = application();
+  EXPECT_NE(wait_for_news(second), Seen::kBytes);
+  send_all(first.first, "on");
+  EXPECT_EQ(receive(first.second, 2), "on");
+}
+
+// TLS on both sides, through two services one behind the other.
+TEST_F(ServiceTest, OriginatesAndTerminatesTls) {
+  const Folder folder;
+  make_certificate(folder, "db.test");
+  start({.listen_tls = ServerTlsOptions{.certificate = folder / "db.test.pem",
+                                        .key = folder / "db.test.key"}});
+  const int inner = port_;
+  std::vector<ServiceParts> outer_parts;
+  ServiceConfig config{.name = "outer"};
+  config.listen = {parse_address("127.0.0.1:1").value()};
+  config.upstream.addresses = {parse_address("127.0.0.1:" + std::to_string(inner)).value()};
+  config.upstream.tls =
+      ClientTlsOptions{.ca_file = folder / "db.test.pem", .server_name = "db.test"};
+  outer_parts.push_back(ServiceParts::make(config).value());
+  Worker outer(outer_parts);
+  int port = 0;
+  std::vector<UniqueFd> sockets;
+  sockets.push_back(listen_on("127.0.0.1", port));
+  ASSERT_TRUE(outer.service(0).listen(std::move(sockets)));
+  outer.start();
+  const UniqueFd application = connect_to("127.0.0.1", port);
+  const std::string large(200'000, 'y');
+  std::thread writer([&] { send_all(application, large); });
+  const UniqueFd upstream = accept_from(upstream_);
+  EXPECT_TRUE(receive(upstream, large.size()) == large);
+  writer.join();
+  std::thread back([&] { send_all(upstream, large); });
+  EXPECT_TRUE(receive(application, large.size()) == large);
+  back.join();
+}
+
+TEST_F(ServiceTest, RefusesACertificateOfAnotherName) {
+  const Folder folder;
+  make_certificate(folder, "db.test");
+  start({.listen_tls = ServerTlsOptions{.certificate = folder / "db.test.pem",
+                                        .key = folder / "db.test.key"}});
+  Upstream upstream(loop_, parts_[0].config.upstream, nullptr);
+  UpstreamConfig config;
+  config.addresses = {parse_address("127.0.0.1:" + std::to_string(port_)).value()};
+  const auto context =
+      TlsContext::client({.ca_file = folder / "db.test.pem", .server_name = "other.test"}).value();
+  Upstream wrong(loop_, config, &context);
+  const auto connected = run(wrong.connect(Milliseconds(0)));
+  ASSERT_FALSE(connected);
+  EXPECT_THAT(connected.error().message(), testing::HasSubstr("certificate: "));
+}
+
+}  // namespace
+}  // namespace clonesafe::proxy
