@@ -116,7 +116,8 @@ Taker server_tls(std::optional<ServerTlsOptions>& target) {
 toml_file::Keys keys_of(ServiceConfig& service) {
   return {
       {"name", toml_file::text(service.name)},
-      {"protocol", toml_file::one_of<Protocol>(service.protocol, {{"tcp", Protocol::kTcp}})},
+      {"protocol", toml_file::one_of<Protocol>(
+                       service.protocol, {{"tcp", Protocol::kTcp}, {"redis", Protocol::kRedis}})},
       {"listen", addresses(service.listen, true)},
       {"listen_tls", server_tls(service.listen_tls)},
       {"upstream.address", addresses(service.upstream.addresses, false)},

@@ -18,7 +18,7 @@ namespace clonesafe::proxy {
 
 using Milliseconds = std::chrono::milliseconds;
 
-enum class Protocol { kTcp };
+enum class Protocol { kTcp, kRedis };
 
 // What becomes of an application's connection when the machine was cloned and its upstream's is
 // stale.

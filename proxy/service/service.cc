@@ -10,7 +10,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "proxy/service/relay.h"
+#include "proxy/protocols/redis/redis.h"
+#include "proxy/protocols/tcp/tcp.h"
 #include "proxy/tls/tls_stream.h"
 
 namespace clonesafe::proxy {
@@ -41,65 +42,11 @@ Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
   return parts;
 }
 
-// Bytes between an application and an upstream.
-class Service::RawSession final : public Session {
- public:
-  RawSession(Service& service, std::unique_ptr<Stream> application, Endpoint from)
-      : service_(service), application_(std::move(application)), from_(std::move(from)) {
-    traffic_.last = std::chrono::steady_clock::now();
-    service_.sessions_.insert(this);
-  }
-  ~RawSession() override { service_.sessions_.erase(this); }
-
-  Awaitable<void> run() {
-    const ServiceConfig& config = service_.parts_.config;
-    const auto when_stale =
-        config.on_clone == OnClone::kReopen ? WhenStale::kKeep : WhenStale::kReset;
-    std::vector<std::byte> first;
-    for (;;) {
-      auto connected = co_await service_.upstream_.connect(config.hold);
-      if (!connected) {
-        ++service_.counts_.failed;
-        spdlog::warn("{}: no upstream for {}: {}", config.name, to_text(from_),
-                     connected.error().message());
-        co_return application_->reset();
-      }
-      upstream_ = std::move(*connected);
-      const RelayEnd end =
-          co_await relay(service_.loop_, *application_, *upstream_, traffic_, when_stale, first);
-      if (end == RelayEnd::kStale || end == RelayEnd::kStaleInTheMiddle) ++service_.counts_.fenced;
-      upstream_.reset();
-      if (end != RelayEnd::kStale || when_stale != WhenStale::kKeep) co_return;
-      ++service_.counts_.reopened;
-    }
-  }
-
-  // What waits for the upstream is woken, finds it stale, and does the rest.
-  void fenced() override {
-    if (application_->stale()) return reset();
-    if (upstream_ && upstream_->stale()) upstream_->close();
-  }
-  void look(std::chrono::steady_clock::time_point now) override {
-    const auto idle = service_.parts_.config.idle;
-    if (idle.count() != 0 && now - traffic_.last > idle) reset();
-  }
-  void reset() override {
-    application_->reset();
-    if (upstream_) upstream_->close();
-  }
-
- private:
-  Service& service_;
-  std::unique_ptr<Stream> application_;
-  std::unique_ptr<Stream> upstream_;
-  Endpoint from_;
-  Traffic traffic_;
-};
-
 Service::Service(Loop& loop, const ServiceParts& parts)
     : loop_(loop),
       parts_(parts),
-      upstream_(loop, parts.config.upstream, parts.upstream_tls ? &*parts.upstream_tls : nullptr) {}
+      upstream_(loop, parts.config.upstream, parts.upstream_tls ? &*parts.upstream_tls : nullptr),
+      host_{.loop = loop, .config = parts.config, .upstream = upstream_} {}
 
 Service::~Service() = default;
 
@@ -138,11 +85,11 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& accepto
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (sessions_.size() >= parts_.config.max_sessions) {
-      ++counts_.refused;
+    if (host_.sessions.size() >= parts_.config.max_sessions) {
+      ++host_.counts.refused;
       continue;  // closed
     }
-    ++counts_.accepted;
+    ++host_.counts.accepted;
     asio::co_spawn(loop_.io(), serve(self, std::move(socket), std::move(from)), asio::detached);
   }
 }
@@ -170,12 +117,16 @@ Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket,
     spdlog::info("{}: {}: {}", parts_.config.name, to_text(from), application.error().message());
     co_return;
   }
-  RawSession session(*this, std::move(*application), std::move(from));
-  co_await session.run();
+  switch (parts_.config.protocol) {
+    case Protocol::kTcp:
+      co_return co_await serve_tcp(host_, std::move(*application), std::move(from));
+    case Protocol::kRedis:
+      co_return co_await redis::serve(host_, std::move(*application), std::move(from));
+  }
 }
 
 void Service::fence() {
-  fence_some({sessions_.begin(), sessions_.end()});
+  fence_some({host_.sessions.begin(), host_.sessions.end()});
 }
 
 void Service::fence_some(std::vector<Session*> all) {
@@ -183,7 +134,7 @@ void Service::fence_some(std::vector<Session*> all) {
     Session* const session = all.back();
     all.pop_back();
     // It may have ended since.
-    if (sessions_.contains(session)) session->fenced();
+    if (host_.sessions.contains(session)) session->fenced();
   }
   if (all.empty()) return;
   asio::post(loop_.io(), [self = shared_from_this(), rest = std::move(all)]() mutable {
@@ -192,14 +143,16 @@ void Service::fence_some(std::vector<Session*> all) {
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {
-  for (Session* session : std::vector<Session*>(sessions_.begin(), sessions_.end())) {
-    if (sessions_.contains(session)) session->look(now);
+  const auto idle = parts_.config.idle;
+  if (idle.count() == 0) return;
+  for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
+    if (host_.sessions.contains(session) && now - session->last_used() > idle) session->reset();
   }
 }
 
 void Service::reset_all() {
-  for (Session* session : std::vector<Session*>(sessions_.begin(), sessions_.end())) {
-    if (sessions_.contains(session)) session->reset();
+  for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
+    if (host_.sessions.contains(session)) session->reset();
   }
 }
 

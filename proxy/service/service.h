@@ -1,3 +1,4 @@
+// service: what listens, and which sessions there are.
 #ifndef CLONESAFE_PROXY_SERVICE_SERVICE_H_
 #define CLONESAFE_PROXY_SERVICE_SERVICE_H_
 
@@ -5,13 +6,12 @@
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <memory>
 #include <optional>
-#include <unordered_set>
 #include <vector>
 
 #include "libclonesafe/base/unique_fd.h"
 #include "proxy/config/config.h"
 #include "proxy/core/loop.h"
-#include "proxy/service/session.h"
+#include "proxy/session/session.h"
 #include "proxy/upstream/upstream.h"
 
 namespace clonesafe::proxy {
@@ -23,14 +23,6 @@ struct ServiceParts {
   std::optional<TlsContext> upstream_tls;
 
   static Result<ServiceParts> make(const ServiceConfig& config);
-};
-
-struct ServiceCounts {
-  std::uint64_t accepted = 0;
-  std::uint64_t refused = 0;   // there were too many sessions
-  std::uint64_t failed = 0;    // no upstream could be reached
-  std::uint64_t fenced = 0;    // upstream connections that a clone abandoned
-  std::uint64_t reopened = 0;  // sessions that went on with another one
 };
 
 // A service on one thread. What it waits for keeps it alive.
@@ -50,14 +42,11 @@ class Service : public std::enable_shared_from_this<Service> {
   void reset_all();
 
   const ServiceParts& parts() const { return parts_; }
-  ServiceCounts& counts() { return counts_; }
-  Upstream& upstream() { return upstream_; }
-  std::size_t session_count() const { return sessions_.size(); }
+  const ServiceCounts& counts() const { return host_.counts; }
+  std::size_t session_count() const { return host_.sessions.size(); }
 
  private:
   using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::generic::stream_protocol>;
-  class RawSession;
-
   Awaitable<void> accept(std::shared_ptr<Service> self, Acceptor& acceptor);
   Awaitable<void> serve(std::shared_ptr<Service> kept, Socket socket, Endpoint from);
   Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, const Endpoint& from);
@@ -66,9 +55,8 @@ class Service : public std::enable_shared_from_this<Service> {
   Loop& loop_;
   const ServiceParts& parts_;
   Upstream upstream_;
+  SessionHost host_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
-  std::unordered_set<Session*> sessions_;
-  ServiceCounts counts_;
 };
 
 // A socket that listens at the address; for TCP one of several that do.

@@ -1,4 +1,4 @@
-#include "proxy/service/relay.h"
+#include "proxy/protocols/tcp/relay.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <optional>
@@ -11,12 +11,12 @@ using namespace boost::asio::experimental::awaitable_operators;
 // The two directions of one session.
 class Relay {
  public:
-  Relay(Loop& loop, Stream& application, Stream& upstream, Traffic& traffic, WhenStale when_stale,
-        std::vector<std::byte>& first)
+  Relay(Loop& loop, Stream& application, Stream& upstream, std::function<void()> used,
+        WhenStale when_stale, std::vector<std::byte>& first)
       : loop_(loop),
         application_(application),
         upstream_(upstream),
-        traffic_(traffic),
+        used_(std::move(used)),
         keeps_(when_stale == WhenStale::kKeep),
         first_(first) {}
 
@@ -47,7 +47,6 @@ class Relay {
     first.swap(first_);
     if (!first.empty()) {
       if (!co_await upstream_.write(first)) co_return write_failed();
-      traffic_.to_upstream += first.size();
     }
     for (;;) {
       const auto count = co_await application_.read(loop_.scratch());
@@ -65,8 +64,7 @@ class Relay {
         if (!co_await upstream_.finish()) write_failed();
         co_return;
       }
-      traffic_.last = std::chrono::steady_clock::now();
-      traffic_.to_upstream += *count;
+      used_();
       if (!co_await upstream_.write(bytes)) co_return write_failed();
     }
   }
@@ -81,8 +79,7 @@ class Relay {
         if (!co_await application_.finish()) end(RelayEnd::kApplicationFailed);
         co_return;
       }
-      traffic_.last = std::chrono::steady_clock::now();
-      traffic_.to_application += *count;
+      used_();
       if (!co_await application_.write(loop_.scratch().first(*count)))
         co_return end(RelayEnd::kApplicationFailed);
     }
@@ -91,7 +88,7 @@ class Relay {
   Loop& loop_;
   Stream& application_;
   Stream& upstream_;
-  Traffic& traffic_;
+  const std::function<void()> used_;
   const bool keeps_;
   std::vector<std::byte>& first_;
   std::optional<RelayEnd> end_;
@@ -99,9 +96,10 @@ class Relay {
 
 }  // namespace
 
-Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream, Traffic& traffic,
-                          WhenStale when_stale, std::vector<std::byte>& first) {
-  Relay both(loop, application, upstream, traffic, when_stale, first);
+Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream,
+                          std::function<void()> used, WhenStale when_stale,
+                          std::vector<std::byte>& first) {
+  Relay both(loop, application, upstream, std::move(used), when_stale, first);
   co_return co_await both.run();
 }
 

@@ -1,22 +1,14 @@
-#ifndef CLONESAFE_PROXY_SERVICE_RELAY_H_
-#define CLONESAFE_PROXY_SERVICE_RELAY_H_
+#ifndef CLONESAFE_PROXY_PROTOCOLS_TCP_RELAY_H_
+#define CLONESAFE_PROXY_PROTOCOLS_TCP_RELAY_H_
 
-#include <chrono>
 #include <cstddef>
-#include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "proxy/core/loop.h"
 #include "proxy/core/stream.h"
 
 namespace clonesafe::proxy {
-
-// What went through a session, and when last.
-struct Traffic {
-  std::uint64_t to_upstream = 0;
-  std::uint64_t to_application = 0;
-  std::chrono::steady_clock::time_point last{};
-};
 
 enum class RelayEnd {
   kEnded,             // both sides said all they had to say
@@ -35,9 +27,10 @@ enum class WhenStale {
 // Carries bytes in both directions until both ended, or one failed; then both streams are closed,
 // but for the application's if it is kept. `first` is sent to the upstream before anything else,
 // and is then what the application sent when it was kept: for the next upstream.
-Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream, Traffic& traffic,
-                          WhenStale when_stale, std::vector<std::byte>& first);
+Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream,
+                          std::function<void()> used, WhenStale when_stale,
+                          std::vector<std::byte>& first);
 
 }  // namespace clonesafe::proxy
 
-#endif  // CLONESAFE_PROXY_SERVICE_RELAY_H_
+#endif  // CLONESAFE_PROXY_PROTOCOLS_TCP_RELAY_H_

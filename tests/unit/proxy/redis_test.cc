@@ -1,0 +1,287 @@
+// Redis sessions with a real redis-server as the upstream.
+#include <poll.h>
+#include <signal.h>
+
+#include <fstream>
+
+#include "proxy/service/worker.h"
+#include "tests/support/child_process.h"
+#include "tests/unit/proxy/network.h"
+#include "tests/unit/proxy/proxy_fixture.h"
+
+namespace clonesafe::proxy {
+namespace {
+
+class RedisTest : public ProxyTest {
+ protected:
+  static void SetUpTestSuite() { enter_network(); }
+  RedisTest() {
+    start_server();
+    start_proxy(server_port_);
+  }
+  void start_proxy(int upstream_port) {
+    worker_.reset();
+    parts_.clear();
+    ServiceConfig config{.name = "cache", .protocol = Protocol::kRedis};
+    config.listen = {parse_address("127.0.0.1:1").value()};
+    config.upstream.addresses = {
+        parse_address(std::string(kFar) + ":" + std::to_string(upstream_port)).value()};
+    parts_.push_back(ServiceParts::make(config).value());
+    port_ = 0;
+    worker_ = std::make_unique<Worker>(parts_);
+    std::vector<UniqueFd> sockets;
+    sockets.push_back(listen_on("127.0.0.1", port_));
+    EXPECT_TRUE(worker_->service(0).listen(std::move(sockets)));
+    worker_->start();
+  }
+  void start_server() {
+    listen_on(kFar, server_port_).reset();
+    run_server();
+  }
+  void run_server() {
+    std::filesystem::remove(folder_ / "log");
+    auto server = support::ChildProcess::start(
+        {.command = {"redis-server", "--bind", kFar, "--port", std::to_string(server_port_),
+                     "--save", "", "--dir", folder_ / "", "--logfile", folder_ / "log",
+                     "--protected-mode", "no"}});
+    ASSERT_TRUE(server) << server.error().message();
+    server_.emplace(std::move(*server));
+    ASSERT_TRUE(support::eventually(std::chrono::seconds(20), [this] {
+      std::ifstream log(folder_ / "log");
+      const std::string text{std::istreambuf_iterator<char>(log), {}};
+      return text.find("Ready to accept connections") != std::string::npos;
+    }));
+  }
+
+  struct Client {
+    UniqueFd fd;
+    // Sends a line; nothing is waited for.
+    void say(const std::string& line) const { send_all(fd, line + "\r\n"); }
+    // What comes, exactly this; or what came instead.
+    void hear(const std::string& expected) const {
+      EXPECT_EQ(receive(fd, expected.size()), expected);
+    }
+    void ask(const std::string& line, const std::string& expected) const {
+      SCOPED_TRACE(line);
+      say(line);
+      hear(expected);
+    }
+  };
+  Client client() const { return {.fd = connect_to("127.0.0.1", port_)}; }
+  Client direct() const { return {.fd = connect_to(kFar, server_port_)}; }
+  void clone() {
+    clone_this_machine();
+    worker_->fence();
+  }
+  static std::string bulk(const std::string& text) {
+    return "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+  }
+
+  Folder folder_;
+  int server_port_ = 0, port_ = 0;
+  std::optional<support::ChildProcess> server_;
+  std::vector<ServiceParts> parts_;
+  std::unique_ptr<Worker> worker_;
+};
+
+TEST_F(RedisTest, SessionGoesOnInACloneAsItWas) {
+  const Client application = client();
+  application.ask("SELECT 3", "+OK\r\n");
+  application.ask("CLIENT SETNAME worker", "+OK\r\n");
+  application.ask("SET key before", "+OK\r\n");
+  clone();
+  application.ask("GET key", bulk("before"));
+  application.ask("CLIENT GETNAME", bulk("worker"));
+  // The parent's connection is open still: the server has both.
+  const Client other = direct();
+  other.ask("SELECT 3", "+OK\r\n");
+  other.ask("GET key", bulk("before"));
+  EXPECT_EQ(worker_->service(0).counts().reopened, 1u);
+  EXPECT_EQ(worker_->service(0).counts().fenced, 1u);
+}
+
+TEST_F(RedisTest, PasswordIsGivenToTheNextConnection) {
+  direct().ask("CONFIG SET requirepass secret", "+OK\r\n");
+  const Client application = client();
+  application.ask("GET key", "-NOAUTH Authentication required.\r\n");
+  application.ask("AUTH secret", "+OK\r\n");
+  clone();
+  application.ask("GET key", "$-1\r\n");
+}
+
+TEST_F(RedisTest, SessionThatIsNotTakenAnyMoreEndsWithAnError) {
+  direct().ask("CONFIG SET requirepass secret", "+OK\r\n");
+  const Client application = client();
+  application.ask("AUTH secret", "+OK\r\n");
+  const Client other = direct();
+  other.ask("AUTH secret", "+OK\r\n");
+  other.ask("CONFIG SET requirepass changed", "+OK\r\n");
+  clone();
+  application.ask("GET key",
+                  "-ERR clonesafe-proxy: the new connection does not take the session: ");
+  EXPECT_EQ(receive(application.fd, 1000).substr(0, 9), "WRONGPASS");
+  EXPECT_EQ(wait_for_news(application.fd), Seen::kEnd);
+}
+
+TEST_F(RedisTest, SubscriptionsAreThereInTheCloneWithoutBeingAskedFor) {
+  const Client application = client();
+  application.ask("SUBSCRIBE news sport", "*3\r\n" + bulk("subscribe") + bulk("news") +
+                                              ":1\r\n*3\r\n" + bulk("subscribe") + bulk("sport") +
+                                              ":2\r\n");
+  application.ask("PSUBSCRIBE w*", "*3\r\n" + bulk("psubscribe") + bulk("w*") + ":3\r\n");
+  clone();
+  // The application says nothing, and hears what is published: once, by its own connection.
+  const Client other = direct();
+  ASSERT_TRUE(support::eventually(std::chrono::seconds(20), [&] {
+    other.say("PUBLISH weather rain");
+    return receive(other.fd, 4) == ":2\r\n";  // the parent's connection, and ours
+  }));
+  const std::string message =
+      "*4\r\n" + bulk("pmessage") + bulk("w*") + bulk("weather") + bulk("rain");
+  application.hear(message);
+  // How many get it depends on whether the parent's connection has been missed by now.
+  other.say("PUBLISH news hello");
+  EXPECT_EQ(receive(other.fd, 4).front(), ':');
+  application.hear("*3\r\n" + bulk("message") + bulk("news") + bulk("hello"));
+  application.ask("UNSUBSCRIBE sport", "*3\r\n" + bulk("unsubscribe") + bulk("sport") + ":2\r\n");
+}
+
+TEST_F(RedisTest, PushesOfResp3AreCarriedAndTrackingStartsAnew) {
+  const Client application = client();
+  application.say("HELLO 3");
+  ASSERT_NE(receive(application.fd, 1), "");
+  while (!::testing::Test::HasFailure()) {
+    pollfd entry{.fd = application.fd.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&entry, 1, 200) == 0) break;
+    receive(application.fd, 1);
+  }
+  application.ask("CLIENT TRACKING ON", "+OK\r\n");
+  application.ask("GET key", "_\r\n");
+  clone();
+  application.ask("GET key", ">2\r\n" + bulk("invalidate") + "_\r\n_\r\n");
+  direct().ask("SET key new", "+OK\r\n");
+  application.hear(">2\r\n" + bulk("invalidate") + "*1\r\n" + bulk("key"));
+}
+
+TEST_F(RedisTest, TransactionThatWatchesNothingBeginsAnew) {
+  const Client application = client();
+  application.ask("MULTI", "+OK\r\n");
+  application.ask("INCR a", "+QUEUED\r\n");
+  clone();
+  application.ask("INCR b", "+QUEUED\r\n");
+  application.ask("EXEC", "*2\r\n:1\r\n:1\r\n");
+}
+
+// The key may have been changed while nobody watched it.
+TEST_F(RedisTest, TransactionThatWatchesIsAborted) {
+  const Client application = client();
+  application.ask("WATCH a", "+OK\r\n");
+  application.ask("GET a", "$-1\r\n");
+  clone();
+  application.ask("MULTI", "+OK\r\n");
+  application.ask("SET a mine", "+QUEUED\r\n");
+  application.ask("EXEC", "*-1\r\n");
+  application.ask("GET a", "$-1\r\n");
+  // The next one is not.
+  application.ask("WATCH a", "+OK\r\n");
+  application.ask("MULTI", "+OK\r\n");
+  application.ask("SET a mine", "+QUEUED\r\n");
+  application.ask("EXEC", "*1\r\n+OK\r\n");
+}
+
+// Of two commands under way at the clone one only reads; of the other nobody knows.
+TEST_F(RedisTest, WhatWasUnderWayIsRepeatedOrAnErrorAndNeverDoneTwice) {
+  int port = 0;
+  const UniqueFd upstream = listen_on(kFar, port);
+  start_proxy(port);
+  const Client application = client();
+  const std::string commands = "GET key\r\nINCR counter\r\nGET key\r\n";
+  send_all(application.fd, commands);
+  const UniqueFd parents = accept_from(upstream);
+  ASSERT_EQ(receive(parents, commands.size()), commands);
+  clone();
+  const UniqueFd clones = accept_from(upstream);
+  const std::string again = "GET key\r\nGET key\r\n";
+  EXPECT_EQ(receive(clones, again.size()), again);
+  send_all(clones, bulk("first") + bulk("last"));
+  application.hear(bulk("first") +
+                   "-ERR clonesafe-proxy: the connection was lost, as in a clone; whether the "
+                   "command was done is not known\r\n" +
+                   bulk("last"));
+  EXPECT_TRUE(sees_nothing(parents));
+}
+
+// Half a reply can be neither taken back nor finished.
+TEST_F(RedisTest, ReplyThatCameInPartEndsTheSession) {
+  int port = 0;
+  const UniqueFd upstream = listen_on(kFar, port);
+  start_proxy(port);
+  const Client application = client();
+  application.say("GET key");
+  const UniqueFd parents = accept_from(upstream);
+  ASSERT_EQ(receive(parents, 9), "GET key\r\n");
+  send_all(parents, "$10\r\n01234");
+  application.hear("$10\r\n01234");
+  clone();
+  EXPECT_EQ(wait_for_news(application.fd), Seen::kReset);
+}
+
+// What the server never had whole it never did.
+TEST_F(RedisTest, CommandThatWasSentInPartIsSentAgain) {
+  int port = 0;
+  const UniqueFd upstream = listen_on(kFar, port);
+  start_proxy(port);
+  const Client application = client();
+  const std::string begin = "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nva";
+  send_all(application.fd, begin);
+  const UniqueFd parents = accept_from(upstream);
+  ASSERT_EQ(receive(parents, 20), begin.substr(0, 20));
+  clone();
+  send_all(application.fd, "lue\r\n");
+  const UniqueFd clones = accept_from(upstream);
+  EXPECT_EQ(receive(clones, begin.size() + 5), begin + "lue\r\n");
+  send_all(clones, "+OK\r\n");
+  application.hear("+OK\r\n");
+}
+
+TEST_F(RedisTest, ServerThatRestartsIsNoEndEither) {
+  const Client application = client();
+  application.ask("SELECT 2", "+OK\r\n");
+  server_->signal(SIGTERM);
+  ASSERT_TRUE(server_->wait(std::chrono::seconds(20)));
+  run_server();
+  application.ask("SET key value", "+OK\r\n");
+  const Client other = direct();
+  other.ask("SELECT 2", "+OK\r\n");
+  other.ask("GET key", bulk("value"));
+}
+
+TEST_F(RedisTest, LargeValuesPassThrough) {
+  const Client application = client();
+  const std::string value(3'000'000, 'v');
+  std::thread writer(
+      [&] { send_all(application.fd, "*3\r\n" + bulk("SET") + bulk("key") + bulk(value)); });
+  application.hear("+OK\r\n");
+  writer.join();
+  application.say("GET key");
+  const std::string expected = bulk(value);
+  EXPECT_TRUE(receive(application.fd, expected.size()) == expected);
+}
+
+TEST_F(RedisTest, WhatIsNoCommandEndsTheSessionWithAnError) {
+  const Client application = client();
+  application.ask("PING", "+PONG\r\n");
+  application.say("*1\r\n$x");
+  EXPECT_EQ(receive(application.fd, 1000).substr(0, 36), "-ERR clonesafe-proxy: Protocol error");
+  EXPECT_EQ(wait_for_news(application.fd), Seen::kEnd);
+}
+
+TEST_F(RedisTest, ReplyOffIsRefused) {
+  const Client application = client();
+  application.ask("CLIENT REPLY OFF",
+                  "-ERR clonesafe-proxy: CLIENT REPLY OFF and SKIP are not carried\r\n");
+  application.ask("PING", "+PONG\r\n");
+}
+
+}  // namespace
+}  // namespace clonesafe::proxy
