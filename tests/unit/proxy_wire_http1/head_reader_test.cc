@@ -28,10 +28,10 @@ std::vector<std::string> responses_in_any_pieces(std::string_view bytes,
 }
 
 // What curl 7.88.1 sent.
-constexpr std::string_view kGet =
+constexpr std::string_view kGetRequest =
     "GET /a?b=c HTTP/1.1\r\nHost: 127.0.0.1:17401\r\nUser-Agent: curl/7.88.1\r\nAccept: "
     "*/*\r\n\r\n";
-constexpr std::string_view kPut =
+constexpr std::string_view kPutRequest =
     "PUT /up HTTP/1.1\r\nHost: 127.0.0.1:17402\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n"
     "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
 constexpr std::string_view kToProxy =
@@ -43,22 +43,23 @@ constexpr std::string_view kH2c =
     "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n";
 
 // What nginx 1.22.1 sent.
-constexpr std::string_view kFile =
+constexpr std::string_view kFileResponse =
     "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Fri, 27 Nov 2026 10:26:52 GMT\r\n"
     "Content-Type: text/plain\r\nContent-Length: 6\r\n"
     "Last-Modified: Fri, 27 Nov 2026 10:26:52 GMT\r\nConnection: keep-alive\r\n"
     "ETag: \"6b095aec-6\"\r\nAccept-Ranges: bytes\r\n\r\nhello\n";
-constexpr std::string_view kChunked =
+constexpr std::string_view kChunkedResponse =
     "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Fri, 27 Nov 2026 10:26:53 GMT\r\n"
     "Content-Type: text/html\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
     "b\r\n/a.shtmlok\n\r\n0\r\n\r\n";
-constexpr std::string_view kUntilClose =
+constexpr std::string_view kUntilCloseResponse =
     "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Fri, 27 Nov 2026 10:26:54 GMT\r\n"
     "Content-Type: text/html\r\nConnection: close\r\n\r\n/a.shtmlok\n";
 
 TEST(HeadReader, ReadsRecordedRequests) {
-  const std::string bytes = std::string(kGet) + std::string(kToProxy) + std::string(kPut) +
-                            "5\r\nhello\r\n0\r\n\r\n" + std::string(kGet);
+  const std::string bytes = std::string(kGetRequest) + std::string(kToProxy) +
+                            std::string(kPutRequest) + "5\r\nhello\r\n0\r\n\r\n" +
+                            std::string(kGetRequest);
   EXPECT_THAT(
       requests_in_any_pieces(bytes),
       ElementsAre(
@@ -71,10 +72,10 @@ TEST(HeadReader, ReadsRecordedRequests) {
 
 TEST(HeadReader, SaysWhatTheProxyNeedsToKnow) {
   HeadReader reader;
-  auto head = reader.read_request(kPut);
+  auto head = reader.read_request(kPutRequest);
   ASSERT_TRUE(head) << head.error().message();
   EXPECT_EQ((*head)->method, Method::kPut);
-  EXPECT_EQ((*head)->size, kPut.size());
+  EXPECT_EQ((*head)->size, kPutRequest.size());
   EXPECT_EQ((*head)->body, Body{.kind = Body::Kind::kChunked});
   EXPECT_TRUE((*head)->expects_continue);
   EXPECT_TRUE((*head)->persistent);
@@ -127,8 +128,8 @@ TEST(HeadReader, WhetherAConnectionGoesOn) {
 }
 
 TEST(HeadReader, ReadsRecordedResponses) {
-  const std::string bytes =
-      std::string(kFile) + std::string(kChunked) + std::string(kUntilClose) + "and more";
+  const std::string bytes = std::string(kFileResponse) + std::string(kChunkedResponse) +
+                            std::string(kUntilCloseResponse) + "and more";
   EXPECT_THAT(responses_in_any_pieces(bytes),
               ElementsAre(testing::AllOf(StartsWith("200 OK [Server"),
                                          testing::EndsWith("[Accept-Ranges=bytes] | 6 bytes")),

@@ -14,7 +14,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::vector<std::string> in_any_pieces(std::string_view bytes, CommandLimits limits = {}) {
+std::vector<std::string> commands_in_any_pieces(std::string_view bytes, CommandLimits limits = {}) {
   auto at_once = commands(bytes, bytes.size(), limits);
   for (const std::size_t piece : {1, 2, 3, 5, 7, 11})
     EXPECT_EQ(commands(bytes, piece, limits), at_once) << "in pieces of " << piece;
@@ -30,7 +30,7 @@ constexpr std::string_view kRecorded =
     "*1\r\n$4\r\nPING\r\n";
 
 TEST(CommandFramer, FindsCommandsInRecordedBytes) {
-  EXPECT_THAT(in_any_pieces(kRecorded),
+  EXPECT_THAT(commands_in_any_pieces(kRecorded),
               ElementsAre(" 2: COMMAND DOCS", "HELLO 2: HELLO 3", " 3: SET key:__rand_int__ VXK",
                           "PING 1: PING", "PING 1: PING"));
 }
@@ -83,24 +83,24 @@ TEST(CommandFramer, WhatChangesTheSessionIsWaitedFor) {
 
 TEST(CommandFramer, WhatIsTypedIsTakenApartAsTheServerDoes) {
   // Each as redis-server 7.0.15 answered it.
-  EXPECT_THAT(in_any_pieces("ECHO \"a\\x41\\n\\q\" \r\n"), ElementsAre(" 2: ECHO aA\nq"));
-  EXPECT_THAT(in_any_pieces("ECHO 'a\\'b\\n'\r\n"), ElementsAre(" 2: ECHO a'b\\n"));
-  EXPECT_THAT(in_any_pieces("ECHO a\"b\"\n"), ElementsAre(" 2: ECHO ab"));
-  EXPECT_THAT(in_any_pieces("ECHO a\vb\r\n"), ElementsAre(" 2: ECHO a\vb"));
-  EXPECT_THAT(in_any_pieces("\vECHO a\r\n"), ElementsAre(" 2: ECHO a"));
-  EXPECT_THAT(in_any_pieces("ECHO a\rb\r\n"), ElementsAre(" 3: ECHO a b"));
-  EXPECT_THAT(in_any_pieces("ECHO \"\"\r\n"), ElementsAre(" 2: ECHO "));
-  EXPECT_THAT(in_any_pieces("'select' 3\r\n"), ElementsAre("SELECT 2: select 3"));
-  EXPECT_THAT(in_any_pieces("ECHO \"a\"b\r\n"), Contains(HasSubstr("unbalanced quotes")));
-  EXPECT_THAT(in_any_pieces("ECHO \"abc\r\n"), Contains(HasSubstr("unbalanced quotes")));
-  EXPECT_THAT(in_any_pieces("set \"\"\"test-key\"\"\" test-value\r\n"),
+  EXPECT_THAT(commands_in_any_pieces("ECHO \"a\\x41\\n\\q\" \r\n"), ElementsAre(" 2: ECHO aA\nq"));
+  EXPECT_THAT(commands_in_any_pieces("ECHO 'a\\'b\\n'\r\n"), ElementsAre(" 2: ECHO a'b\\n"));
+  EXPECT_THAT(commands_in_any_pieces("ECHO a\"b\"\n"), ElementsAre(" 2: ECHO ab"));
+  EXPECT_THAT(commands_in_any_pieces("ECHO a\vb\r\n"), ElementsAre(" 2: ECHO a\vb"));
+  EXPECT_THAT(commands_in_any_pieces("\vECHO a\r\n"), ElementsAre(" 2: ECHO a"));
+  EXPECT_THAT(commands_in_any_pieces("ECHO a\rb\r\n"), ElementsAre(" 3: ECHO a b"));
+  EXPECT_THAT(commands_in_any_pieces("ECHO \"\"\r\n"), ElementsAre(" 2: ECHO "));
+  EXPECT_THAT(commands_in_any_pieces("'select' 3\r\n"), ElementsAre("SELECT 2: select 3"));
+  EXPECT_THAT(commands_in_any_pieces("ECHO \"a\"b\r\n"), Contains(HasSubstr("unbalanced quotes")));
+  EXPECT_THAT(commands_in_any_pieces("ECHO \"abc\r\n"), Contains(HasSubstr("unbalanced quotes")));
+  EXPECT_THAT(commands_in_any_pieces("set \"\"\"test-key\"\"\" test-value\r\n"),
               Contains(HasSubstr("unbalanced quotes")));
   // The server waits for ever: it sees no end of a line behind a NUL.
-  EXPECT_THAT(in_any_pieces("ECHO a\0b\r\n"sv), Contains(HasSubstr("NUL")));
+  EXPECT_THAT(commands_in_any_pieces("ECHO a\0b\r\n"sv), Contains(HasSubstr("NUL")));
 }
 
 TEST(CommandFramer, CommandsOfNothingGetNoReply) {
-  EXPECT_THAT(in_any_pieces("\r\n*0\r\n*-10\r\n  \nPING\r\n"),
+  EXPECT_THAT(commands_in_any_pieces("\r\n*0\r\n*-10\r\n  \nPING\r\n"),
               ElementsAre("empty 0:", "empty 0:", "empty 0:", "empty 0:", "PING 1: PING"));
 }
 
@@ -138,7 +138,7 @@ TEST(CommandFramer, RefusesWhatIsNoCommand) {
            Case{"*1\r\n$4\r\nPING\rx", "longer than its bulk length"},
            Case{"*1\r\n$3\r\nPING\r\n", "longer than its bulk length"},
        }) {
-    const auto seen = in_any_pieces(bytes);
+    const auto seen = commands_in_any_pieces(bytes);
     ASSERT_EQ(seen.size(), 1u) << testing::PrintToString(bytes);
     EXPECT_THAT(seen[0], HasSubstr(error)) << testing::PrintToString(bytes);
   }
@@ -146,18 +146,20 @@ TEST(CommandFramer, RefusesWhatIsNoCommand) {
 
 TEST(CommandFramer, LimitsAreOfTheConfiguration) {
   const CommandLimits limits{.bulk = 10, .arguments = 3, .inline_line = 8, .whole = 38};
-  EXPECT_THAT(in_any_pieces("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10\r\n0123456789\r\n", limits),
+  EXPECT_THAT(commands_in_any_pieces("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10\r\n0123456789\r\n", limits),
               ElementsAre(" 3: SET k 0123456789"));
-  EXPECT_THAT(in_any_pieces("*4\r\n", limits), Contains(HasSubstr("more than 3 at byte 0")));
-  EXPECT_THAT(in_any_pieces("*1\r\n$11\r\n", limits), Contains(HasSubstr("more than 10")));
-  EXPECT_THAT(in_any_pieces("GET 1234\n", limits), ElementsAre("GET 2: GET 1234"));
-  EXPECT_THAT(in_any_pieces("GET 12345\r\n", limits), Contains(HasSubstr("more than 8")));
-  EXPECT_THAT(in_any_pieces("GET 12345", limits), Contains(HasSubstr("more than 8")));
+  EXPECT_THAT(commands_in_any_pieces("*4\r\n", limits),
+              Contains(HasSubstr("more than 3 at byte 0")));
+  EXPECT_THAT(commands_in_any_pieces("*1\r\n$11\r\n", limits), Contains(HasSubstr("more than 10")));
+  EXPECT_THAT(commands_in_any_pieces("GET 1234\n", limits), ElementsAre("GET 2: GET 1234"));
+  EXPECT_THAT(commands_in_any_pieces("GET 12345\r\n", limits), Contains(HasSubstr("more than 8")));
+  EXPECT_THAT(commands_in_any_pieces("GET 12345", limits), Contains(HasSubstr("more than 8")));
   // 39 bytes, which the lengths tell before they are there.
-  EXPECT_THAT(in_any_pieces("*3\r\n$4\r\nAUTH\r\n$7\r\n0123456\r\n$6\r\n", limits),
+  EXPECT_THAT(commands_in_any_pieces("*3\r\n$4\r\nAUTH\r\n$7\r\n0123456\r\n$6\r\n", limits),
               Contains(HasSubstr("AUTH of more than 38 bytes")));
-  EXPECT_THAT(in_any_pieces("*3\r\n$4\r\nAUTH\r\n$7\r\n0123456\r\n$5\r\n01234\r\n", limits),
-              ElementsAre("AUTH 3: AUTH 0123456 01234"));
+  EXPECT_THAT(
+      commands_in_any_pieces("*3\r\n$4\r\nAUTH\r\n$7\r\n0123456\r\n$5\r\n01234\r\n", limits),
+      ElementsAre("AUTH 3: AUTH 0123456 01234"));
 }
 
 TEST(CommandFramer, AContainerThatIsTooLongIsPassedOnInParts) {
@@ -181,7 +183,7 @@ TEST(CommandFramer, AfterAnErrorThereAreOnlyErrors) {
 TEST(CommandFramer, ReadsWhatTheBuilderWrites) {
   std::string bytes;
   append_command(bytes, {"HELLO", "3", "AUTH", "user", "pass word\r\n", "SETNAME", ""});
-  EXPECT_THAT(in_any_pieces(bytes),
+  EXPECT_THAT(commands_in_any_pieces(bytes),
               ElementsAre("HELLO 7: HELLO 3 AUTH user pass word\r\n SETNAME "));
 }
 

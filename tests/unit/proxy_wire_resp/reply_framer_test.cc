@@ -13,9 +13,9 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::vector<std::string> in_any_pieces(std::string_view bytes,
-                                       Handling handling = Handling::kPassOn,
-                                       bool subscribed = false, ReplyLimits limits = {}) {
+std::vector<std::string> replies_in_any_pieces(std::string_view bytes,
+                                               Handling handling = Handling::kPassOn,
+                                               bool subscribed = false, ReplyLimits limits = {}) {
   auto at_once = replies(bytes, bytes.size(), handling, subscribed, limits);
   for (const std::size_t piece : {1, 2, 3, 5, 7, 11})
     EXPECT_EQ(replies(bytes, piece, handling, subscribed, limits), at_once)
@@ -38,7 +38,7 @@ TEST(ReplyFramer, FindsRepliesInRecordedBytes) {
                             std::string(kUnsubscribed) + std::string(kScores) + ":1\r\n_\r\n" +
                             std::string(kNested) + "-ERR no such command\r\n";
   EXPECT_THAT(
-      in_any_pieces(bytes),
+      replies_in_any_pieces(bytes),
       ElementsAre("% " + std::string(kHello), ">push6 " + std::string(kSubscribed), "+ +PONG\r\n",
                   ">push9 " + std::string(kUnsubscribed), "* " + std::string(kScores), ": :1\r\n",
                   "_ _\r\n", "* " + std::string(kNested), "- -ERR no such command\r\n"));
@@ -78,7 +78,7 @@ TEST(ReplyFramer, KnowsEveryType) {
                                        "*1\r\n|1\r\n+k\r\n+v\r\n:1\r\n"}) {
     const std::string bytes = std::string(value) + "+next\r\n";
     for (const Handling handling : {Handling::kPassOn, Handling::kWhole}) {
-      const auto seen = in_any_pieces(bytes, handling);
+      const auto seen = replies_in_any_pieces(bytes, handling);
       ASSERT_EQ(seen.size(), 2u) << value << seen[0];
       EXPECT_THAT(seen[0], testing::EndsWith(" " + std::string(value)));
       EXPECT_EQ(seen[0][0], value[0]);
@@ -89,18 +89,18 @@ TEST(ReplyFramer, KnowsEveryType) {
 TEST(ReplyFramer, AttributesBelongToTheReplyBehindThem) {
   const std::string_view bytes =
       "|1\r\n+key-popularity\r\n%1\r\n$1\r\na\r\n,0.19\r\n|0\r\n:7\r\n:8\r\n";
-  const auto seen = in_any_pieces(bytes);
+  const auto seen = replies_in_any_pieces(bytes);
   ASSERT_EQ(seen.size(), 2u);
   EXPECT_EQ(seen[0][0], ':');
   EXPECT_EQ(seen[1], ": :8\r\n");
-  EXPECT_THAT(in_any_pieces("|1\r\n$30\r\n" + std::string(30, 'x') + "\r\n+v\r\n:1\r\n",
-                            Handling::kPassOn, false, {.whole = 20}),
+  EXPECT_THAT(replies_in_any_pieces("|1\r\n$30\r\n" + std::string(30, 'x') + "\r\n+v\r\n:1\r\n",
+                                    Handling::kPassOn, false, {.whole = 20}),
               Contains(HasSubstr("more than 20 bytes")));
 }
 
 TEST(ReplyFramer, TellsPushesApart) {
   EXPECT_THAT(
-      in_any_pieces(
+      replies_in_any_pieces(
           ">3\r\n+message\r\n+c\r\n+x\r\n>3\r\n$7\r\nmessage\r\n+c\r\n+x\r\n"
           ">2\r\n$10\r\ninvalidate\r\n*1\r\n+k\r\n>1\r\n:1\r\n>1\r\n$3\r\nfoo\r\n"
           ">1\r\n$13\r\nxxxxxxxxxxxxx\r\n>2\r\n|1\r\n+subscribe\r\n+b\r\n+smessage\r\n+\r\n"),
@@ -115,11 +115,11 @@ TEST(ReplyFramer, Resp2ArraysArePushesOnlyToWhoSubscribed) {
   const std::string_view bytes =
       "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n"
       "*2\r\n$4\r\npong\r\n$1\r\nx\r\n*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n*0\r\n*-1\r\n";
-  EXPECT_THAT(in_any_pieces(bytes, Handling::kPassOn, true),
+  EXPECT_THAT(replies_in_any_pieces(bytes, Handling::kPassOn, true),
               ElementsAre(testing::StartsWith("*push6 "), testing::StartsWith("* "),
                           testing::StartsWith("* "), testing::StartsWith("*push9 "), "* *0\r\n",
                           "* *-1\r\n"));
-  EXPECT_THAT(in_any_pieces(bytes), testing::Each(testing::StartsWith("* ")));
+  EXPECT_THAT(replies_in_any_pieces(bytes), testing::Each(testing::StartsWith("* ")));
 }
 
 TEST(ReplyFramer, ALongStringPassesThroughWithoutBeingKept) {
@@ -199,7 +199,7 @@ TEST(ReplyFramer, RefusesWhatIsNoReply) {
            Case{"*1\r\n>1\r\n", "a push within a reply at byte 4"},
            Case{deep, "more than 32 deep"},
        }) {
-    const auto seen = in_any_pieces(bytes);
+    const auto seen = replies_in_any_pieces(bytes);
     ASSERT_EQ(seen.size(), 1u) << bytes;
     EXPECT_THAT(seen[0], HasSubstr(error)) << bytes;
   }
@@ -208,7 +208,7 @@ TEST(ReplyFramer, RefusesWhatIsNoReply) {
 TEST(ReplyFramer, LimitsAreOfTheConfiguration) {
   const ReplyLimits limits{.bulk = 4, .elements = 2, .line = 5, .whole = 20};
   const auto with = [&](std::string_view bytes, Handling handling = Handling::kPassOn) {
-    return in_any_pieces(bytes, handling, false, limits);
+    return replies_in_any_pieces(bytes, handling, false, limits);
   };
   EXPECT_THAT(with("+1234\r\n"), ElementsAre("+ +1234\r\n"));
   EXPECT_THAT(with("+12345"), ElementsAre(HasSubstr("a line is too long")));
