@@ -142,8 +142,9 @@ Parsed<bool> BodyFramer::chunk_line(std::string_view rest, std::size_t& consumed
   const auto line =
       find_line(rest, limits_.chunk_line, "a line in front of a chunk over its limit");
   if (!line) return std::unexpected(line.error());
-  if (!*line) return false;
-  const std::string_view text = **line;
+  const std::optional<std::string_view>& found = *line;
+  if (!found) return false;
+  const std::string_view text = *found;
   std::uint64_t size = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size, 16);
   const auto digits = static_cast<std::size_t>(end - text.data());
@@ -167,8 +168,9 @@ Parsed<bool> BodyFramer::trailer(std::string_view rest, std::size_t& consumed) {
   constexpr std::string_view kTooLong = "trailers over their limit";
   const auto line = find_line(rest, limits_.trailers - trailers_size_, kTooLong);
   if (!line) return std::unexpected(line.error());
-  if (!*line) return false;
-  const std::string_view text = **line;
+  const std::optional<std::string_view>& found = *line;
+  if (!found) return false;
+  const std::string_view text = *found;
   if (text.empty()) {
     consumed += kLineEnd.size();
     state_ = State::kEnded;

@@ -131,7 +131,7 @@ Parsed<void> HeadReader::parse_request(std::string_view head) {
   if (!summary_.host && request_.version == Version::kHttp11) return refuse("no Host");
   request_.host = summary_.host.value_or(std::string_view());
   if (request_.form == TargetForm::kAbsolute && summary_.host &&
-      !equals_ignoring_case(*authority_of(request_.target), request_.host))
+      !equals_ignoring_case(authority_of(request_.target).value_or(""), request_.host))
     return refuse("the target's host is not Host's");
   if (request_.method == Method::kConnect &&
       (summary_.chunked || summary_.content_length.value_or(0) != 0))

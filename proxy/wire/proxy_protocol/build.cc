@@ -54,11 +54,12 @@ Status append_paths(std::string& out, const Header& header) {
 Status append_tlvs(std::string& out, std::string_view tlvs) {
   TlvReader reader(tlvs);
   while (true) {
-    const auto tlv = reader.next();
-    if (!tlv) return fail(tlv.error(), "PROXY header");
-    if (!*tlv) return {};
-    if ((*tlv)->type == TlvType::kCrc32c) continue;
-    if (auto appended = append_tlv(out, (*tlv)->type, (*tlv)->value); !appended) return appended;
+    const auto next = reader.next();
+    if (!next) return fail(next.error(), "PROXY header");
+    const std::optional<Tlv>& tlv = *next;
+    if (!tlv) return {};
+    if (tlv->type == TlvType::kCrc32c) continue;
+    if (auto appended = append_tlv(out, tlv->type, tlv->value); !appended) return appended;
   }
 }
 

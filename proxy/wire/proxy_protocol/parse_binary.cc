@@ -33,13 +33,13 @@ Status check_tlvs(std::string_view header, std::string_view tlvs) {
   std::optional<std::size_t> checksum_at;
   TlvReader reader(tlvs);
   while (true) {
-    const auto tlv = reader.next();
-    if (!tlv) return fail(tlv.error(), "PROXY header");
-    if (!*tlv) break;
-    if ((*tlv)->type != TlvType::kCrc32c) continue;
+    const auto next = reader.next();
+    if (!next) return fail(next.error(), "PROXY header");
+    const std::optional<Tlv>& tlv = *next;
+    if (!tlv) break;
+    if (tlv->type != TlvType::kCrc32c) continue;
     if (checksum_at) return fail("PROXY header: more than one CRC32C");
-    if ((*tlv)->value.size() != kChecksumSize)
-      return fail("PROXY header: a CRC32C of another size");
+    if (tlv->value.size() != kChecksumSize) return fail("PROXY header: a CRC32C of another size");
     checksum_at = header.size() - reader.rest().size() - kChecksumSize;
   }
   if (!checksum_at) return {};
