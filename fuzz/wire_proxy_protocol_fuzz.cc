@@ -16,16 +16,19 @@ void require(bool good) {
   if (!good) std::abort();
 }
 
+std::optional<Header> header_of(const Result<std::optional<Header>>& parsed) {
+  return parsed ? *parsed : std::nullopt;
+}
+
 void check_written(const Header& header, bool checksum) {
   std::string bytes;
   require(append_header(bytes, header, checksum).has_value());
-  const auto again = parse_header(bytes, {.size = 1u << 20});
-  require(again && *again);
-  const Header& twin = **again;
-  require(twin.size == bytes.size() && twin.version == header.version &&
-          (twin.version == 1 || twin.command == header.command) &&
-          twin.transport == header.transport && twin.source == header.source &&
-          twin.destination == header.destination);
+  const auto twin = header_of(parse_header(bytes, {.size = 1u << 20}));
+  if (!twin) std::abort();
+  require(twin->size == bytes.size() && twin->version == header.version &&
+          (twin->version == 1 || twin->command == header.command) &&
+          twin->transport == header.transport && twin->source == header.source &&
+          twin->destination == header.destination);
 }
 
 }  // namespace
@@ -33,23 +36,25 @@ void check_written(const Header& header, bool checksum) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const auto whole = parse_header(bytes, {.size = 512});
+  const auto expected = header_of(whole);
   bool decided = false;
   for (std::size_t given = 0; given <= std::min<std::size_t>(size, 600); ++given) {
-    const auto header = parse_header(bytes.substr(0, given), {.size = 512});
-    if (header && !*header) {
+    const auto parsed = parse_header(bytes.substr(0, given), {.size = 512});
+    const auto header = header_of(parsed);
+    if (parsed && !header) {
       require(!decided);
       continue;
     }
     decided = true;
-    require(header.has_value() == whole.has_value());
-    if (!header) {
-      require(header.error().message() == whole.error().message());
-      continue;
+    require(parsed.has_value() == whole.has_value() && header.has_value() == expected.has_value());
+    if (header && expected) {
+      require(header->size == expected->size && header->size <= given);
+    } else {
+      require(parsed.error().message() == whole.error().message());
     }
-    require(*whole && (*header)->size == (*whole)->size && (*header)->size <= given);
   }
-  if (!whole || !*whole) return 0;
-  check_written(**whole, false);
-  check_written(**whole, true);
+  if (!expected) return 0;
+  check_written(*expected, false);
+  check_written(*expected, true);
   return 0;
 }
