@@ -141,7 +141,8 @@ Parsed<void> HeadReader::parse_request(std::string_view head) {
   if (summary_.chunked) request_.body.kind = Body::Kind::kChunked;
   if (summary_.content_length.value_or(0) != 0)
     request_.body = {.kind = Body::Kind::kLength, .length = *summary_.content_length};
-  request_.expects_continue = summary_.expects_continue;
+  // RFC 9110, 10.1.1.
+  request_.expects_continue = summary_.expects_continue && request_.version == Version::kHttp11;
   request_.offers_h2c = summary_.offers_h2c;
   return {};
 }

@@ -16,7 +16,7 @@ CommandArguments::CommandArguments(std::string_view command)
 std::optional<std::string_view> CommandArguments::next() {
   if (is_line_) {
     InlineTokens tokens(rest_);
-    if (tokens.next(token_) != InlineTokens::Found::kToken) return std::nullopt;
+    if (tokens.next(&token_) != InlineTokens::Found::kToken) return std::nullopt;
     rest_ = tokens.rest();
     return token_;
   }

@@ -89,11 +89,12 @@ Result<CommandPart> CommandFramer::inline_command(std::string_view input) {
   arguments_ = 0;
   command_ = &kEmptyCommand;
   for (InlineTokens tokens(line);; ++arguments_) {
-    const auto found = tokens.next(token_);
+    // Others may be passwords, which are not to stay here.
+    const auto found = tokens.next(arguments_ == 0 ? &name_ : nullptr);
     if (found == InlineTokens::Found::kEnd) break;
     if (found == InlineTokens::Found::kUnbalancedQuotes)
       return refuse("unbalanced quotes in request", 0);
-    if (arguments_ == 0) command_ = &find_command(token_);
+    if (arguments_ == 0) command_ = &find_command(name_);
   }
   scanned_ = end + 1;
   return finish();

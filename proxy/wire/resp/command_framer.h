@@ -67,7 +67,7 @@ class CommandFramer {
 
   const CommandLimits limits_;
   std::optional<Error> failed_;
-  std::string token_;  // of a line
+  std::string name_;  // of a command that was typed
   State state_ = State::kStart;
   bool first_ = true;
   bool whole_ = false;

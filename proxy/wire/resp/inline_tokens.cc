@@ -34,8 +34,11 @@ char InlineTokens::take() {
   return byte;
 }
 
-InlineTokens::Found InlineTokens::next(std::string& token) {
-  token.clear();
+InlineTokens::Found InlineTokens::next(std::string* token) {
+  if (token != nullptr) token->clear();
+  const auto keep = [token](char byte) {
+    if (token != nullptr) token->push_back(byte);
+  };
   rest_.remove_prefix(std::min(rest_.find_first_not_of(kSpaces), rest_.size()));
   if (rest_.empty()) return Found::kEnd;
   char quote = 0;
@@ -46,25 +49,25 @@ InlineTokens::Found InlineTokens::next(std::string& token) {
       if (byte == '"' || byte == '\'') {
         quote = byte;
       } else {
-        token.push_back(byte);
+        keep(byte);
       }
     } else if (byte == quote) {
       return rest_.empty() || kSpaces.contains(rest_.front()) ? Found::kToken
                                                               : Found::kUnbalancedQuotes;
     } else if (byte == '\\' && quote == '\'' && rest_.starts_with('\'')) {
-      token.push_back(take());
+      keep(take());
     } else if (byte == '\\' && quote == '"' && !rest_.empty()) {
       std::uint8_t value = 0;
       const char letter = take();
       if (letter == 'x' && rest_.size() >= 2 &&
           std::from_chars(rest_.data(), rest_.data() + 2, value, 16).ptr == rest_.data() + 2) {
-        token.push_back(static_cast<char>(value));
+        keep(static_cast<char>(value));
         rest_.remove_prefix(2);
       } else {
-        token.push_back(unescaped(letter));
+        keep(unescaped(letter));
       }
     } else {
-      token.push_back(byte);
+      keep(byte);
     }
   }
   return quote == 0 ? Found::kToken : Found::kUnbalancedQuotes;

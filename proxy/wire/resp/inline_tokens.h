@@ -7,14 +7,16 @@
 namespace clonesafe::wire::resp {
 
 // The arguments of a command that was typed: a line without its end, taken apart as redis-server's
-// sdssplitargs() does it. The text given to next() keeps its memory, so a loop allocates little.
+// sdssplitargs() does it.
 class InlineTokens {
  public:
   enum class Found { kToken, kEnd, kUnbalancedQuotes };
 
   explicit InlineTokens(std::string_view line) : rest_(line) {}
 
-  Found next(std::string& token);
+  // Nothing is kept of an argument for which there is no `token`; one that is given keeps its
+  // memory.
+  Found next(std::string* token);
   std::string_view rest() const { return rest_; }
 
  private:

@@ -92,6 +92,10 @@ TEST(HeadReader, SaysWhatTheProxyNeedsToKnow) {
   ASSERT_TRUE(head) << head.error().message();
   EXPECT_TRUE((*head)->offers_h2c);
   EXPECT_EQ((*head)->upgrade, "h2c");
+
+  head = reader.read_request("PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
+  ASSERT_TRUE(head) << head.error().message();
+  EXPECT_FALSE((*head)->expects_continue) << "HTTP/1.0 has no such thing";
 }
 
 TEST(HeadReader, OtherFormsOfRequests) {
