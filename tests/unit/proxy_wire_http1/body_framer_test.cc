@@ -19,7 +19,7 @@ std::string body_in_any_pieces(std::string_view bytes, const Body& body, BodyLim
     return line;
   };
   auto at_once = read(bytes.size());
-  for (const std::size_t piece : {1, 2, 3, 5, 7, 11}) EXPECT_EQ(read(piece), at_once);
+  for (const std::size_t piece : {1u, 2u, 3u, 5u, 7u, 11u}) EXPECT_EQ(read(piece), at_once);
   return at_once;
 }
 

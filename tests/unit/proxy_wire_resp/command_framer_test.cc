@@ -16,7 +16,7 @@ using testing::HasSubstr;
 
 std::vector<std::string> commands_in_any_pieces(std::string_view bytes, CommandLimits limits = {}) {
   auto at_once = commands(bytes, bytes.size(), limits);
-  for (const std::size_t piece : {1, 2, 3, 5, 7, 11})
+  for (const std::size_t piece : {1u, 2u, 3u, 5u, 7u, 11u})
     EXPECT_EQ(commands(bytes, piece, limits), at_once) << "in pieces of " << piece;
   return at_once;
 }

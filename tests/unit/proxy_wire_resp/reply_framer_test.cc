@@ -17,7 +17,7 @@ std::vector<std::string> replies_in_any_pieces(std::string_view bytes,
                                                Handling handling = Handling::kPassOn,
                                                bool subscribed = false, ReplyLimits limits = {}) {
   auto at_once = replies(bytes, bytes.size(), handling, subscribed, limits);
-  for (const std::size_t piece : {1, 2, 3, 5, 7, 11})
+  for (const std::size_t piece : {1u, 2u, 3u, 5u, 7u, 11u})
     EXPECT_EQ(replies(bytes, piece, handling, subscribed, limits), at_once)
         << "in pieces of " << piece;
   return at_once;
