@@ -52,7 +52,9 @@ std::optional<std::string> sql_name(const SqlToken& token, SqlOptions::Encoding 
   if (encoding != SqlOptions::Encoding::kUtf8 && !is_ascii(name)) return std::nullopt;
   if (name.size() > kMaxName) {
     std::size_t end = kMaxName;
-    while (end > 0 && continues_character(name[end])) --end;
+    while (end > kMaxName - 4 && continues_character(name[end])) --end;
+    // No UTF-8: the server refuses the text.
+    if (continues_character(name[end])) return std::nullopt;
     name.resize(end);
   }
   return name;

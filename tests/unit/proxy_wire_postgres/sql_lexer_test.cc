@@ -148,6 +148,8 @@ TEST(SqlName, IsFoldedAndCutAsTheServerDoes) {
   const std::string a62(62, 'a');
   EXPECT_EQ(name(a62 + "bc"), a62 + "b");
   EXPECT_EQ(name('"' + a62 + "\xc3\x84\""), a62);
+  EXPECT_EQ(name(a62.substr(2) + "\xf0\x9f\x98\x80"), a62.substr(2));
+  EXPECT_EQ(name('a' + std::string(80, '\x9c')), std::nullopt);
 }
 
 TEST(SqlName, IsQuotedSoThatItIsTheSame) {
