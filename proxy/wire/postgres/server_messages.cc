@@ -123,7 +123,9 @@ Result<NegotiateProtocolVersion> parse_negotiate_protocol_version(std::string_vi
                                                                   std::size_t max_options) {
   auto reader = reader_of(ServerMessage::kNegotiateProtocolVersion, body);
   NegotiateProtocolVersion negotiation;
-  negotiation.minor_version = reader.u32();
+  negotiation.version = reader.u32();
+  if (negotiation.version >> 16 != kVersion30 >> 16)
+    reader.refuse("version " + std::to_string(negotiation.version) + " isn't one of protocol 3");
   const auto count = reader.u32();
   if (count > max_options)
     reader.refuse(std::to_string(count) + " unknown options, " + std::to_string(max_options) +
@@ -136,7 +138,7 @@ Result<NegotiateProtocolVersion> parse_negotiate_protocol_version(std::string_vi
 Status append_negotiate_protocol_version(std::string& out,
                                          const NegotiateProtocolVersion& negotiation) {
   BodyWriter writer(out, ServerMessage::kNegotiateProtocolVersion);
-  writer.u32(negotiation.minor_version);
+  writer.u32(negotiation.version);
   writer.u32(static_cast<std::uint32_t>(negotiation.unknown_options.size()));
   for (const auto option : negotiation.unknown_options) writer.text(option);
   return writer.finish();

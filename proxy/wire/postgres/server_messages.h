@@ -53,8 +53,9 @@ struct CopyResponse {
 Result<CopyResponse> parse_copy_response(std::string_view body);
 
 struct NegotiateProtocolVersion {
-  // The newest minor version that the server has, of the major version asked for.
-  std::uint32_t minor_version = 0;
+  // The newest version that the server has, of the major version asked for. The documentation has
+  // its minor number here, servers send all of it.
+  std::uint32_t version = kVersion30;
   std::vector<std::string_view> unknown_options;
 };
 // `max_options` is the number of those that were asked for: a server can't refuse more.

@@ -29,6 +29,10 @@ bool is_ascii(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
+bool starts_with_lower(std::string_view text, std::string_view prefix) {
+  return std::ranges::equal(text.substr(0, prefix.size()), prefix, {}, lower);
+}
+
 std::string ascii_lower(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(), lower);

@@ -18,6 +18,8 @@ inline constexpr std::size_t kMaxName = 63;
 std::optional<std::string> sql_name(const SqlToken& token, SqlOptions::Encoding encoding);
 
 bool is_ascii(std::string_view text);
+// `prefix` is given in small letters.
+bool starts_with_lower(std::string_view text, std::string_view prefix);
 std::string ascii_lower(std::string_view text);
 
 // A kWord that is this keyword, which is given in small letters.

@@ -16,10 +16,6 @@ bool is_any(const SqlToken& token, std::initializer_list<std::string_view> keywo
   return std::ranges::any_of(keywords, [&](auto keyword) { return is_word(token, keyword); });
 }
 
-bool starts_with_word(std::string_view text, std::string_view prefix) {
-  return text.size() >= prefix.size() && ascii_lower(text.substr(0, prefix.size())) == prefix;
-}
-
 std::uint8_t bit(SqlHint hint) {
   return static_cast<std::uint8_t>(hint);
 }
@@ -33,9 +29,9 @@ std::uint8_t hint_of(const SqlToken& token) {
   // Nearly all words end here.
   switch (name.front() | 0x20) {
     case 'p':
-      if (starts_with_word(name, "pg_advisory_") || starts_with_word(name, "pg_try_advisory_"))
+      if (starts_with_lower(name, "pg_advisory_") || starts_with_lower(name, "pg_try_advisory_"))
         return bit(SqlHint::kAdvisoryLock);
-      if (starts_with_word(name, "pg_temp")) return bit(SqlHint::kTemporary);
+      if (starts_with_lower(name, "pg_temp")) return bit(SqlHint::kTemporary);
       return 0;
     case 's':
     case 'n':

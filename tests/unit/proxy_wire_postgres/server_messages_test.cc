@@ -79,11 +79,18 @@ TEST(ServerMessages, NotificationsNegotiationAndCopy) {
   body = server_body('v', [](auto& out) {
     ASSERT_TRUE(append_negotiate_protocol_version(out, {.unknown_options = {"_pq_.a", "_pq_.b"}}));
   });
-  EXPECT_EQ(parse_negotiate_protocol_version(body, 2)->minor_version, 0U);
+  EXPECT_EQ(parse_negotiate_protocol_version(body, 2)->version, kVersion30);
   EXPECT_THAT(parse_negotiate_protocol_version(body, 2)->unknown_options,
               ElementsAre("_pq_.a", "_pq_.b"));
   EXPECT_THAT(parse_negotiate_protocol_version(body, 1).error().message(),
               HasSubstr("2 unknown options, 1 were asked for"));
+
+  // What PostgreSQL 15 answers to protocol 3.9999 and an option.
+  const auto sent = "\0\3\0\0\0\0\0\1_pq_.foo\0"sv;
+  EXPECT_EQ(parse_negotiate_protocol_version(sent, 1)->version, kVersion30);
+  EXPECT_THAT(parse_negotiate_protocol_version(sent, 1)->unknown_options, ElementsAre("_pq_.foo"));
+  EXPECT_THAT(parse_negotiate_protocol_version("\0\0\0\2\0\0\0\0"sv, 0).error().message(),
+              HasSubstr("version 2 isn't one of protocol 3"));
 
   EXPECT_EQ(parse_copy_response("\1\0\2\0\1\0\1"sv)->columns, 2);
   EXPECT_TRUE(parse_copy_response("\1\0\2\0\1\0\1"sv)->binary);
