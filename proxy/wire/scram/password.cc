@@ -13,6 +13,7 @@
 namespace clonesafe::wire::scram {
 namespace {
 
+constexpr std::string_view kZero("\0", 1);
 constexpr std::string_view kMd5 = "md5";
 constexpr std::size_t kMd5Size = 16;
 constexpr std::size_t kMd5VerifierSize = 3 + 2 * kMd5Size;
@@ -53,7 +54,7 @@ Result<SecretText> prepare_password(std::string_view password) {
   // PostgreSQL forbids nothing in ASCII, control characters included.
   if (std::ranges::all_of(password, [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
     return raw;
-  const SecretText terminated(password, std::string_view("", 1));
+  const SecretText terminated(password, kZero);
   char* prepared = nullptr;
   const int outcome =
       stringprep_profile(terminated.view().data(), &prepared, "SASLprep", STRINGPREP_NO_UNASSIGNED);
