@@ -40,7 +40,7 @@ Result<std::string> Server::greet(std::string_view mechanism, std::string_view c
   }
   binding_ = base64(binding);
   nonce_.insert(0, first->nonce);
-  const std::string message =
+  std::string message =
       "r=" + nonce_ + ",s=" + base64(verifier_.salt) + ",i=" + std::to_string(verifier_.iterations);
   first_messages_ = std::string(first->bare) + ',' + message;
   return message;
