@@ -25,6 +25,8 @@ class QueueHost {
   // or it needs a reset. A driver's reset and pause() wait for the release.
   virtual bool acquire() = 0;
   virtual Queue& queue(std::size_t index) = 0;
+  // Whether the driver set this one up: of those that it need not. Called while acquired.
+  virtual bool has_queue(std::size_t /*index*/) const { return true; }
   // Interrupts the driver for what was pushed, then lets go.
   virtual void release() = 0;
   // The driver broke the rules: DEVICE_NEEDS_RESET. Called while acquired.
@@ -51,6 +53,7 @@ class QueueLease {
   }
   explicit operator bool() const { return host_ != nullptr; }
   Queue& queue(std::size_t index) const { return host_->queue(index); }
+  bool has_queue(std::size_t index) const { return host_->has_queue(index); }
   void fail(const Error& error) const { host_->fail(error); }
   std::uint64_t driver_features() const { return host_->driver_features(); }
   void again(std::size_t index) const { host_->again(index); }
@@ -81,6 +84,8 @@ class VirtioDevice {
   }
   // On any thread. What is outside the configuration space stays as it is.
   virtual void read_config(std::uint64_t offset, std::span<std::byte> data) const = 0;
+  // On a vCPU's thread. What no driver may write is left as it is.
+  virtual void write_config(std::uint64_t /*offset*/, std::span<const std::byte> /*data*/) {}
 
   // Once, by the transport's constructor.
   virtual void attach(QueueHost& host) = 0;

@@ -27,8 +27,10 @@ void MmioTransport::read(std::uint64_t offset, std::span<std::byte> data) {
 }
 
 void MmioTransport::write(std::uint64_t offset, std::span<const std::byte> data) {
-  // No device of ours has a writable configuration field.
-  if (offset >= kRegisterConfig) return;
+  if (offset >= kRegisterConfig) {
+    device_.write_config(offset - kRegisterConfig, data);
+    return;
+  }
   if (data.size() != sizeof(std::uint32_t) || offset % sizeof(std::uint32_t) != 0) return;
   std::uint32_t value = 0;
   std::memcpy(&value, data.data(), sizeof value);

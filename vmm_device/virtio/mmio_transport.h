@@ -71,6 +71,7 @@ class MmioTransport final : public BusDevice, private QueueHost {
     // Whoever holds the rings found live_ set, and then all queues are there that it needs.
     return *queues_[index];  // NOLINT(bugprone-unchecked-optional-access)
   }
+  bool has_queue(std::size_t index) const override { return queues_[index].has_value(); }
   void release() override;
   void fail(const Error& error) override;
   std::uint64_t driver_features() const override { return active_features_; }

@@ -83,6 +83,7 @@ inline constexpr std::uint32_t kInterruptConfig = 2;
 inline constexpr std::uint32_t kDeviceIdNet = 1;
 inline constexpr std::uint32_t kDeviceIdBlock = 2;
 inline constexpr std::uint32_t kDeviceIdRng = 4;
+inline constexpr std::uint32_t kDeviceIdBalloon = 5;
 inline constexpr std::uint32_t kDeviceIdVsock = 19;
 
 }  // namespace clonesafe::virtio
