@@ -54,19 +54,24 @@ void add_net(CLI::App& command, ParseNet parse, const char* help, std::vector<Ne
       ->check(checked(parse, "NET"));
 }
 
+// A flag that may have a value behind "=", so that what follows it is not taken for one. `parse` is
+// given "true" if there is none. Not CLI11's flag with a function: that wants a number, and throws
+// if it gets another value.
+template <typename Parse, typename Use>
+CLI::Option* add_flag_with_value(CLI::App& command, const char* name, Parse parse, Use use,
+                                 const std::string& help) {
+  return command.add_flag(name, help)
+      ->check(checked(parse, name))
+      ->each([parse, use](const std::string& text) { use(*parse(text)); });
+}
+
 void add_hold(CLI::App& command, Hold& hold) {
-  const auto set_limit = [&hold](const std::string& option, const std::string& text) {
-    const auto limit = parse_hold_limit(text);
-    if (!limit) throw CLI::ValidationError(option, limit.error().message());
-    hold.limit = *limit;
-  };
-  // A flag, so that what follows it is not taken for its value.
-  CLI::Option* network = command.add_flag_function(
-      "--hold-network",
-      [&hold, &command, set_limit](std::int64_t) {
+  CLI::Option* network = add_flag_with_value(
+      command, "--hold-network",
+      [](std::string_view text) { return parse_hold_limit(text == "true" ? "forever" : text); },
+      [&hold](const std::optional<std::chrono::milliseconds>& limit) {
         hold.network = true;
-        const std::string value = command.get_option("--hold-network")->results().back();
-        if (value != "true") set_limit("--hold-network", value);  // "true": no value
+        if (limit) hold.limit = limit;
       },
       "No packet in or out until the agent reports that the guest is safe; =SECONDS: at most so "
       "long");
@@ -88,13 +93,13 @@ void add_hold(CLI::App& command, Hold& hold) {
   command
       .add_option_function<std::string>(
           "--hold-limit",
-          [set_limit, network](const std::string& text) {
+          [&hold, network](const std::string& text) {
             if (!network->empty() && network->results().back() != "true")
               throw CLI::ValidationError("--hold-limit", "--hold-network has the limit already");
-            set_limit("--hold-limit", text);
+            hold.limit = *parse_hold_limit(text);
           },
           "How long a hold lasts without such a report (forever)")
-      ->option_text("SECONDS");
+      ->check(checked(parse_hold_limit, "SECONDS"));
 }
 
 void add_no_jail(CLI::App& command, bool& jail) {
@@ -164,6 +169,11 @@ void add_run(CLI::App& app, Command& chosen) {
   add_net(*command, parse_net,
           "Network device on a tap: tap=NAME[,mac=ADDRESS][,netns=NAME]; again for more", run.nets);
   add_hold(*command, run.hold);
+  add_flag_with_value(
+      *command, "--balloon", parse_balloon,
+      [&run](const BalloonConfig& balloon) { run.machine.balloon = balloon; },
+      "Memory balloon, so that --prepare makes snapshots smaller; =reporting: free "
+      "memory goes back to the host all the time");
   command->callback([&chosen, options] { chosen = [options] { return run_command(*options); }; });
 }
 

@@ -183,6 +183,12 @@ Status check_hold(const Hold& hold, const HoldableMachine& machine) {
   return {};
 }
 
+Result<BalloonConfig> parse_balloon(std::string_view text) {
+  if (text == "true") return BalloonConfig{};  // no value
+  if (text == "reporting") return BalloonConfig{.reporting = true};
+  return fail("'" + std::string(text) + "' is not reporting");
+}
+
 std::vector<std::string> split_list(std::string_view text) {
   std::vector<std::string> parts;
   while (!text.empty()) {

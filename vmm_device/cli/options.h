@@ -12,6 +12,7 @@
 
 #include "libclonesafe/base/error.h"
 #include "vmm_device/machine/hold.h"
+#include "vmm_device/machine/machine_config.h"
 #include "vmm_device/net/mac_address.h"
 
 namespace clonesafe::cli {
@@ -70,6 +71,9 @@ struct HoldableMachine {
   std::size_t disks = 0;
 };
 Status check_hold(const Hold& hold, const HoldableMachine& machine);
+
+// The value of --balloon: none, or "reporting".
+Result<BalloonConfig> parse_balloon(std::string_view text);
 
 // "rdrand,rdseed" to its parts, without empty ones.
 std::vector<std::string> split_list(std::string_view text);

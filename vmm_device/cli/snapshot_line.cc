@@ -26,6 +26,13 @@ std::string snapshot_line(const json::object& reply) {
                   number("pause_us") / 1000);
     result += line;
   }
+  if (reply.contains("reclaimed")) {
+    std::snprintf(line, sizeof line, "; %.1f MiB of free memory reclaimed before it",
+                  number("reclaimed") / kMiB);
+    result += line;
+    if (const std::string lacks = text("reclaim_lacks"); !lacks.empty())
+      result += " (" + lacks + ")";
+  }
   return result;
 }
 

@@ -36,6 +36,7 @@ class SecretPages {
   // The agent's whole list takes the place of the last one. On an error the old one stays.
   Status replace(std::vector<SecretPage> pages);
   std::size_t count() const { return pages_.size(); }
+  const std::vector<SecretPage>& pages() const { return pages_; }
 
   // What must be zeros in all that is kept. An error if a page is not what was registered: its
   // secret may lie elsewhere by now, so nothing may be kept.

@@ -24,7 +24,9 @@ Result<GuestRam> GuestRam::map_snapshot(int memory_fd, std::uint64_t size, bool 
   auto ram = Mapping::map("the snapshot's memory", size, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_NORESERVE, memory_fd);
   if (!ram) return fail(ram.error());
-  return finish(std::move(*ram), track_writes);
+  auto result = finish(std::move(*ram), track_writes);
+  if (result) result->below_ = PageDiscard::Below::kFile;
+  return result;
 }
 
 Result<GuestRam> GuestRam::finish(Mapping ram, bool track_writes) {

@@ -9,6 +9,7 @@
 #include "libclonesafe/base/mapping.h"
 #include "vmm_device/core/guest_memory.h"
 #include "vmm_device/core/layout.h"
+#include "vmm_device/core/page_discard.h"
 
 namespace clonesafe {
 
@@ -26,6 +27,7 @@ class GuestRam {
   std::uint64_t size() const { return ram_.size(); }
   // RAM only, in address order.
   const GuestMemory& memory() const { return memory_; }
+  PageDiscard::Below below() const { return below_; }
   // Null: writes are not tracked.
   PageSet* written() const { return written_.get(); }
   std::span<std::byte, layout::kGenerationPagesSize> generation_pages() const {
@@ -39,6 +41,7 @@ class GuestRam {
   Mapping pages_;
   std::unique_ptr<PageSet> written_;  // memory_ points to it
   GuestMemory memory_;
+  PageDiscard::Below below_ = PageDiscard::Below::kZeros;
 };
 
 }  // namespace clonesafe

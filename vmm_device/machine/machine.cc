@@ -1,5 +1,7 @@
 #include "vmm_device/machine/machine.h"
 
+#include <algorithm>
+
 #include "vmm_device/acpi/tables.h"
 #include "vmm_device/core/layout.h"
 #include "vmm_device/kvm/cpu_template.h"
@@ -134,6 +136,8 @@ Status Machine::create_virtio(MachineHooks& hooks, boost::asio::io_context& devi
   if (auto made = create_nets(hooks, device_thread); !made) return made;
   for (std::size_t index = 0; index < nets_.size(); ++index)
     devices.push_back({"net " + std::to_string(index), nets_[index].get()});
+  create_balloon();
+  if (balloon_) devices.push_back({"balloon", balloon_.get()});
   for (std::size_t slot = 0; slot < devices.size(); ++slot) {
     auto line = vm_->irq_line(layout::kVirtioFirstGsi + static_cast<std::uint32_t>(slot));
     if (!line) return fail(line.error());
@@ -163,6 +167,29 @@ Status Machine::create_nets(MachineHooks& hooks, boost::asio::io_context& device
     nets_.push_back(std::move(*device));
   }
   return {};
+}
+
+void Machine::create_balloon() {
+  if (!config_.balloon) return;
+  discard_.emplace(ram_->memory(), ram_->below());
+  // What the guest's firmware tables are in, and the pages that the agent registered, are not free,
+  // whatever a driver says.
+  const auto kept = [this] {
+    std::vector<std::uint64_t> pages;
+    for (std::uint64_t at = layout::kReservedLow / PageSet::kPageSize * PageSet::kPageSize;
+         at < layout::kKernelLoad; at += PageSet::kPageSize)
+      pages.push_back(at / PageSet::kPageSize);
+    const auto add = [&](GuestAddress address) {
+      pages.push_back(address.value() / PageSet::kPageSize);
+    };
+    if (const auto registered = generation_->registration()) add(registered->address);
+    for (const SecretPage& page : secrets_->pages()) add(page.address);
+    std::ranges::sort(pages);
+    return pages;
+  };
+  balloon_ = std::make_unique<virtio::BalloonDevice>(
+      *discard_, config_.memory,
+      virtio::BalloonOptions{.reporting = config_.balloon->reporting, .kept = kept});
 }
 
 void Machine::release() {

@@ -27,6 +27,7 @@
 #include "vmm_device/machine/serial.h"
 #include "vmm_device/machine/vcpu_threads.h"
 #include "vmm_device/snapshot/snapshot.h"
+#include "vmm_device/virtio/balloon_device.h"
 #include "vmm_device/virtio/block_device.h"
 #include "vmm_device/virtio/mmio_transport.h"
 #include "vmm_device/virtio/net_device.h"
@@ -122,6 +123,8 @@ class Machine {
   // In the order of the configuration.
   const std::vector<std::unique_ptr<virtio::BlockDevice>>& disks() const { return disks_; }
   const std::vector<std::unique_ptr<virtio::NetDevice>>& nets() const { return nets_; }
+  virtio::BalloonDevice* balloon() { return balloon_.get(); }
+  const virtio::BalloonDevice* balloon() const { return balloon_.get(); }
   // Ends the hold: what was kept goes on, in its order. On the device thread.
   void release();
   const MachineConfig& config() const { return config_; }
@@ -133,6 +136,7 @@ class Machine {
   Status create_vm(const kvm::Kvm& kvm, std::vector<kvm::CpuidTable> cpuid);
   Status create_devices(MachineHooks hooks, boost::asio::io_context& device_thread);
   Status create_virtio(MachineHooks& hooks, boost::asio::io_context& device_thread);
+  void create_balloon();
   Status create_nets(MachineHooks& hooks, boost::asio::io_context& device_thread);
   // Sets frequencies and clocks of the vCPUs; whether their TSCs are set too.
   Result<bool> restore_time(const snapshot::Snapshot& snapshot,
@@ -157,13 +161,15 @@ class Machine {
   std::optional<Serial> serial_;
   std::optional<SleepRegisters> sleep_;
   std::optional<ResetController> reset_;
-  // vsock, if any, in slot 0; then the entropy device; then disks; then network devices. Lines
-  // before the transports that raise them.
+  // vsock, if any, in slot 0; then the entropy device; then disks; then network devices; then the
+  // balloon. Lines before the transports that raise them.
   std::unique_ptr<virtio::VsockDevice> vsock_;
   virtio::RngDevice rng_;
   std::vector<std::unique_ptr<virtio::BlockDevice>> disks_;
   std::function<Status(const std::string&)> disk_thread_started_;
   std::vector<std::unique_ptr<virtio::NetDevice>> nets_;
+  std::optional<PageDiscard> discard_;
+  std::unique_ptr<virtio::BalloonDevice> balloon_;
   std::vector<std::unique_ptr<kvm::IrqLine>> virtio_lines_;
   std::vector<std::unique_ptr<virtio::MmioTransport>> virtio_;
   bool restored_ = false;  // the vsock device takes its CID from the snapshot

@@ -18,6 +18,7 @@ constexpr std::uint8_t kVmgenid = 1, kVmclock = 2, kRestorePage = 4, kSeed = 8;
 // Set where it is off: a snapshot of a machine that has all keeps its bits.
 constexpr std::uint8_t kNoRegisteredPage = 16;
 constexpr std::uint32_t kMaxTapName = 15;
+constexpr std::uint8_t kBalloonReporting = 1;
 
 Status check(const NetConfig& net) {
   if (auto valid = network::check_interface_name(net.tap); !valid) return valid;
@@ -55,8 +56,8 @@ Status check(const MachineConfig& config) {
   for (const NetConfig& net : config.nets) {
     if (auto valid = check(net); !valid) return valid;
   }
-  const std::size_t devices =
-      (config.vsock_cid == 0 ? 0 : 1) + 1 + config.disks.size() + config.nets.size();
+  const std::size_t devices = (config.vsock_cid == 0 ? 0 : 1) + 1 + config.disks.size() +
+                              config.nets.size() + (config.balloon ? 1 : 0);
   if (devices > layout::kVirtioMaxDevices)
     return fail(std::to_string(devices) + " virtio devices: at most " +
                 std::to_string(layout::kVirtioMaxDevices) + " are possible");
@@ -150,6 +151,21 @@ Result<std::vector<NetConfig>> decode_nets(std::span<const std::byte> bytes) {
   }
   if (auto done = state.finish(); !done) return fail(done.error());
   return nets;
+}
+
+std::vector<std::byte> encode(const BalloonConfig& balloon) {
+  StateEncoder state;
+  state.put(static_cast<std::uint8_t>(balloon.reporting ? kBalloonReporting : 0));
+  return state.take();
+}
+
+Result<BalloonConfig> decode_balloon(std::span<const std::byte> bytes) {
+  StateDecoder state("balloon", bytes);
+  const auto flags = state.get<std::uint8_t>();
+  if (!flags) return fail(flags.error());
+  if ((*flags & ~kBalloonReporting) != 0) return state.corrupt("unknown flags");
+  if (auto done = state.finish(); !done) return fail(done.error());
+  return BalloonConfig{.reporting = (*flags & kBalloonReporting) != 0};
 }
 
 }  // namespace clonesafe

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,11 @@ struct NetConfig {
   network::MacAddress mac;
 };
 
+// The memory balloon.
+struct BalloonConfig {
+  bool reporting = false;  // the guest is offered to report pages as they become free
+};
+
 // What a machine consists of: given at its start, kept in its snapshots.
 struct MachineConfig {
   std::uint64_t memory = std::uint64_t{256} << 20;
@@ -41,9 +47,10 @@ struct MachineConfig {
   // came of it.
   std::string cpu_template = "host";
   GenerationOptions generation;
-  std::uint32_t vsock_cid = 0;    // 0: no vsock device
-  std::vector<DiskConfig> disks;  // in the order of their names in the guest: vda, vdb
-  std::vector<NetConfig> nets;    // in a section of their own
+  std::uint32_t vsock_cid = 0;           // 0: no vsock device
+  std::vector<DiskConfig> disks;         // in the order of their names in the guest: vda, vdb
+  std::vector<NetConfig> nets;           // in a section of their own
+  std::optional<BalloonConfig> balloon;  // in a section of its own
 };
 
 inline constexpr std::size_t kMaxSerial = 20;
@@ -61,6 +68,10 @@ Result<MachineConfig> decode_machine_config(std::span<const std::byte> bytes);
 // The network_devices section; there is none in the snapshot of a machine without them.
 std::vector<std::byte> encode(std::span<const NetConfig> nets);
 Result<std::vector<NetConfig>> decode_nets(std::span<const std::byte> bytes);
+
+// The balloon section; there is none in the snapshot of a machine without one.
+std::vector<std::byte> encode(const BalloonConfig& balloon);
+Result<BalloonConfig> decode_balloon(std::span<const std::byte> bytes);
 
 }  // namespace clonesafe
 

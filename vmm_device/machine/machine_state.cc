@@ -130,6 +130,7 @@ Result<std::vector<Section>> Machine::save() const {
     add(Tag::disk, encode(*record));
   }
   if (!config_.nets.empty()) add(Tag::network_devices, encode(std::span(config_.nets)));
+  if (config_.balloon) add(Tag::balloon, encode(*config_.balloon));
   for (const auto& transport : virtio_) {
     StateEncoder device;
     transport->save(device);
@@ -173,6 +174,9 @@ Result<MachineConfig> saved_config(const snapshot::Snapshot& snapshot) {
   auto nets = saved_nets(snapshot);
   if (!nets) return fail(nets.error());
   config->nets = std::move(*nets);
+  auto balloon = saved_balloon(snapshot);
+  if (!balloon) return fail(balloon.error());
+  config->balloon = *balloon;
   if (auto valid = check(*config); !valid) return fail(valid.error(), "the snapshot's machine");
   return config;
 }

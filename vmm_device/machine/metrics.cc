@@ -107,6 +107,30 @@ void put_nets(Text& text, const Metrics& metrics) {
       &NetFigures::held_lost);
 }
 
+void put_balloon(Text& text, const Metrics& metrics) {
+  if (!metrics.balloon) return;
+  constexpr std::uint64_t kBalloonPage = 4096;
+  const BalloonFigures& balloon = *metrics.balloon;
+  text.family("balloon_bytes", "gauge", "Memory of the guest that is in the balloon.");
+  text.sample(balloon.pages * kBalloonPage);
+  text.family("balloon_taken_bytes_total", "counter", "Memory that the guest gave, by how.");
+  text.sample(balloon.inflated * kBalloonPage, label("by", "inflate"));
+  text.sample(balloon.reported * kBalloonPage, label("by", "report"));
+  text.family("balloon_discarded_bytes_total", "counter", "Memory of that which was discarded.");
+  text.sample(balloon.discarded * kBalloonPage);
+  text.family("balloon_refused_pages_total", "counter", "Pages that are none of the guest's.");
+  text.sample(balloon.refused);
+  if (!balloon.total) return;
+  text.family("guest_memory_bytes", "gauge", "What the guest told last of its memory.");
+  const auto put = [&](const char* kind, const std::optional<std::uint64_t>& bytes) {
+    if (bytes) text.sample(*bytes, label("kind", kind));
+  };
+  put("total", balloon.total);
+  put("available", balloon.available);
+  put("free", balloon.free);
+  put("caches", balloon.caches);
+}
+
 void put_agent(Text& text, const Metrics& metrics) {
   text.family("agent_connected", "gauge", "Whether the guest's agent has connected.");
   text.sample(metrics.agent_connected ? 1 : 0);
@@ -145,6 +169,7 @@ std::string to_prometheus(const Metrics& metrics) {
   put_vsock(text, metrics);
   put_disks(text, metrics);
   put_nets(text, metrics);
+  put_balloon(text, metrics);
   put_agent(text, metrics);
   put_process(text, metrics);
   return text.take();

@@ -47,6 +47,19 @@ struct VsockFigures {
   std::uint64_t held = 0;
 };
 
+// What the memory balloon did. Of the guest's own figures those that it told last.
+struct BalloonFigures {
+  std::uint64_t pages = 0;  // that are in it
+  std::uint64_t inflated = 0;
+  std::uint64_t reported = 0;
+  std::uint64_t discarded = 0;
+  std::uint64_t refused = 0;
+  std::optional<std::uint64_t> free;  // bytes
+  std::optional<std::uint64_t> available;
+  std::optional<std::uint64_t> total;
+  std::optional<std::uint64_t> caches;
+};
+
 // A machine's figures, since its process started.
 struct Metrics {
   std::string version;
@@ -65,6 +78,7 @@ struct Metrics {
   std::vector<DiskFigures> disks = {};
   std::vector<NetFigures> nets = {};
   bool network_held = false;
+  std::optional<BalloonFigures> balloon = {};
   bool agent_connected = false;
   std::string agent_state = "none";      // none, safe, degraded
   std::optional<std::uint64_t> safe_us;  // from the first run to the agent's report

@@ -31,4 +31,13 @@ Result<std::vector<NetConfig>> saved_nets(const snapshot::Snapshot& snapshot) {
   return decode_nets(*bytes);
 }
 
+Result<std::optional<BalloonConfig>> saved_balloon(const snapshot::Snapshot& snapshot) {
+  if (snapshot.count(snapshot::Tag::balloon) == 0) return std::nullopt;
+  auto bytes = section_bytes(snapshot, snapshot::Tag::balloon);
+  if (!bytes) return fail(bytes.error());
+  auto balloon = decode_balloon(*bytes);
+  if (!balloon) return fail(balloon.error());
+  return *balloon;
+}
+
 }  // namespace clonesafe

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,8 @@ Result<std::span<const std::byte>> section_bytes(const snapshot::Snapshot& snaps
 
 // The network devices of the machine that a snapshot is of.
 Result<std::vector<NetConfig>> saved_nets(const snapshot::Snapshot& snapshot);
+// And its balloon, if it has one.
+Result<std::optional<BalloonConfig>> saved_balloon(const snapshot::Snapshot& snapshot);
 
 }  // namespace clonesafe
 

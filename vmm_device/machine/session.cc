@@ -117,6 +117,7 @@ Status Session::Impl::attach(std::unique_ptr<Machine> machine) {
         std::to_string(metadata_by_vsock_->size()) +
         " bytes of metadata are too many for the restore page, and the machine has no vsock");
   if (machine_->vsock() != nullptr) start_agent_channel();
+  if (machine_->balloon() != nullptr) reclaim_.emplace(io_, *machine_->balloon());
   if (options_.api.empty()) return {};
   auto api =
       ApiServer::create(io_, options_.api, [this](ApiRequest request, ApiServer::Reply reply) {

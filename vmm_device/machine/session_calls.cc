@@ -76,6 +76,14 @@ json::object Session::Impl::status() const {
   for (const auto& net : machine_->nets())
     nets.push_back(json::object{{"tap", net->tap()}, {"mac", network::to_string(net->mac())}});
   result["nets"] = std::move(nets);
+  if (const virtio::BalloonDevice* const balloon = machine_->balloon()) {
+    result["balloon"] = json::object{{"driver", balloon->active()},
+                                     {"reporting", balloon->reporting()},
+                                     {"target", balloon->target()},
+                                     {"pages", balloon->pages()}};
+  } else {
+    result["balloon"] = nullptr;
+  }
   if (options_.hold.anything()) {
     const Held held = this->held();
     result["hold"] = json::object{{"held", holds_},
@@ -137,6 +145,21 @@ Metrics Session::Impl::metrics() const {
                             .parents = counts.parents,
                             .parked = counts.parked,
                             .held_lost = counts.held_lost});
+  }
+  if (virtio::BalloonDevice* const balloon = machine_->balloon()) {
+    const virtio::BalloonCounts& counts = balloon->counts();
+    const virtio::BalloonStatistics& told = balloon->statistics();
+    metrics.balloon = BalloonFigures{.pages = balloon->pages(),
+                                     .inflated = counts.inflated,
+                                     .reported = counts.reported,
+                                     .discarded = counts.discarded,
+                                     .refused = counts.refused,
+                                     .free = told.free,
+                                     .available = told.available,
+                                     .total = told.total,
+                                     .caches = told.caches};
+    // For the next call: nobody waits for a guest here.
+    balloon->ask_statistics();
   }
   if (report_) {
     metrics.agent_state = report_->state;

@@ -10,6 +10,7 @@
 
 #include "vmm_device/agent_channel/agent_channel.h"
 #include "vmm_device/machine/api_server.h"
+#include "vmm_device/machine/reclaim.h"
 #include "vmm_device/machine/serial_input.h"
 #include "vmm_device/machine/session.h"
 #include "vmm_device/machine/snapshot_writer.h"
@@ -63,6 +64,8 @@ class Session::Impl {
   void snapshot(ApiRequest request, ApiServer::Reply reply);
   void prepared(const std::shared_ptr<SnapshotCall>& call,
                 Result<agent_channel::Prepared> prepared);
+  void reclaim(const std::shared_ptr<SnapshotCall>& call);
+  void reclaimed(const std::shared_ptr<SnapshotCall>& call, const Reclaimed& result);
   void take_snapshot(const std::shared_ptr<SnapshotCall>& call);
   Status check_base(const std::string& digest) const;
   void fork(const ApiRequest& request, ApiServer::Reply reply);
@@ -84,6 +87,7 @@ class Session::Impl {
   // The machine's vsock device hands streams to the channel: the channel outlives it.
   std::optional<agent_channel::AgentChannel> agent_;
   std::unique_ptr<Machine> machine_;
+  std::optional<Reclaim> reclaim_;  // of a machine with a balloon
   std::unique_ptr<ApiServer> api_;
   std::optional<SerialInput> input_;
   std::optional<boost::asio::posix::stream_descriptor> stop_;

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <optional>
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPrepareDeadline{10'000};
 constexpr std::chrono::milliseconds kPrepareDeadlineMax{600'000};
+constexpr std::chrono::milliseconds kReclaimMax{60'000};
 
 std::int64_t microseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
@@ -41,8 +43,10 @@ struct Session::Impl::SnapshotCall {
   std::optional<snapshot::Key> key;
   Then then = Then::kResume;
   std::string announced;  // the id of a prepare that the agent was asked for; empty: none
-  json::array steps;      // what the agent did to prepare
-  bool ran = false;       // when it was to be taken
+  std::chrono::steady_clock::time_point prepared_by;  // when the agent undoes what it did
+  json::array steps;                                  // what the agent did to prepare
+  std::optional<Reclaimed> reclaimed;                 // by the balloon, if there is one
+  bool ran = false;                                   // when it was to be taken
   std::chrono::steady_clock::time_point paused_at;
   std::chrono::steady_clock::time_point started;
   ApiServer::Reply reply;
@@ -160,6 +164,7 @@ void Session::Impl::prepare_and_take(std::shared_ptr<SnapshotCall> call,
     return;
   }
   call->announced = hex(id);
+  call->prepared_by = std::chrono::steady_clock::now() + *deadline;
   snapshot_in_progress_ = true;
   agent_->prepare(call->announced, *deadline,
                   [this, call](auto answer) { prepared(call, std::move(answer)); });
@@ -180,6 +185,31 @@ void Session::Impl::prepared(const std::shared_ptr<SnapshotCall>& call,
     return;
   }
   call->steps = repairs_of(prepared->steps);
+  if (reclaim_)
+    reclaim(call);
+  else
+    take_snapshot(call);
+}
+
+// The workload stands still by now, so nobody wants the memory. The agent waits for the snapshot
+// until its deadline, of which the guest must have some left.
+void Session::Impl::reclaim(const std::shared_ptr<SnapshotCall>& call) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+      call->prepared_by - std::chrono::steady_clock::now());
+  snapshot_in_progress_ = true;
+  reclaim_->start(std::clamp(left * 3 / 4, std::chrono::milliseconds(0), kReclaimMax),
+                  [this, call](const Reclaimed& result) { reclaimed(call, result); });
+}
+
+void Session::Impl::reclaimed(const std::shared_ptr<SnapshotCall>& call, const Reclaimed& result) {
+  snapshot_in_progress_ = false;
+  if (!result.deflated) {
+    // Its clones would begin with less memory than it had.
+    agent_->abort(call->announced);
+    call->reply(api_failure("prepare: " + result.lacks), {});
+    return;
+  }
+  call->reclaimed = result;
   take_snapshot(call);
 }
 
@@ -276,6 +306,10 @@ void Session::Impl::forked(SnapshotCall& call, Result<snapshot::Image> image) {
 void Session::Impl::answer_taken(SnapshotCall& call, json::object result, ApiFiles files) {
   result["us"] = microseconds_since(call.started);
   if (!call.announced.empty()) result["prepared"] = call.steps;
+  if (call.reclaimed) {
+    result["reclaimed"] = call.reclaimed->pages * virtio::balloon::kPageSize;
+    if (!call.reclaimed->lacks.empty()) result["reclaim_lacks"] = call.reclaimed->lacks;
+  }
   if (call.then == Then::kStop) {
     call.reply(result, [this] { finish(SessionEnd{.kind = SessionEnd::Kind::kStopped}); });
     return;

@@ -118,6 +118,7 @@ std::uint16_t lowest_minor(const WriteRequest& request, const MemoryImage& image
   if (has(Tag::secret_pages)) minor = std::max(minor, format::kMinorSecretPages);
   if (!request.files.empty() || has(Tag::disk)) minor = std::max(minor, format::kMinorDisks);
   if (has(Tag::network_devices)) minor = std::max(minor, format::kMinorNetworkDevices);
+  if (has(Tag::balloon)) minor = std::max(minor, format::kMinorBalloon);
   return minor;
 }
 

@@ -13,13 +13,14 @@ static_assert(std::endian::native == std::endian::little);
 inline constexpr std::uint64_t kMagic = 0x313050414e534c43;  // "CLSNAP01"
 inline constexpr std::uint16_t kMajor = 1;
 // A snapshot is written with the lowest minor version that has what it holds.
-inline constexpr std::uint16_t kMinor = 4;
+inline constexpr std::uint16_t kMinor = 5;
 inline constexpr std::uint16_t kMinorWhole = 0;
 inline constexpr std::uint16_t kMinorLayer = 1;
 inline constexpr std::uint16_t kMinorMac = 1;
 inline constexpr std::uint16_t kMinorSecretPages = 2;
 inline constexpr std::uint16_t kMinorDisks = 3;
 inline constexpr std::uint16_t kMinorNetworkDevices = 4;
+inline constexpr std::uint16_t kMinorBalloon = 5;
 inline constexpr std::uint32_t kMacNone = 0;
 inline constexpr std::uint32_t kMacHmacSha256 = 1;
 inline constexpr std::uint32_t kHeaderLength = 4096;

@@ -21,6 +21,7 @@ constexpr TagInfo kTags[] = {
     {Tag::disk, "disk", 8},
     {Tag::attached_file, "attached file", 8},
     {Tag::network_devices, "network devices", 1},
+    {Tag::balloon, "balloon", 1},
 };
 
 }  // namespace

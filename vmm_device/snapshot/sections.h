@@ -29,6 +29,7 @@ enum class Tag : std::uint32_t {
   disk = 14,             // one a disk, in order: its image, and what told it from others
   attached_file = 15,    // one more file of the directory; this folder's own
   network_devices = 16,  // their taps and addresses
+  balloon = 17,          // what the memory balloon offers
 };
 
 struct TagInfo {

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <boost/json.hpp>
+#include <optional>
 
 #include "vmm_device/machine/disk_record.h"
 #include "vmm_device/machine/saved_section.h"
@@ -41,6 +42,7 @@ std::string name_of(std::uint32_t tag) {
 struct Devices {
   std::vector<DiskRecord> disks;
   std::vector<NetConfig> nets;
+  std::optional<BalloonConfig> balloon;
 };
 
 Result<Devices> devices_of(const Snapshot& snapshot) {
@@ -48,7 +50,9 @@ Result<Devices> devices_of(const Snapshot& snapshot) {
   if (!disks) return fail(disks.error());
   auto nets = saved_nets(snapshot);
   if (!nets) return fail(nets.error());
-  return Devices{.disks = std::move(*disks), .nets = std::move(*nets)};
+  auto balloon = saved_balloon(snapshot);
+  if (!balloon) return fail(balloon.error());
+  return Devices{.disks = std::move(*disks), .nets = std::move(*nets), .balloon = *balloon};
 }
 
 std::string text_of(const DiskRecord& disk) {
@@ -70,6 +74,8 @@ std::string as_json(const Snapshot& snapshot, const Devices& devices) {
   json::array nets;
   for (const NetConfig& net : devices.nets)
     nets.push_back(json::object{{"tap", net.tap}, {"mac", network::to_string(net.mac)}});
+  json::value balloon;
+  if (devices.balloon) balloon = json::object{{"reporting", devices.balloon->reporting}};
   json::array regions;
   for (const auto& region : snapshot.memory_map())
     regions.push_back(json::object{
@@ -99,6 +105,7 @@ std::string as_json(const Snapshot& snapshot, const Devices& devices) {
       {"vcpus", snapshot.count(snapshot::Tag::vcpu)},
       {"disks", std::move(disks)},
       {"nets", std::move(nets)},
+      {"balloon", std::move(balloon)},
       {"regions", std::move(regions)},
       {"sections", std::move(sections)}});
 }
@@ -134,6 +141,8 @@ void print_table(const Snapshot& snapshot, const Devices& devices, Terminal& ter
   for (std::size_t index = 0; index < devices.nets.size(); ++index)
     row(terminal, "net " + std::to_string(index),
         "tap " + devices.nets[index].tap + ", " + network::to_string(devices.nets[index].mac));
+  if (devices.balloon)
+    row(terminal, "balloon", devices.balloon->reporting ? "with reports of free pages" : "plain");
   for (const auto& region : snapshot.memory_map())
     row(terminal, "region", "0x" + hex(region.start.value()) + "  " + human_size(region.size));
   for (const auto& section : snapshot.sections()) {

@@ -163,5 +163,11 @@ TEST(ReadFile, NamesWhatIsMissing) {
   EXPECT_FALSE(read_file("/", 1024)) << "a directory";
 }
 
+TEST(Balloon, ReportsOnlyIfAsked) {
+  EXPECT_FALSE(parse_balloon("true")->reporting) << "the flag without a value";
+  EXPECT_TRUE(parse_balloon("reporting")->reporting);
+  for (const char* text : {"", "no", "reporting,", "1"}) EXPECT_FALSE(parse_balloon(text)) << text;
+}
+
 }  // namespace
 }  // namespace clonesafe::cli

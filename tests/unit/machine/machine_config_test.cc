@@ -114,5 +114,29 @@ TEST(MachineConfig, DoesNotPrintForeignNames) {
   EXPECT_THAT(decoded.error().message(), Not(HasSubstr("boo")));
 }
 
+TEST(MachineConfig, BalloonComesBackAsItWasAndNothingElse) {
+  for (const bool reporting : {false, true}) {
+    const auto balloon = decode_balloon(encode(BalloonConfig{.reporting = reporting}));
+    ASSERT_TRUE(balloon) << balloon.error().message();
+    EXPECT_EQ(balloon->reporting, reporting);
+  }
+  EXPECT_FALSE(decode_balloon({}));
+  EXPECT_FALSE(decode_balloon(std::vector{std::byte{0}, std::byte{0}}));
+  const auto unknown = decode_balloon(std::vector{std::byte{2}});
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().message(), "balloon, byte 1: unknown flags");
+}
+
+TEST(MachineConfig, BalloonTakesOneOfTheSlots) {
+  MachineConfig config = sample();
+  config.disks.resize(kMaxDisks);
+  config.nets.assign(2, {.tap = "vm0", .mac = {{2, 0, 0, 0, 0, 1}}});
+  EXPECT_TRUE(check(config)) << check(config).error().message();
+  config.balloon = BalloonConfig{};
+  const auto refused = check(config);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), HasSubstr("13 virtio devices: at most 12"));
+}
+
 }  // namespace
 }  // namespace clonesafe

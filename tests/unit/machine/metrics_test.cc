@@ -105,5 +105,17 @@ TEST(Metrics, CountsThePageFaultsOfThisProcess) {
   EXPECT_GT(after.minor_faults, before.minor_faults);
 }
 
+TEST(Metrics, HasTheBalloonsFigures) {
+  EXPECT_THAT(to_prometheus({}), Not(HasSubstr("balloon")));
+  std::string text = to_prometheus({.balloon = BalloonFigures{.pages = 3, .reported = 2}});
+  EXPECT_THAT(text, HasSubstr("clonevm_balloon_bytes 12288\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_balloon_taken_bytes_total{by=\"report\"} 8192\n"));
+  EXPECT_THAT(text, Not(HasSubstr("guest_memory_bytes"))) << "the guest told nothing";
+  text = to_prometheus({.balloon = BalloonFigures{.free = 5, .total = 9}});
+  EXPECT_THAT(text, HasSubstr("clonevm_guest_memory_bytes{kind=\"free\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_guest_memory_bytes{kind=\"total\"} 9\n"));
+  EXPECT_THAT(text, Not(HasSubstr("available")));
+}
+
 }  // namespace
 }  // namespace clonesafe

@@ -38,10 +38,11 @@ TEST_F(Inspect, PrintsOneJsonObject) {
   EXPECT_EQ(object.at("memory_bytes"), 139264);
   EXPECT_TRUE(object.at("parent").is_null());
   EXPECT_EQ(object.at("vcpus"), 2);
+  EXPECT_TRUE(object.at("balloon").is_null());
   EXPECT_EQ(object.at("sections").as_array().size(), 6u);
 }
 
-TEST_F(Inspect, ShowsDisksAndNetworkDevices) {
+TEST_F(Inspect, ShowsDisksNetworkDevicesAndBalloon) {
   auto request = guest_.request();
   const std::filesystem::path image = temporary_.path() / "image";
   std::ofstream(image) << std::string(4096, 'i');
@@ -51,17 +52,22 @@ TEST_F(Inspect, ShowsDisksAndNetworkDevices) {
   const NetConfig net{.tap = "vm0", .mac = {{{2, 0, 0, 0, 0, 1}}}};
   request.sections.push_back(
       {.tag = snapshot::Tag::network_devices, .bytes = encode(std::span(&net, 1))});
+  request.sections.push_back(
+      {.tag = snapshot::Tag::balloon, .bytes = encode(BalloonConfig{.reporting = true})});
   const auto with_devices = temporary_.path() / "with-devices";
   ASSERT_TRUE(snapshot::write(with_devices, request));
   EXPECT_EQ(inspect_command(with_devices, false, out_.file(), err_.file()), 0);
   EXPECT_THAT(out_.text(),
               HasSubstr("disk 0        " + image.string() + ", read-only, serial root\n"));
   EXPECT_THAT(out_.text(), HasSubstr("net 0         tap vm0, 02:00:00:00:00:01\n"));
+  EXPECT_THAT(out_.text(), HasSubstr("balloon       with reports of free pages\n"));
+  EXPECT_THAT(out_.text(), HasSubstr("format        1.5\n"));
   Captured as_json;
   EXPECT_EQ(inspect_command(with_devices, true, as_json.file(), err_.file()), 0);
   const auto object = boost::json::parse(as_json.text()).as_object();
   EXPECT_EQ(object.at("disks").as_array().at(0).at("image").as_string(), image.string());
   EXPECT_EQ(object.at("nets").as_array().at(0).at("tap").as_string(), "vm0");
+  EXPECT_TRUE(object.at("balloon").as_object().at("reporting").as_bool());
 }
 
 TEST_F(Inspect, RefusesADamagedStateFile) {
