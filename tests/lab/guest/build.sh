@@ -47,6 +47,8 @@ printf 'root:x:0:\nprobe:x:1000:\n' >"$root/etc/group"
 "$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules/disk" virtio_blk ext4
 # Only for a guest with a network, which loads them itself.
 "$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules/net" virtio_net
+# Only for a guest with a balloon, which loads it itself.
+"$top/tests/lab/modules.sh" "$kernel" "$root/lib/modules/balloon" virtio_balloon
 
 # Debian's Python: the program and exactly the modules that the probes load, compiled ahead.
 install -m 755 "$(readlink -f "$python")" "$root/usr/bin/python3"

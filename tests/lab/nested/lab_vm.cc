@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -171,7 +172,8 @@ std::string Guest::host_status(const std::string& member) const {
     return "";
   }
   const auto status = boost::json::parse(outcome->output).as_object();
-  return std::string(status.at(member).as_string());
+  const auto& value = status.at(member);
+  return value.is_string() ? std::string(value.get_string()) : boost::json::serialize(value);
 }
 
 void Guest::order(const std::string& verb) const {
