@@ -1,5 +1,5 @@
-// vCPU, serial, machine configuration and network devices sections of a snapshot are another
-// party's bytes.
+// vCPU, serial, machine configuration, network devices and balloon sections of a snapshot are
+// another party's bytes.
 #include <algorithm>
 #include <cstdlib>
 #include <span>
@@ -41,6 +41,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
       if (config && !decode_machine_config(encode(*config))) std::abort();
       const auto nets = decode_nets(bytes);
       if (nets && !std::ranges::equal(encode(std::span(*nets)), bytes)) std::abort();
+      const auto balloon = decode_balloon(bytes);
+      if (balloon && !std::ranges::equal(encode(*balloon), bytes)) std::abort();
       break;
     }
   }
