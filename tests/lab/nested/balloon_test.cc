@@ -13,6 +13,7 @@ namespace json = boost::json;
 constexpr double kMebibyte = 1024.0 * 1024.0;
 // Of the guest's 256 MiB. The file's bytes stay in its memory when it is deleted.
 constexpr int kFilledMiB = 80;
+constexpr int kHalfMiB = kFilledMiB / 2;
 
 const std::string kLoadDriver =
     "while read -r module; do insmod /lib/modules/balloon/$module; done </lib/modules/balloon/load";
@@ -80,13 +81,13 @@ TEST_F(BalloonTest, PreparedSnapshotIsWithoutWhatTheGuestFreed) {
   guest.get(kLoadDriver);
   const std::int64_t available = available_kib(guest);
   const auto with = take(guest, "with");
-  EXPECT_GT(mib(with, "reclaimed"), kFilledMiB / 2);
-  EXPECT_LT(mib(with, "data"), mib(without, "data") - kFilledMiB / 2);
+  EXPECT_GT(mib(with, "reclaimed"), kHalfMiB);
+  EXPECT_LT(mib(with, "data"), mib(without, "data") - kHalfMiB);
   // Its changes since, most of which were given back: pages that became zeros.
   guest.get(kFillAndFree);
   const auto changes = take(guest, "changes", {"--diff", scratch_ / "with"});
-  EXPECT_LT(mib(changes, "data"), kFilledMiB / 2);
-  EXPECT_GT(changes.at("pages").to_number<std::int64_t>(), kFilledMiB / 2 * 256);
+  EXPECT_LT(mib(changes, "data"), kHalfMiB);
+  EXPECT_GT(changes.at("pages").to_number<std::int64_t>(), kHalfMiB * 256);
   expect_memory_is_right(guest, sum);
 
   auto restored = Restored::restore(scratch_ / "changes", scratch_ / "clones", 2,
@@ -100,8 +101,8 @@ TEST_F(BalloonTest, PreparedSnapshotIsWithoutWhatTheGuestFreed) {
   }
   // In a clone what lies below a page is the snapshot's; here too it becomes zeros.
   const auto again = take(restored->guest(1), "again", {"--resume"});
-  EXPECT_GT(mib(again, "reclaimed"), kFilledMiB / 2);
-  EXPECT_LT(mib(again, "data"), mib(without, "data") - kFilledMiB / 2);
+  EXPECT_GT(mib(again, "reclaimed"), kHalfMiB);
+  EXPECT_LT(mib(again, "data"), mib(without, "data") - kHalfMiB);
   expect_memory_is_right(restored->guest(1), sum);
   auto clones_clone = Restored::restore(scratch_ / "again", scratch_ / "clones-clone", 1,
                                         {"--timeout", "110", "--wait", "safe"});
@@ -124,7 +125,7 @@ void expect_memory_goes_back(const Guest& guest, const std::string& pid) {
   const std::int64_t filled = own_mib(pid);
   EXPECT_GT(filled, kFilledMiB);
   guest.get("rm /tmp/filled");
-  EXPECT_TRUE(eventually(Seconds(60), [&] { return own_mib(pid) < filled - kFilledMiB / 2; }))
+  EXPECT_TRUE(eventually(Seconds(60), [&] { return own_mib(pid) < filled - kHalfMiB; }))
       << filled << " MiB of which " << own_mib(pid) << " are left";
   std::printf("resident: %lld MiB, then %lld\n", static_cast<long long>(filled),
               static_cast<long long>(own_mib(pid)));
