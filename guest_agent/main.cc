@@ -32,7 +32,6 @@
 #include "guest_agent/metrics/metrics.h"
 #include "guest_agent/metrics/metrics_server.h"
 #include "guest_agent/repairs/kernel.h"
-#include "guest_agent/repairs/metadata.h"
 #include "guest_agent/repairs/standard_table.h"
 #include "guest_agent/secrets/secret_store.h"
 #include "guest_agent/sources/discover.h"
@@ -118,12 +117,6 @@ Status run(const Config& config) {
                              .timers = timers,
                              .on_failure = config.on_failure,
                              .power_off = [&helper] { helper.run(PowerOff(), {}); },
-                             .metadata =
-                                 [&config](const std::string& document) {
-                                   const auto done =
-                                       publish_metadata(config.identity.metadata_file, document);
-                                   if (!done) log_warning("metadata: " + done.error().message());
-                                 },
                              .page_path = config.page_path});
   if (!agent) return fail(std::move(agent.error()));
 
@@ -202,7 +195,7 @@ Status run(const Config& config) {
   });
 
   // All that needs more than the repairs do is open.
-  if (auto dropped = drop_rights(); !dropped) return dropped;
+  if (auto dropped = drop_rights(config.set_network); !dropped) return dropped;
   service.ready((*agent)->status());
   on_termination(io, [&] {
     service.stopping();

@@ -8,15 +8,16 @@
 namespace clonesafe::agent {
 namespace {
 
-constexpr unsigned kNeeded[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_BIND_SERVICE,
-                                CAP_SYS_TIME};
+constexpr unsigned kNeeded[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_BIND_SERVICE, CAP_SYS_TIME,
+                                CAP_NET_ADMIN};
 
 }  // namespace
 
-Status drop_rights() {
+Status drop_rights(bool network) {
   if (::capng_get_caps_process() != 0) return fail_errno("reading the agent's capabilities");
   std::vector<unsigned> kept;
   for (const unsigned capability : kNeeded) {
+    if (capability == CAP_NET_ADMIN && !network) continue;
     if (::capng_have_capability(CAPNG_PERMITTED, capability) == 1) kept.push_back(capability);
   }
   // What bounds the programs that a process starts is changed with a right that a service manager

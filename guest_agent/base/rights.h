@@ -12,9 +12,10 @@ namespace clonesafe::agent {
 //   CAP_DAC_OVERRIDE      identity files of other owners, or without write permission
 //   CAP_NET_BIND_SERVICE  a vsock port that the host believes, for each new connection
 //   CAP_SYS_TIME          the wall clock
+//   CAP_NET_ADMIN         addresses of interfaces; only with `network`
 // Call it when everything that needs more is open and mapped (/dev/mem, the kernel's log), and
 // before the first thread.
-Status drop_rights();
+Status drop_rights(bool network);
 
 }  // namespace clonesafe::agent
 

@@ -168,6 +168,7 @@ std::map<std::string, Taker, std::less<>> keys_of(Config& config) {
       {"identity.boot_id_file", text(config.identity.boot_id_file)},
       {"identity.hostname", text(config.identity.hostname)},
       {"identity.metadata_file", text(config.identity.metadata_file)},
+      {"network.by_document", truth(config.set_network)},
       {"snapshot.freeze", folders(config.snapshot.freeze)},
       {"snapshot.drop_caches", truth(config.snapshot.drop_caches)},
       {"snapshot.reclaim_ms", number(config.snapshot.reclaim, 0, 600'000)},

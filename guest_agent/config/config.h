@@ -35,6 +35,9 @@ struct Config {
   // Whether the wall clock of a clone is stepped to the host's time; not where something else does.
   bool step_clock = true;
 
+  // Whether interfaces of a clone get the addresses that the operator's document has for them.
+  bool set_network = true;
+
   struct Identity {
     // An empty path leaves the item alone.
     std::string machine_id = "/etc/machine-id";

@@ -109,6 +109,7 @@ Result<std::unique_ptr<Agent>> Agent::start(const Parts& parts) {
     agent->kind_ = restore->kind.value_or(RestoreKind::kBoot);
     agent->known_ = true;
     agent->state_ = CLONESAFE_STATE_SAFE;
+    agent->repaired_before_ = true;
     agent->woken_by_ = "start";
     std::copy_n(slot.diversifier, agent->diversifier_.size(), agent->diversifier_.begin());
     agent->results_.push_back({.name = "agent",
@@ -287,13 +288,14 @@ bool Agent::repair(const Restore& restore) {
     if (!told && !publish(restore, CLONESAFE_STATE_REPAIRING)) return false;
   }
 
-  const RepairEvent event = {.restore = restore, .kind = kind, .diversifier = diversifier_};
+  RepairEvent event = {.restore = restore, .kind = kind, .diversifier = diversifier_};
+  if (event.restore.metadata.empty() && document_heard_) event.restore.metadata = *document_heard_;
   std::vector<RepairResult> results;
   parts_.repairs.run(Stage::kKernelRng, event, results);
   if (!any_failed(results)) kernel_rng_epoch_ = next_epoch(kernel_rng_epoch_);
   if (!publish(restore, CLONESAFE_STATE_REPAIRING)) return false;
 
-  for (const Stage stage : {Stage::kClock, Stage::kIdentity})
+  for (const Stage stage : {Stage::kClock, Stage::kIdentity, Stage::kDocument})
     parts_.repairs.run(stage, event, results);
   held_ = parts_.on_failure == FailurePolicy::kHold && kind != RestoreKind::kBoot &&
           any_failed(results);
@@ -314,9 +316,10 @@ bool Agent::repair(const Restore& restore) {
   if (!publish(restore, state)) return false;
 
   if (!hooks && !held_) owed_.reset();
-  current_ = restore;
+  current_ = event.restore;
   kind_ = kind;
   state_ = state;
+  repaired_before_ = false;
   results_ = std::move(results);
   return true;
 }

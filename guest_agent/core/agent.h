@@ -75,8 +75,6 @@ class Agent {
     Timers& timers;
     FailurePolicy on_failure = FailurePolicy::kContinue;
     std::function<void()> power_off = {};
-    // The host's document for this machine, where the restore page has none.
-    std::function<void(const std::string&)> metadata = {};
     std::string page_path = CLONESAFE_GENERATION_PAGE_PATH;
   };
 
@@ -134,7 +132,9 @@ class Agent {
   RestoreKind kind_of(const Restore& restore) const;
   void report_safe();
   void register_page();
-  void take_metadata(const HostWords& words);
+  // Acts on the document that the host tells, where no repair has done so.
+  void take_document(const HostWords& words);
+  void degrade_or_recover();
 
   void hooks_before_ended(std::vector<RepairResult> results);
   void freeze(std::uint64_t serial);
@@ -174,6 +174,10 @@ class Agent {
   bool welcomed_ = false;
   std::string host_name_;
   std::optional<Id16> host_restore_id_;
+  // Of the words that are being heard: the document of a restore that is first seen now.
+  std::optional<std::string> document_heard_;
+  // An earlier agent has repaired this restore.
+  bool repaired_before_ = false;
   bool registered_ = false;
   std::string registration_error_;
   std::optional<PageRegistration> registration_;

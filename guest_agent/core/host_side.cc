@@ -1,4 +1,5 @@
 // The agent and its host: what the agent reports, and what it does about the host's words.
+#include <algorithm>
 #include <ctime>
 
 #include "guest_agent/base/log.h"
@@ -53,8 +54,9 @@ void Agent::host_said(const HostMessage& message) {
     // A repair reports by itself; without one the host still has to hear of the last.
     const Id16 before = current_.restore_id;
     const std::uint64_t restores = restores_;
+    document_heard_ = welcome->words.metadata;
     check("host");
-    take_metadata(welcome->words);
+    take_document(welcome->words);
     if (restores == restores_ && before == current_.restore_id) {
       report_safe();
       register_page();
@@ -71,8 +73,9 @@ void Agent::host_said(const HostMessage& message) {
   } else if (const auto* const resumed = std::get_if<Resumed>(&message)) {
     host_restore_id_ = resumed->words.restore_id;
     parts_.sources.set_host_words(heard(resumed->words));
+    document_heard_ = resumed->words.metadata;
     check("host");
-    take_metadata(resumed->words);
+    take_document(resumed->words);
     undo_preparation("resumed");
   } else if (const auto* const abort = std::get_if<Abort>(&message)) {
     check("host");
@@ -81,9 +84,36 @@ void Agent::host_said(const HostMessage& message) {
   if (changed_) changed_();
 }
 
-// A repair has seen to it where the host's words decide; elsewhere they come after the repairs.
-void Agent::take_metadata(const HostWords& words) {
-  if (words.metadata && parts_.metadata) parts_.metadata(*words.metadata);
+// What the restore page had no room for, or a host without one has to say.
+void Agent::take_document(const HostWords& words) {
+  document_heard_.reset();
+  if (!words.metadata || *words.metadata == current_.metadata) return;
+  current_.metadata = *words.metadata;
+  // What an earlier agent has given this machine's interfaces somebody may have changed since.
+  const RestoreKind kind = repaired_before_ ? RestoreKind::kResume : kind_;
+  parts_.repairs.run_again(
+      Stage::kDocument, {.restore = current_, .kind = kind, .diversifier = diversifier_}, results_);
+  degrade_or_recover();
+}
+
+// After `results_` have changed outside of a repair. Hooks that run, and a workload that is held,
+// come to their end by what they find there.
+void Agent::degrade_or_recover() {
+  if (hooks_running_ || held_) return;
+  const bool failed = std::ranges::any_of(
+      results_, [](const RepairResult& result) { return result.outcome == Outcome::kFailed; });
+  const auto state = failed ? CLONESAFE_STATE_DEGRADED : CLONESAFE_STATE_SAFE;
+  if (state == state_) return;
+  if (!publish(current_, state)) return check("host");
+  state_ = state;
+  log_results();
+  if (!failed || kind_ == RestoreKind::kBoot) return;
+  if (parts_.on_failure == FailurePolicy::kHold) {
+    held_ = true;
+    hold_workload();
+  }
+  if (parts_.on_failure == FailurePolicy::kPowerOff) power_off_later();
+  if (!retrying_) retry_later();
 }
 
 void Agent::host_lost() {

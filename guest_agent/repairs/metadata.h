@@ -16,7 +16,7 @@ class MetadataRepair : public Repair {
   explicit MetadataRepair(std::string path) : path_(std::move(path)) {}
 
   std::string_view name() const override { return "metadata"; }
-  Stage stage() const override { return Stage::kIdentity; }
+  Stage stage() const override { return Stage::kDocument; }
   Finding run(const RepairEvent& event) override;
 
  private:

@@ -38,6 +38,20 @@ void RepairTable::run(Stage stage, const RepairEvent& event, std::vector<RepairR
   }
 }
 
+void RepairTable::run_again(Stage stage, const RepairEvent& event,
+                            std::vector<RepairResult>& results) {
+  for (const auto& repair : repairs_) {
+    if (repair->stage() != stage) continue;
+    RepairResult result = run_one(*repair, event);
+    const auto before = std::ranges::find(results, result.name, &RepairResult::name);
+    if (before == results.end()) {
+      results.push_back(std::move(result));
+    } else {
+      *before = std::move(result);
+    }
+  }
+}
+
 void RepairTable::run_failed(const RepairEvent& event, std::vector<RepairResult>& results) {
   for (RepairResult& result : results) {
     if (result.outcome != Outcome::kFailed) continue;

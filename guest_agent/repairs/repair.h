@@ -14,9 +14,9 @@
 
 namespace clonesafe::agent {
 
-// The order of repairs. The kernel's generator first: what comes later draws from it. Later parts
-// (fenced sockets, network, hooks) get their stage here.
-enum class Stage : std::uint8_t { kKernelRng, kClock, kIdentity };
+// The order of repairs. The kernel's generator first: what comes later draws from it. Last, what
+// the operator's document is for.
+enum class Stage : std::uint8_t { kKernelRng, kClock, kIdentity, kDocument };
 
 enum class Outcome : std::uint8_t { kOk, kFailed, kSkipped };
 std::string_view name_of(Outcome outcome);
@@ -60,6 +60,8 @@ class RepairTable {
   void add(std::unique_ptr<Repair> repair) { repairs_.push_back(std::move(repair)); }
   // Runs the repairs of one stage and appends what came of each.
   void run(Stage stage, const RepairEvent& event, std::vector<RepairResult>& results);
+  // Runs one stage again, and replaces what came of it.
+  void run_again(Stage stage, const RepairEvent& event, std::vector<RepairResult>& results);
   // Runs those again that failed according to `results`, and replaces what came of them.
   void run_failed(const RepairEvent& event, std::vector<RepairResult>& results);
   // Whether one of the table's own is among what failed.

@@ -6,6 +6,7 @@
 #include "guest_agent/repairs/kernel_rng.h"
 #include "guest_agent/repairs/machine_id.h"
 #include "guest_agent/repairs/metadata.h"
+#include "guest_agent/repairs/network.h"
 
 namespace clonesafe::agent {
 
@@ -20,6 +21,7 @@ RepairTable standard_table(const Config& config, Kernel& kernel, SeedPage* seed)
   table.add(
       std::make_unique<HostnameRepair>(kernel, identity.hostname, config.page_path + ".hostname"));
   table.add(std::make_unique<MetadataRepair>(identity.metadata_file));
+  if (config.set_network) table.add(std::make_unique<NetworkRepair>(kernel));
   return table;
 }
 

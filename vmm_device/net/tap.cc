@@ -43,16 +43,6 @@ Error not_opened(const std::string& name) {
 
 }  // namespace
 
-Status check_interface_name(std::string_view name) {
-  const auto bad = [](char c) {
-    return c <= ' ' || c > '~' || c == '/' || c == ':' || c == '%' || c == ',';
-  };
-  if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == ".." ||
-      std::ranges::any_of(name, bad))
-    return fail("'" + std::string(name) + "' is not the name of an interface");
-  return {};
-}
-
 Result<Tap> open_tap(const std::string& name, const std::string& network_namespace) {
   if (auto valid = check_interface_name(name); !valid) return fail(std::move(valid).error());
   const auto inside = InNamespace::enter(network_namespace);

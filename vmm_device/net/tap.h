@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "libclonesafe/base/error.h"
+#include "libclonesafe/base/network_interface.h"
 #include "libclonesafe/base/unique_fd.h"
 
 namespace clonesafe::network {
@@ -27,9 +28,6 @@ struct Tap {
   std::uint16_t mtu = 1500;
   std::function<Status(const Offloads&)> set_offloads;
 };
-
-// Names of interfaces as Linux has them: 1 to 15 bytes, no space, '/', ':' or '%'.
-Status check_interface_name(std::string_view name);
 
 // Opens the tap of this name in a network namespace (empty: the process's own), or makes it if
 // there is none and the process may; one that it makes is gone with its descriptor.

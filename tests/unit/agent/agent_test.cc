@@ -239,6 +239,77 @@ TEST_F(AgentTest, RestoreThatTheWelcomeFindsFirstIsReportedOnce) {
   EXPECT_EQ(agent_->status().kind, RestoreKind::kClone);
 }
 
+// Stands for what the operator's document is for.
+class DocumentRepair : public Repair {
+ public:
+  explicit DocumentRepair(std::vector<std::string>& seen) : seen_(seen) {}
+  std::string_view name() const override { return "document"; }
+  Stage stage() const override { return Stage::kDocument; }
+  Finding run(const RepairEvent& event) override {
+    seen_.push_back(std::string(name_of(event.kind)) + " " + event.restore.metadata);
+    return event.restore.metadata == "bad" ? failed("is bad") : ok();
+  }
+
+ private:
+  std::vector<std::string>& seen_;
+};
+
+class AgentDocumentTest : public AgentTest {
+ protected:
+  AgentDocumentTest() { repairs_.add(std::make_unique<DocumentRepair>(seen_)); }
+  void welcome_with(std::uint8_t serial, RestoreKind kind, const std::string& document) {
+    agent_->host_said(Welcome{
+        .host = "test", .words = {.restore_id = id(serial), .kind = kind, .metadata = document}});
+  }
+  std::vector<std::string> seen_;
+};
+
+// One that is too large for the restore page.
+TEST_F(AgentDocumentTest, WhatTheHostTellsIsActedOnBeforeItHasTheReport) {
+  start();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  EXPECT_EQ(agent_->status().state, CLONESAFE_STATE_SAFE);
+  welcome_with(2, RestoreKind::kClone, "bad");
+  EXPECT_EQ(seen_, (std::vector<std::string>{"boot ", "clone ", "clone bad"}));
+  ASSERT_EQ(host_.count("safe"), 1U);
+  EXPECT_NE(host_.lines[0].find(R"("name":"document","result":"failed")"), std::string::npos);
+  EXPECT_NE(host_.lines[0].find(R"("state":"degraded")"), std::string::npos) << host_.lines[0];
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_DEGRADED);
+  // Tried again like any other; and a better document ends it.
+  EXPECT_TRUE(agent_->status().retrying);
+  agent_->host_lost();
+  welcome_with(2, RestoreKind::kClone, "good");
+  EXPECT_EQ(seen_.back(), "clone good");
+  EXPECT_EQ(slot().state, CLONESAFE_STATE_SAFE);
+  EXPECT_NE(host_.lines.back().find("register_page"), std::string::npos);
+}
+
+TEST_F(AgentDocumentTest, WelcomeThatFindsTheRestoreGivesItTheDocument) {
+  start();
+  welcome(1, RestoreKind::kBoot);
+  agent_->host_lost();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  welcome_with(2, RestoreKind::kClone, "good");
+  EXPECT_EQ(seen_, (std::vector<std::string>{"boot ", "clone good"}));
+  // The next clone is not given its parent's.
+  agent_->host_lost();
+  pages_.write(RestoreKind::kClone, 30, 3);
+  agent_->check("test");
+  EXPECT_EQ(seen_.back(), "clone ");
+}
+
+// What it was given somebody may have changed since.
+TEST_F(AgentDocumentTest, AgentThatIsStartedAgainChangesNothing) {
+  start();
+  pages_.write(RestoreKind::kClone, 20, 2);
+  agent_->check("test");
+  agent_.reset();
+  start();
+  welcome_with(2, RestoreKind::kClone, "good");
+  EXPECT_EQ(seen_.back(), "resume good");
+}
+
 TEST_F(AgentTest, RestartedAgentGoesOnWhereItWas) {
   start();
   pages_.write(RestoreKind::kClone, 20, 2);

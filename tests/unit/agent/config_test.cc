@@ -43,6 +43,8 @@ dbus_machine_id = ""
 boot_id = "/b"
 boot_id_file = "/f"
 hostname = "{generation}"
+[network]
+by_document = false
 [snapshot]
 freeze = ["/one", "/two"]
 [metrics]
@@ -69,6 +71,7 @@ socket = "/x"
   EXPECT_EQ(config->identity.boot_id, "/b");
   EXPECT_EQ(config->identity.boot_id_file, "/f");
   EXPECT_EQ(config->identity.hostname, "{generation}");
+  EXPECT_FALSE(config->set_network);
   EXPECT_EQ(config->snapshot.freeze, (std::vector<std::string>{"/one", "/two"}));
   EXPECT_EQ(config->metrics.socket, "/x");
 }
