@@ -17,6 +17,7 @@
 #include <thread>
 #include <utility>
 
+#include "libclonesafe/base/network_interface.h"
 #include "vmm_device/net/namespace.h"
 
 namespace clonesafe::lab {
@@ -78,8 +79,21 @@ Result<UniqueFd> bound_socket(int type, int port) {
   return fd;
 }
 
+std::string ipv4_text(std::string_view bytes) {
+  char text[INET_ADDRSTRLEN] = "";
+  (void)::inet_ntop(AF_INET, bytes.data(), text, sizeof text);
+  return text;
+}
+
 Captured parse(std::string_view frame) {
   Captured captured;
+  network::MacAddress mac;
+  if (frame.size() >= 12) frame.substr(6, 6).copy(reinterpret_cast<char*>(mac.bytes.data()), 6);
+  captured.mac = network::to_string(mac);
+  if (frame.size() >= 34 && frame.substr(12, 2) == std::string_view("\x08\0", 2))
+    captured.ip = ipv4_text(frame.substr(26, 4));
+  if (frame.size() >= 42 && frame.substr(12, 2) == "\x08\x06")
+    captured.ip = ipv4_text(frame.substr(28, 4));
   if (const auto at = frame.find("number "); at != std::string_view::npos)
     captured.number = std::strtoull(std::string(frame.substr(at + 7)).c_str(), nullptr, 10);
   // RFC 826: the sender's address at 28, the target's at 38.

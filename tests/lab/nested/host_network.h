@@ -18,6 +18,8 @@ namespace clonesafe::lab {
 struct Captured {
   std::optional<std::uint64_t> number;  // of the numbered stream
   bool announces = false;               // an address, to all (gratuitous ARP)
+  std::string mac;                      // who sent it
+  std::string ip;                       // as whom: IPv4's source, ARP's sender; else empty
 };
 
 // The network of one guest: a network namespace with a tap, at whose host's end is a server. Every

@@ -53,6 +53,17 @@ std::string one_line(const std::string& script) {
   return line + "' >/run/script; sh /run/script";
 }
 
+// Numbers that were captured, in order.
+std::vector<std::uint64_t> numbers(const std::vector<Captured>& captured) {
+  std::vector<std::uint64_t> all;
+  for (const Captured& frame : captured)
+    if (frame.number) all.push_back(*frame.number);
+  return all;
+}
+bool announced(const std::vector<Captured>& captured) {
+  return std::ranges::any_of(captured, &Captured::announces);
+}
+
 class NetworkTest : public CloneTest {
  protected:
   void SetUp() override {
@@ -104,6 +115,68 @@ class NetworkTest : public CloneTest {
       return hold.at("packets").to_number<std::uint64_t>() >= until_packets;
     }));
   }
+  // Clones of a guest whose sender stands still until they are repaired: one has a document with
+  // addresses, its twin has one without, and one has addresses for an interface that isn't there.
+  void expect_addresses_by_document(const Guest& source) {
+    constexpr const char* kMac = "52:54:00:00:01:01";
+    constexpr const char* kIp = "10.0.0.12";
+    source.get(
+        "for pid in $(pidof python3); do echo $pid >/sys/fs/cgroup/workload/cgroup.procs; "
+        "done; grep . /sys/fs/cgroup/workload/cgroup.procs");
+    ASSERT_EQ(source.snapshot(scratch_ / "frozen", {"--prepare", "agent", "--stop"})->status, 0);
+    std::ofstream(scratch_ / "net-1.json") << R"({"network": {"eth0": {"macaddress": ")" << kMac
+                                           << R"(", "addresses": [")" << kIp << R"(/24"]}}})";
+    std::ofstream(scratch_ / "net-2.json") << R"({"role": "twin"})";
+    std::ofstream(scratch_ / "net-3.json") << R"({"network": {"eth7": {}}})";
+    const auto named = network("n1");
+    const auto twin = network("n2");
+    const auto refused = network("n3");
+    ASSERT_TRUE(named && twin && refused);
+    const std::string names = named->name().substr(0, named->name().size() - 1);
+    auto restored =
+        Restored::restore(scratch_ / "frozen", scratch_ / "named", 2,
+                          {"--timeout", "110", "--wait", "safe", "--hold-network", "--metadata",
+                           scratch_ / "net-%d.json", "--net",
+                           std::string("tap=") + HostNetwork::kTap + ",netns=" + names + "%d"});
+    ASSERT_TRUE(restored);
+    expect_repaired(*restored);
+    const std::string macs[2] = {kMac, "52:54:00:00:00:01"};
+    const std::string ips[2] = {kIp, HostNetwork::kGuest};
+    const HostNetwork* const networks[2] = {&*named, &*twin};
+    for (int clone = 0; clone < 2; ++clone) {
+      SCOPED_TRACE(clone);
+      const Guest guest = restored->guest(clone + 1);
+      EXPECT_EQ(guest.get("cat /sys/class/net/eth0/address"), macs[clone]);
+      EXPECT_EQ(guest.get("ip -4 addr show dev eth0 | sed -n 's/.*inet \\([^ ]*\\).*/\\1/p'"),
+                ips[clone] + "/24");
+      std::vector<Captured> captured;
+      EXPECT_TRUE(eventually(Seconds(60), [&] {
+        const auto more = networks[clone]->captured();
+        captured.insert(captured.end(), more.begin(), more.end());
+        return numbers(captured).size() > 5 && announced(captured);
+      }));
+      // From the first frame that left on.
+      for (const Captured& frame : captured) {
+        if (frame.ip.empty()) continue;
+        EXPECT_EQ(frame.mac, macs[clone]);
+        EXPECT_EQ(frame.ip, ips[clone]);
+      }
+      // The neighbour that was entered by hand is still known, and answers come.
+      EXPECT_EQ(download(guest) + "\n", md5());
+    }
+    const auto outcome =
+        lab::run({Lab::get().clonevm, "restore", scratch_ / "frozen", "--run-dir",
+                  scratch_ / "refused", "--timeout", "110", "--wait", "safe", "--hold-network",
+                  "--metadata", scratch_ / "net-3.json", "--net",
+                  std::string("tap=") + HostNetwork::kTap + ",netns=" + refused->name()},
+                 Seconds(130));
+    ASSERT_TRUE(outcome);
+    EXPECT_EQ(outcome->status, 1);
+    EXPECT_NE(outcome->output.find("degraded: network failed (eth7: there is no such interface)"),
+              std::string::npos)
+        << outcome->output;
+    EXPECT_TRUE(refused->captured().empty()) << "a guest that is not as it was ordered has spoken";
+  }
   static std::string download(const Guest& guest) {
     return guest.get(std::string("wget -q -O - http://") + HostNetwork::kHost + "/data | md5sum");
   }
@@ -112,17 +185,6 @@ class NetworkTest : public CloneTest {
         ->output;
   }
 };
-
-// Numbers that were captured, in order.
-std::vector<std::uint64_t> numbers(const std::vector<Captured>& captured) {
-  std::vector<std::uint64_t> all;
-  for (const Captured& frame : captured)
-    if (frame.number) all.push_back(*frame.number);
-  return all;
-}
-bool announced(const std::vector<Captured>& captured) {
-  return std::ranges::any_of(captured, &Captured::announces);
-}
 
 TEST_F(NetworkTest, GuestTalksToAServerOverItsTapAndSoDoItsClones) {
   const auto source = network("source");
@@ -228,6 +290,9 @@ TEST_F(NetworkTest, GuestTalksToAServerOverItsTapAndSoDoItsClones) {
   // The source's own traffic went on.
   EXPECT_GT(numbers(source->captured()).size(), 5u);
   EXPECT_EQ(download(guest) + "\n", md5());
+  restored.reset();
+  forked.reset();
+  expect_addresses_by_document(guest);
 }
 
 TEST_F(NetworkTest, WithoutAReportTheNetworkStaysHeldAsItWasOrdered) {

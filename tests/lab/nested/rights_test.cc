@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::uint64_t kNeeded =
     std::uint64_t{1} << CAP_SYS_ADMIN | std::uint64_t{1} << CAP_DAC_OVERRIDE |
-    std::uint64_t{1} << CAP_NET_BIND_SERVICE | std::uint64_t{1} << CAP_SYS_TIME;
+    std::uint64_t{1} << CAP_NET_BIND_SERVICE | std::uint64_t{1} << CAP_SYS_TIME |
+    std::uint64_t{1} << CAP_NET_ADMIN;
 
 std::uint64_t rights_of_agent(const Guest& guest, const std::string& set) {
   // Its own process, not its helper's, which has another name.

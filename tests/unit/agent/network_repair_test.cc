@@ -247,6 +247,21 @@ TEST_F(NetworkRepairTest, WhatTheDocumentLeavesOutStays) {
   });
 }
 
+// The router will say it anew to the interface that has another address now.
+TEST_F(NetworkRepairTest, AddressesOfRoutersGoWithTheEthernetAddressThatTheyWereMadeOf) {
+  with_interface([this] {
+    ip("addr add 2001:db8::5054:ff:fe00:1/64 dev guest nodad proto kernel_ra");
+    ip("addr add 2001:db8::5054:ff:fe00:7/64 dev guest nodad proto kernel_ra");
+    ip("addr add 2001:db8::99/64 dev guest nodad");
+    ASSERT_EQ(repair(R"("mtu": 1400)").outcome, Outcome::kOk);
+    EXPECT_THAT(addresses(), HasSubstr("2001:db8::5054:ff:fe00:1/"));
+    ASSERT_EQ(repair(R"("macaddress": "52:54:00:00:00:07")").outcome, Outcome::kOk);
+    EXPECT_THAT(addresses(),
+                AllOf(HasSubstr("2001:db8::5054:ff:fe00:7/"), HasSubstr("2001:db8::99/"),
+                      Not(HasSubstr("2001:db8::5054:ff:fe00:1/"))));
+  });
+}
+
 TEST_F(NetworkRepairTest, InterfaceIsFoundByItsAddressAlsoWhenThatHasChanged) {
   with_interface([this] {
     const std::string document =
