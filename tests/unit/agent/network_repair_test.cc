@@ -16,6 +16,7 @@
 #include <functional>
 #include <thread>
 
+#include "guest_agent/network/ip_address.h"
 #include "guest_agent/network/netlink.h"
 #include "tests/support/child_process.h"
 #include "tests/unit/agent/fakes.h"
@@ -132,6 +133,20 @@ class NetworkRepairTest : public testing::Test {
   static std::string addresses() { return ip("-o addr show dev guest"); }
   static std::string routes() { return ip("route show dev guest") + ip("-6 route show dev guest"); }
   static std::string mac() { return ip("-o link show dev guest"); }
+  // As the kernel does for a router's advertisement; iproute2 6.1 can't say so.
+  static void add_as_of_a_router(const std::string& address) {
+    constexpr std::uint16_t kAttributeProtocol = 11;
+    const std::uint8_t of_router[] = {2};
+    NetlinkRequest request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL,
+                           ifaddrmsg{.ifa_family = AF_INET6,
+                                     .ifa_prefixlen = 64,
+                                     .ifa_flags = IFA_F_NODAD,
+                                     .ifa_index = ::if_nametoindex("guest")});
+    request.add(IFA_LOCAL, parse_ip(address)->bytes());
+    request.add(kAttributeProtocol, of_router);
+    const auto added = Netlink::open()->order(request, address);
+    EXPECT_TRUE(added) << added.error().message();
+  }
   // How often its link went down.
   static std::uint32_t times_down() {
     auto netlink = Netlink::open();
@@ -250,8 +265,8 @@ TEST_F(NetworkRepairTest, WhatTheDocumentLeavesOutStays) {
 // The router will say it anew to the interface that has another address now.
 TEST_F(NetworkRepairTest, AddressesOfRoutersGoWithTheEthernetAddressThatTheyWereMadeOf) {
   with_interface([this] {
-    ip("addr add 2001:db8::5054:ff:fe00:1/64 dev guest nodad proto kernel_ra");
-    ip("addr add 2001:db8::5054:ff:fe00:7/64 dev guest nodad proto kernel_ra");
+    add_as_of_a_router("2001:db8::5054:ff:fe00:1");
+    add_as_of_a_router("2001:db8::5054:ff:fe00:7");
     ip("addr add 2001:db8::99/64 dev guest nodad");
     ASSERT_EQ(repair(R"("mtu": 1400)").outcome, Outcome::kOk);
     EXPECT_THAT(addresses(), HasSubstr("2001:db8::5054:ff:fe00:1/"));
