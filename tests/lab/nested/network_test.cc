@@ -164,17 +164,16 @@ class NetworkTest : public CloneTest {
       // The neighbour that was entered by hand is still known, and answers come.
       EXPECT_EQ(download(guest) + "\n", md5());
     }
-    const auto outcome =
-        lab::run({Lab::get().clonevm, "restore", scratch_ / "frozen", "--run-dir",
-                  scratch_ / "refused", "--timeout", "110", "--wait", "safe", "--hold-network",
-                  "--metadata", scratch_ / "net-3.json", "--net",
-                  std::string("tap=") + HostNetwork::kTap + ",netns=" + refused->name()},
-                 Seconds(130));
-    ASSERT_TRUE(outcome);
-    EXPECT_EQ(outcome->status, 1);
-    EXPECT_NE(outcome->output.find("degraded: network failed (eth7: there is no such interface)"),
-              std::string::npos)
-        << outcome->output;
+    auto degraded =
+        Restored::restore(scratch_ / "frozen", scratch_ / "refused", 1,
+                          {"--timeout", "110", "--wait", "safe", "--hold-network", "--metadata",
+                           scratch_ / "net-3.json", "--net",
+                           std::string("tap=") + HostNetwork::kTap + ",netns=" + refused->name()});
+    ASSERT_TRUE(degraded);
+    const std::string report = json::serialize(degraded->reports()[0]);
+    EXPECT_NE(report.find(R"("safe_us":null)"), std::string::npos) << report;
+    EXPECT_NE(report.find("eth7: there is no such interface"), std::string::npos) << report;
+    EXPECT_TRUE(status_of(api("refused", 1)).at("hold").as_object().at("held").as_bool());
     EXPECT_TRUE(refused->captured().empty()) << "a guest that is not as it was ordered has spoken";
   }
   static std::string download(const Guest& guest) {
