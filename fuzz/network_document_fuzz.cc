@@ -15,8 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (message.find('\n') != std::string::npos || message.size() > 400) __builtin_trap();
     return 0;
   }
-  if (!*plans) return 0;
-  for (const InterfacePlan& plan : **plans) {
+  for (const InterfacePlan& plan : *plans) {
     // The name becomes part of a path.
     if (plan.name.empty() || plan.name.find('/') != std::string::npos) __builtin_trap();
     for (const IpPrefix& address : plan.addresses.value_or(std::vector<IpPrefix>())) {

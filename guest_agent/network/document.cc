@@ -217,18 +217,18 @@ bool looks_like_ours(std::string_view document) {
   return trim(document).starts_with('{') && document.find("\"network\"") != std::string_view::npos;
 }
 
-Result<std::optional<std::vector<InterfacePlan>>> parse_document(std::string_view document) {
+Result<std::vector<InterfacePlan>> parse_document(std::string_view document) {
   json::error_code error;
   json::parse_options options;
   options.max_depth = 16;
   const json::value value = json::parse(document, error, {}, options);
   if (error) {
-    if (!looks_like_ours(document)) return std::nullopt;
+    if (!looks_like_ours(document)) return std::vector<InterfacePlan>();
     return fail("is not JSON: " + error.message());
   }
   const json::object* const object = value.if_object();
   const json::value* const network = object == nullptr ? nullptr : object->if_contains("network");
-  if (network == nullptr) return std::nullopt;
+  if (network == nullptr) return std::vector<InterfacePlan>();
   const json::object* const interfaces = network->if_object();
   if (interfaces == nullptr) return fail("network: is not a JSON object");
   std::vector<InterfacePlan> plans;
@@ -250,8 +250,7 @@ std::string in_one_line(std::string text) {
 
 }  // namespace
 
-Result<std::optional<std::vector<InterfacePlan>>> parse_network_document(
-    std::string_view document) {
+Result<std::vector<InterfacePlan>> parse_network_document(std::string_view document) {
   auto plans = parse_document(document);
   if (!plans) return fail(in_one_line("the metadata document: " + plans.error().message()));
   return plans;

@@ -31,10 +31,10 @@ struct InterfacePlan {
   std::optional<std::vector<RoutePlan>> routes;
 };
 
-// The member `network` of the operator's document (docs/formats/metadata.md); nothing if it has
-// none, or is of another form. What is there is understood to the last member or refused, in one
+// The member `network` of the operator's document (docs/formats/metadata.md); empty if it has none,
+// or is of another form. What is there is understood to the last member or refused, in one
 // line that says where.
-Result<std::optional<std::vector<InterfacePlan>>> parse_network_document(std::string_view document);
+Result<std::vector<InterfacePlan>> parse_network_document(std::string_view document);
 
 }  // namespace clonesafe::agent
 

@@ -34,14 +34,14 @@ Repair::Finding NetworkRepair::run(const RepairEvent& event) {
   if (!event.new_identity()) return skipped("this restore keeps the machine's identity");
   const auto plans = parse_network_document(event.restore.metadata);
   if (!plans) return failed(plans.error().message());
-  if (!*plans || (*plans)->empty()) return skipped("the document says nothing of it");
+  if (plans->empty()) return skipped("the document says nothing of it");
   auto netlink = Netlink::open();
   if (!netlink) return failed(netlink.error().message());
   const auto links = list_links(*netlink);
   if (!links) return failed(links.error().message());
   // All are found before the first is changed.
   std::vector<const Link*> changed;
-  for (const InterfacePlan& plan : **plans) {
+  for (const InterfacePlan& plan : *plans) {
     const auto link = interface_for(plan, *links);
     if (!link) return failed(link.error().message());
     if (std::ranges::find(changed, *link) != changed.end())
@@ -52,7 +52,7 @@ Repair::Finding NetworkRepair::run(const RepairEvent& event) {
   for (std::size_t at = 0; at < changed.size(); ++at) {
     const auto secret = fresh_id(kernel_, event, "clonesafe ipv6 secret v1 " + changed[at]->name);
     if (!secret) return failed(secret.error().message());
-    InterfaceChange change(*netlink, *changed[at], (**plans)[at], *secret);
+    InterfaceChange change(*netlink, *changed[at], (*plans)[at], *secret);
     if (auto done = change.run(); !done) return failed(done.error().message());
     names += (names.empty() ? "" : ", ") + changed[at]->name;
   }
