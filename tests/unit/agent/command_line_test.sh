@@ -32,5 +32,5 @@ done
 expect 0 "" "$clonesafed" --config "$config" --check
 expect 2 "clonesafed: " "$clonesafed" --config "$scratch/nowhere" --check
 printf '[host]\nprot = 1\n' >"$scratch/agent.toml"
-expect 2 "clonesafed: $scratch/agent.toml:2: unknown key 'host.prot'" "$clonesafed" --config "$scratch/agent.toml" --check
+expect 2 "clonesafed: $scratch/agent.toml:2:1: unknown key 'host.prot'" "$clonesafed" --config "$scratch/agent.toml" --check
 exit "$failed"

@@ -77,17 +77,17 @@ socket = "/x"
 }
 
 TEST(Config, ErrorsNameKeyAndPlaceInOneLine) {
-  EXPECT_EQ(refusal("\nwhat = 1\n"), "agent.toml:2: unknown key 'what'");
-  EXPECT_EQ(refusal("[host]\nprot = 1\n"), "agent.toml:2: unknown key 'host.prot'");
+  EXPECT_EQ(refusal("\nwhat = 1\n"), "agent.toml:2:1: unknown key 'what'");
+  EXPECT_EQ(refusal("[host]\nprot = 1\n"), "agent.toml:2:1: unknown key 'host.prot'");
   EXPECT_EQ(refusal("[host]\nport = \"x\"\n"),
-            "agent.toml:2: 'host.port' is not a whole number from 1 to 4294967295");
+            "agent.toml:2:8: 'host.port' is not a whole number from 1 to 4294967295");
   EXPECT_EQ(refusal("[sources]\npoll_ms = 0\n"),
-            "agent.toml:2: 'sources.poll_ms' is not a whole number from 1 to 60000");
-  EXPECT_EQ(refusal("page = 5"), "agent.toml:1: 'page' is not a string");
-  EXPECT_EQ(refusal("[host]\nenabled = 1"), "agent.toml:2: 'host.enabled' is not true or false");
+            "agent.toml:2:11: 'sources.poll_ms' is not a whole number from 1 to 60000");
+  EXPECT_EQ(refusal("page = 5"), "agent.toml:1:8: 'page' is not a string");
+  EXPECT_EQ(refusal("[host]\nenabled = 1"), "agent.toml:2:11: 'host.enabled' is not true or false");
   EXPECT_EQ(refusal("[snapshot]\nfreeze = [\"one\"]"),
-            "agent.toml:2: 'snapshot.freeze' is not a list of absolute folders");
-  EXPECT_EQ(refusal("host = 1"), "agent.toml:1: 'host' is not a table");
+            "agent.toml:2:10: 'snapshot.freeze' is not a list of absolute folders");
+  EXPECT_EQ(refusal("host = 1"), "agent.toml:1:8: 'host' is not a table");
 }
 
 TEST(Config, BrokenTomlIsOneLineWithItsPlace) {
@@ -101,7 +101,7 @@ TEST(Config, BrokenTomlIsOneLineWithItsPlace) {
 
 TEST(Config, CharacterBeyondAsciiIsRefusedWithItsPlace) {
   EXPECT_EQ(refusal("page = \"/p\"\n\xef\xbb\xbf = 1"),
-            "agent.toml:2: a character that is not ASCII");
+            "agent.toml:2:1: a character that is not ASCII");
 }
 
 TEST(Config, HttpHooksAreAListOfTables) {
@@ -117,17 +117,17 @@ TEST(Config, HttpHooksAreAListOfTables) {
   EXPECT_EQ(config->hooks.http[1].before_snapshot, "/b?c=1");
   EXPECT_EQ(config->hooks.http[1].deadline, std::chrono::milliseconds(5));
 
-  EXPECT_EQ(refusal("[hooks]\nhttp = 1"), "agent.toml:2: 'hooks.http' is not a list of tables");
-  EXPECT_EQ(refusal("[hooks]\nhttp = [1]"), "agent.toml:2: 'hooks.http' is not a list of tables");
+  EXPECT_EQ(refusal("[hooks]\nhttp = 1"), "agent.toml:2:8: 'hooks.http' is not a list of tables");
+  EXPECT_EQ(refusal("[hooks]\nhttp = [1]"), "agent.toml:2:8: 'hooks.http' is not a list of tables");
   const std::string table = "[[hooks.http]]\nport = 80\n";
   EXPECT_EQ(refusal(table),
-            "agent.toml:1: 'hooks.http' has neither 'before_snapshot' nor 'after_restore'");
+            "agent.toml:1:1: 'hooks.http' has neither 'before_snapshot' nor 'after_restore'");
   EXPECT_EQ(refusal("[[hooks.http]]\nafter_restore = \"/a\""),
-            "agent.toml:1: 'hooks.http' has no 'port'");
-  EXPECT_EQ(refusal(table + "prot = 1"), "agent.toml:1: 'hooks.http' has an unknown key 'prot'");
+            "agent.toml:1:1: 'hooks.http' has no 'port'");
+  EXPECT_EQ(refusal(table + "prot = 1"), "agent.toml:1:1: 'hooks.http' has an unknown key 'prot'");
   for (const char* const path : {"a", "/a b", "/a\\r\\nX: y", "http://elsewhere/"}) {
     EXPECT_EQ(refusal(table + "after_restore = \"" + path + "\""),
-              "agent.toml:1: 'hooks.http' has 'after_restore', which is not a path like "
+              "agent.toml:1:1: 'hooks.http' has 'after_restore', which is not a path like "
               "\"/after-restore\"");
   }
 }
@@ -137,7 +137,7 @@ TEST(Config, PolicyIsOneOfThree) {
   EXPECT_EQ(parse_config("on_failure = \"poweroff\"", "agent.toml")->on_failure,
             FailurePolicy::kPowerOff);
   EXPECT_EQ(refusal("on_failure = \"reboot\""),
-            "agent.toml:1: 'on_failure' is not \"continue\", \"hold\" or \"poweroff\"");
+            "agent.toml:1:14: 'on_failure' is none of \"continue\", \"hold\", \"poweroff\"");
 }
 
 TEST(Config, MissingFileIsNamed) {
