@@ -173,9 +173,9 @@ Shadow::Replay Shadow::replay() const {
   if (has_hello_) {
     std::vector<std::string_view> words = {"HELLO", protocol_ == Protocol::kResp3 ? "3" : "2"};
     if (authenticated_) {
+      const std::string_view user = user_.empty() ? std::string_view("default") : user_;
       for (const std::string_view word :
-           {std::string_view("AUTH"), std::string_view(user_.empty() ? "default" : user_),
-            std::string_view(password_)})
+           {std::string_view("AUTH"), user, std::string_view(password_)})
         words.push_back(word);
     }
     add(words, true);
