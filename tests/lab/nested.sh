@@ -1,6 +1,6 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|network_test|bad_input_test|bench_agent] [--out DIR]
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|network_test|proxy_lane_test|bad_input_test|bench_agent] [--out DIR]
 #                  [--debian bookworm|trixie] [GOOGLETEST-ARGUMENT]...
 # --debian: the guest is a Debian with systemd on a disk (debian/build.sh), with the kernel that belongs to it.
 # --out DIR gets what the program leaves in $OUT.

@@ -5,7 +5,7 @@
 #   --agent-config FILE  the agent's configuration (default: agent.toml beside this script)
 #   --probes LIST probes list (default: tests/audit/guest/probes.list and, for what is built, probes.d/*.list)
 # Holds busybox, Debian's python3 with the modules that the probes import, openssl, and of our programs those that are built:
-# clonesafed, clonesafectl, status_example (thrice, for AppArmor), clonesafe-audit-guest, command_server, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times (bench/agent), probe_*. See init for what it does at boot.
+# clonesafed, clonesafectl, status_example (thrice, for AppArmor), clonesafe-audit-guest, command_server, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times (bench/agent), clonesafe-proxy, probe_*. See init for what it does at boot.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -74,7 +74,7 @@ cp -L /etc/ssl/openssl.cnf "$root/usr/lib/ssl/openssl.cnf"
 
 cat "${probes:-$top/tests/audit/guest/probes.list}" >"$root/etc/clonesafe/probes.list"
 cp "$top"/tests/audit/probes/*.py "$root/usr/lib/clonesafe/probes/"
-for program in clonesafed clonesafectl clonesafe-audit-guest status_example command_server guest_state library_draws secret_holder bench_guest_times; do
+for program in clonesafed clonesafectl clonesafe-audit-guest status_example command_server guest_state library_draws secret_holder bench_guest_times clonesafe-proxy; do
   [ ! -x "$build/bin/$program" ] || install -m 755 "$build/bin/$program" "$root/usr/bin/$program"
 done
 for program in "$build"/bin/probe_*; do

@@ -97,6 +97,7 @@ Captured parse(std::string_view frame) {
   if (const auto at = frame.find("number "); at != std::string_view::npos)
     captured.number = std::strtoull(std::string(frame.substr(at + 7)).c_str(), nullptr, 10);
   // RFC 826: the sender's address at 28, the target's at 38.
+  captured.frame = frame;
   captured.announces = frame.size() >= 42 && frame.substr(12, 2) == "\x08\x06" &&
                        frame.substr(28, 4) == frame.substr(38, 4);
   return captured;

@@ -20,6 +20,7 @@ struct Captured {
   bool announces = false;               // an address, to all (gratuitous ARP)
   std::string mac;                      // who sent it
   std::string ip;                       // as whom: IPv4's source, ARP's sender; else empty
+  std::string frame;                    // all of it
 };
 
 // The network of one guest: a network namespace with a tap, at whose host's end is a server. Every

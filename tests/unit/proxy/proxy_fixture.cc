@@ -1,14 +1,11 @@
 #include "tests/unit/proxy/proxy_fixture.h"
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "libclonesafe/page/generation_page_writer.h"
+#include "tests/support/certificate.h"
 
 namespace clonesafe::proxy {
 namespace {
@@ -50,22 +47,6 @@ class Page {
 // Before anything asks the library.
 const bool kPageIsThere = (Page::get(), true);
 
-void write_pem(const std::string& path, const std::function<int(std::FILE*)>& write) {
-  std::FILE* const file = std::fopen(path.c_str(), "we");
-  ASSERT_NE(file, nullptr);
-  EXPECT_EQ(write(file), 1);
-  std::fclose(file);
-}
-
-void add_extension(X509* certificate, int kind, const std::string& value) {
-  X509V3_CTX context;
-  X509V3_set_ctx(&context, certificate, certificate, nullptr, nullptr, 0);
-  X509_EXTENSION* const extension = X509V3_EXT_conf_nid(nullptr, &context, kind, value.c_str());
-  ASSERT_NE(extension, nullptr);
-  X509_add_ext(certificate, extension, -1);
-  X509_EXTENSION_free(extension);
-}
-
 }  // namespace
 
 Folder::Folder() {
@@ -86,28 +67,8 @@ void resume_this_machine() {
 }
 
 void make_certificate(const Folder& folder, const std::string& name) {
-  EVP_PKEY* const key = EVP_EC_gen("P-256");
-  ASSERT_NE(key, nullptr);
-  X509* const certificate = X509_new();
-  X509_set_version(certificate, X509_VERSION_3);
-  ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-  X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-  X509_set_pubkey(certificate, key);
-  X509_NAME* const subject = X509_get_subject_name(certificate);
-  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
-                             reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
-  X509_set_issuer_name(certificate, subject);
-  add_extension(certificate, NID_subject_alt_name, "DNS:" + name);
-  add_extension(certificate, NID_basic_constraints, "critical,CA:TRUE");
-  ASSERT_NE(X509_sign(certificate, key, EVP_sha256()), 0);
-  write_pem(folder / (name + ".pem"),
-            [&](std::FILE* file) { return PEM_write_X509(file, certificate); });
-  write_pem(folder / (name + ".key"), [&](std::FILE* file) {
-    return PEM_write_PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr);
-  });
-  X509_free(certificate);
-  EVP_PKEY_free(key);
+  const auto made = support::make_certificate(folder / "", name);
+  ASSERT_TRUE(made) << made.error().message();
 }
 
 ProxyTest::ProxyTest() {

@@ -1,0 +1,216 @@
+// clonesafe-proxy in a guest that is cloned, with TLS to an upstream on the host's side of its tap:
+// an application that has one connection to it goes on in the source and in every clone; nothing of
+// the source's TLS session leaves a clone, and each clone has a session of its own.
+#include <netinet/in.h>
+
+#include <boost/json/parse.hpp>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "tests/lab/nested/clone_fixture.h"
+#include "tests/lab/nested/host_network.h"
+#include "tests/lab/nested/tls_pings.h"
+#include "tests/support/certificate.h"
+
+namespace clonesafe::lab {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kUp = std::string(
+                            "while read -r module; do insmod /lib/modules/net/$module; done "
+                            "</lib/modules/net/load; ip link set lo up; ip addr add ") +
+                        HostNetwork::kGuest +
+                        "/24 dev eth0 && ip link set eth0 up && arp -i eth0 -s " +
+                        HostNetwork::kHost + " " + HostNetwork::kHostMac;
+const std::string kProxyConfig = std::string(
+                                     "[[service]]\n"
+                                     "name = \"pings\"\n"
+                                     "protocol = \"redis\"\n"
+                                     "listen = \"127.0.0.1:7000\"\n"
+                                     "hold_ms = 60000\n"
+                                     "[service.upstream]\n"
+                                     "address = \"") +
+                                 HostNetwork::kHost + ":" + std::to_string(TlsPings::kPort) +
+                                 "\"\n"
+                                 "connect_timeout_ms = 30000\n"
+                                 "[service.upstream.tls]\n"
+                                 "ca_file = \"/run/ca.pem\"\n"
+                                 "server_name = \"pings.test\"\n";
+// One connection for life: what was answered last is in /run/answered.
+const std::string kApplication =
+    "import os, socket, time\n"
+    "stream = socket.create_connection(('127.0.0.1', 7000))\n"
+    "answers = stream.makefile('rb')\n"
+    "number = 0\n"
+    "while True:\n"
+    "    number += 1\n"
+    "    stream.sendall(b'PING %d\\r\\n' % number)\n"
+    "    size = answers.readline()\n"
+    "    text = answers.readline()\n"
+    "    if text.strip() != b'%d' % number:\n"
+    "        open('/run/wrong', 'w').write('%r %r after %d' % (size, text, number))\n"
+    "        break\n"
+    "    open('/run/answered.new', 'w').write('%d' % number)\n"
+    "    os.rename('/run/answered.new', '/run/answered')\n"
+    "    time.sleep(0.02)\n";
+
+// A file in the guest; its command server takes one line.
+std::string put(const std::string& text, const std::string& path) {
+  std::string line = "printf '%b' '";
+  for (const char c : text) {
+    if (c == '\n')
+      line += "\\n";
+    else if (c == '\\')
+      line += "\\\\";
+    else if (c == '\'')
+      line += "\\0047";
+    else if (c == '%')
+      line += "\\0045";
+    else
+      line += c;
+  }
+  return line + "' >" + path;
+}
+
+// A TCP segment that the guest sent.
+struct Segment {
+  std::uint16_t source = 0;
+  std::uint32_t sequence = 0;
+  bool reset_or_end = false;
+  std::string payload;
+};
+std::optional<Segment> segment_of(const std::string& frame) {
+  const auto byte = [&frame](std::size_t at) { return static_cast<std::uint8_t>(frame[at]); };
+  if (frame.size() < 54 || byte(12) != 8 || byte(13) != 0 || byte(23) != IPPROTO_TCP)
+    return std::nullopt;
+  const std::size_t tcp = 14 + std::size_t{4} * (byte(14) & 15);
+  const std::size_t end = 14 + (std::size_t{byte(16)} << 8 | byte(17));
+  if (frame.size() < tcp + 20 || frame.size() < end) return std::nullopt;
+  const std::size_t data = tcp + std::size_t{4} * (byte(tcp + 12) >> 4);
+  Segment segment;
+  segment.source = static_cast<std::uint16_t>(byte(tcp) << 8 | byte(tcp + 1));
+  segment.sequence = static_cast<std::uint32_t>(byte(tcp + 4)) << 24 |
+                     static_cast<std::uint32_t>(byte(tcp + 5)) << 16 |
+                     static_cast<std::uint32_t>(byte(tcp + 6)) << 8 | byte(tcp + 7);
+  segment.reset_or_end = (byte(tcp + 13) & 5) != 0;
+  if (data < end) segment.payload = frame.substr(data, end - data);
+  return segment;
+}
+std::vector<Segment> segments_of(const std::vector<Captured>& captured, std::uint16_t port) {
+  std::vector<Segment> segments;
+  for (const Captured& frame : captured) {
+    const auto segment = segment_of(frame.frame);
+    if (segment && segment->source == port) segments.push_back(*segment);
+  }
+  return segments;
+}
+
+class ProxyTest : public CloneTest {
+ protected:
+  struct Side {
+    HostNetwork network;
+    std::unique_ptr<TlsPings> server;
+  };
+  std::optional<Side> side(const std::string& name) {
+    fs::create_directories(scratch_ / "files");
+    if (!fs::exists(scratch_ / "pings.test.pem")) {
+      const auto made = support::make_certificate(scratch_ / "", "pings.test");
+      EXPECT_TRUE(made) << made.error().message();
+    }
+    auto network = HostNetwork::make("proxy-" + name, scratch_ / "files");
+    if (!network) return std::nullopt;
+    auto server = TlsPings::start(network->name(), scratch_ / "pings.test");
+    EXPECT_TRUE(server) << server.error().message();
+    if (!server) return std::nullopt;
+    return Side{.network = std::move(*network), .server = std::move(*server)};
+  }
+  static std::uint64_t answered(const Guest& guest) {
+    EXPECT_EQ(guest.get("cat /run/wrong 2>/dev/null || true"), "");
+    const std::string number = guest.get("cat /run/answered 2>/dev/null || echo 0");
+    return std::stoull(number);
+  }
+  static bool goes_on(const Guest& guest) {
+    const std::uint64_t before = answered(guest);
+    return eventually(Seconds(90), [&] { return answered(guest) > before + 5; });
+  }
+};
+
+TEST_F(ProxyTest, ApplicationsGoOnAndClonesHaveSessionsOfTheirOwn) {
+  auto source = side("source");
+  auto first = side("cs1");
+  auto second = side("cs2");
+  auto free = side("free1");
+  ASSERT_TRUE(source && first && second && free);
+  BootOptions options{.cmdline = kNoProbes};
+  options.arguments = {"--net", std::string("tap=") + HostNetwork::kTap +
+                                    ",mac=52:54:00:00:00:01,netns=" + source->network.name()};
+  const auto vm = boot(options);
+  ASSERT_TRUE(vm);
+  const Guest guest = vm->guest();
+  guest.get(kUp);
+  guest.get(put(read_file(scratch_ / "pings.test.pem"), "/run/ca.pem"));
+  guest.get(put(kProxyConfig, "/run/proxy.toml"));
+  guest.get(put(kApplication, "/run/application.py"));
+  guest.get("clonesafe-proxy --config /run/proxy.toml --check");
+  guest.get("clonesafe-proxy --config /run/proxy.toml </dev/null >/run/proxy.log 2>&1 &");
+  ASSERT_TRUE(eventually(Seconds(60), [&] {
+    return guest.get("cat /run/proxy.log").find("serving") != std::string::npos;
+  })) << guest.get("cat /run/proxy.log");
+  guest.get("python3 /run/application.py </dev/null >/run/application.log 2>&1 &");
+  ASSERT_TRUE(goes_on(guest)) << guest.get("cat /run/proxy.log /run/application.log");
+  const auto parents = source->server->clients();
+  ASSERT_EQ(parents.size(), 1u);
+
+  ASSERT_EQ(guest.snapshot(scratch_ / "snapshot", {"--resume"})->status, 0);
+  const std::string names = first->network.name().substr(0, first->network.name().size() - 1);
+  auto restored =
+      Restored::restore(scratch_ / "snapshot", scratch_ / "clones", 2,
+                        {"--timeout", "110", "--wait", "safe", "--hold-network", "--net",
+                         std::string("tap=") + HostNetwork::kTap + ",netns=" + names + "%d"});
+  ASSERT_TRUE(restored);
+  expect_repaired(*restored);
+  std::set<std::string> randoms = {parents[0].random};
+  std::set<std::uint16_t> ports = {parents[0].port};
+  const Side* const sides[2] = {&*first, &*second};
+  for (int clone = 1; clone <= 2; ++clone) {
+    SCOPED_TRACE(clone);
+    const Guest in_clone = restored->guest(clone);
+    EXPECT_TRUE(goes_on(in_clone)) << in_clone.get("cat /run/proxy.log /run/application.log");
+    const auto clients = sides[clone - 1]->server->clients();
+    ASSERT_GE(clients.size(), 1u);
+    for (const auto& client : clients) {
+      randoms.insert(client.random);
+      ports.insert(client.port);
+    }
+    // Held until it was safe, and by then the proxy had let go: not one packet by the old ports.
+    EXPECT_TRUE(segments_of(sides[clone - 1]->network.captured(), parents[0].port).empty());
+  }
+  EXPECT_GE(randoms.size(), 3u) << "two clones began their sessions alike";
+  EXPECT_GE(ports.size(), 3u);
+  // The source was not disturbed.
+  EXPECT_TRUE(goes_on(guest));
+  EXPECT_EQ(source->server->clients().size(), 1u);
+
+  // Not held: the kernel may send again what was sent, and nothing else; no reset and no end.
+  std::map<std::uint32_t, std::string> sent;
+  for (const Segment& segment : segments_of(source->network.captured(), parents[0].port))
+    sent[segment.sequence] = segment.payload;
+  auto not_held = Restored::restore(
+      scratch_ / "snapshot", scratch_ / "free", 1,
+      {"--timeout", "110", "--wait", "safe", "--net",
+       std::string("tap=") + HostNetwork::kTap + ",netns=" + free->network.name()});
+  ASSERT_TRUE(not_held);
+  EXPECT_TRUE(goes_on(not_held->guest(1)));
+  int again = 0;
+  for (const Segment& segment : segments_of(free->network.captured(), parents[0].port)) {
+    if (segment.payload.empty()) continue;
+    ++again;
+    EXPECT_EQ(sent[segment.sequence], segment.payload) << "new ciphertext under an old key";
+  }
+  RecordProperty("retransmissions", again);
+}
+
+}  // namespace
+}  // namespace clonesafe::lab
