@@ -73,7 +73,6 @@ TEST(ScramExchange, RefusesAWrongPasswordAndADecoyAlike) {
   const auto decoy = decoy_verifier("nobody", secret);
   EXPECT_EQ(decoy->salt, decoy_verifier("nobody", secret)->salt);
   EXPECT_NE(decoy->salt, decoy_verifier("somebody", secret)->salt);
-  std::string errors;
   for (const auto& verifier : {verifier_for("secret"), *decoy}) {
     auto client = Client::with_password("wrong", kNonceA);
     auto server = Server::create(verifier, kNonceB);
