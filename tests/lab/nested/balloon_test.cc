@@ -11,8 +11,10 @@ namespace {
 namespace json = boost::json;
 
 constexpr double kMebibyte = 1024.0 * 1024.0;
-// Of the guest's 256 MiB. The file's bytes stay in its memory when it is deleted.
-constexpr int kFilledMiB = 80;
+// Of the guest's memory, which is small, as each page of it is given several times. The file's
+// bytes stay there when it is deleted.
+constexpr int kFilledMiB = 48;
+const std::string kMemory = "208M";
 constexpr int kHalfMiB = kFilledMiB / 2;
 
 const std::string kLoadDriver =
@@ -55,17 +57,21 @@ std::string complaints(const Guest& guest) {
   return guest.get(
       "dmesg | grep -E 'Bad page|BUG:|kernel BUG|corrupt|Out of memory|invoked oom|puff' || true");
 }
-// All of its memory can be used, and keeps what is written to it.
-void expect_memory_is_right(const Guest& guest, const std::string& sum) {
+void expect_kept(const Guest& guest, const std::string& sum) {
   EXPECT_EQ(guest.get(kSum), sum);
-  EXPECT_EQ(guest.get("head -c 60m /dev/urandom >/tmp/a && cp /tmp/a /dev/shm/b && cmp /tmp/a "
+  EXPECT_EQ(complaints(guest), "");
+}
+// And what it gave can be used, and keeps what is written to it.
+void expect_memory_is_right(const Guest& guest, const std::string& sum) {
+  EXPECT_EQ(guest.get("head -c 12m /dev/urandom >/tmp/a && cp /tmp/a /dev/shm/b && cmp /tmp/a "
                       "/dev/shm/b && echo same; rm /tmp/a /dev/shm/b"),
             "same");
-  EXPECT_EQ(complaints(guest), "");
+  expect_kept(guest, sum);
 }
 
 TEST_F(BalloonTest, PreparedSnapshotIsWithoutWhatTheGuestFreed) {
-  auto vm = boot({.arguments = {"--balloon", "--track-dirty"}, .cmdline = kNoProbes, .cpus = 2});
+  auto vm =
+      boot({.arguments = {"--balloon", "--track-dirty"}, .cmdline = kNoProbes, .memory = kMemory});
   ASSERT_TRUE(vm);
   const Guest guest = vm->guest();
   guest.get(kKeep);
@@ -88,26 +94,23 @@ TEST_F(BalloonTest, PreparedSnapshotIsWithoutWhatTheGuestFreed) {
   const auto changes = take(guest, "changes", {"--diff", scratch_ / "with"});
   EXPECT_LT(mib(changes, "data"), kHalfMiB);
   EXPECT_GT(changes.at("pages").to_number<std::int64_t>(), kHalfMiB * 256);
-  expect_memory_is_right(guest, sum);
+  expect_kept(guest, sum);
 
-  auto restored = Restored::restore(scratch_ / "changes", scratch_ / "clones", 2,
+  auto restored = Restored::restore(scratch_ / "changes", scratch_ / "clones", 1,
                                     {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(restored);
   expect_repaired(*restored);
-  for (const int clone : {1, 2}) {
-    EXPECT_GT(available_kib(restored->guest(clone)), available * 9 / 10)
-        << "the balloon was not empty";
-    expect_memory_is_right(restored->guest(clone), sum);
-  }
+  EXPECT_GT(available_kib(restored->guest(1)), available * 9 / 10) << "the balloon was not empty";
+  expect_memory_is_right(restored->guest(1), sum);
   // In a clone what lies below a page is the snapshot's; here too it becomes zeros.
+  restored->guest(1).get(kFillAndFree);
   const auto again = take(restored->guest(1), "again", {"--resume"});
   EXPECT_GT(mib(again, "reclaimed"), kHalfMiB);
-  EXPECT_LT(mib(again, "data"), mib(without, "data") - kHalfMiB);
-  expect_memory_is_right(restored->guest(1), sum);
+  EXPECT_LT(mib(again, "data"), mib(without, "data"));
   auto clones_clone = Restored::restore(scratch_ / "again", scratch_ / "clones-clone", 1,
                                         {"--timeout", "110", "--wait", "safe"});
   ASSERT_TRUE(clones_clone);
-  expect_memory_is_right(clones_clone->guest(1), sum);
+  expect_kept(clones_clone->guest(1), sum);
 }
 
 // Memory of the process that is its own, not a file's.
@@ -133,7 +136,7 @@ void expect_memory_goes_back(const Guest& guest, const std::string& pid) {
 }
 
 TEST_F(BalloonTest, ReportedMemoryGoesBackToTheHost) {
-  auto vm = boot({.arguments = {"--balloon=reporting"}, .cmdline = kNoAgent});
+  auto vm = boot({.arguments = {"--balloon=reporting"}, .cmdline = kNoAgent, .memory = kMemory});
   ASSERT_TRUE(vm);
   vm->guest().get(kLoadDriver);
   expect_memory_goes_back(vm->guest(), std::to_string(vm->process().pid()));
