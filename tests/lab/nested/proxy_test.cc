@@ -41,7 +41,8 @@ const std::string kProxyConfig = std::string(
 // One connection for life: what was answered last is in /run/answered.
 const std::string kApplication =
     "import os, socket, time\n"
-    "stream = socket.create_connection(('127.0.0.1', 7000))\n"
+    "stream = socket.socket()\n"
+    "stream.connect(('127.0.0.1', 7000))\n"
     "answers = stream.makefile('rb')\n"
     "number = 0\n"
     "while True:\n"
