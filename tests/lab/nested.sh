@@ -1,6 +1,6 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|network_test|proxy_lane_test|bad_input_test|bench_agent] [--out DIR]
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|network_test|proxy_lane_test|bad_input_test|bench_agent|bench_devices] [--out DIR]
 #                  [--debian bookworm|trixie] [GOOGLETEST-ARGUMENT]...
 # --debian: the guest is a Debian with systemd on a disk (debian/build.sh), with the kernel that belongs to it.
 # --out DIR gets what the program leaves in $OUT.
@@ -35,7 +35,9 @@ if [ -n "$debian" ]; then
   mv "$scratch/debian/initrd" "$scratch/guest.img"
   extra=(--copy "$scratch/debian/root.ext4" --copy "$e2fsprogs/e2fsck")
 else
-  "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.img"
+  tools=""
+  [ "$program" != bench_devices ] || tools="fio iperf3"
+  "$here/guest/build.sh" --kernel "$kernel" --build "$build" --out "$scratch/guest.img" --tools "$tools"
   vmlinuz="$cache/kernels/$kernel/vmlinuz"
 fi
 
@@ -43,6 +45,12 @@ fi
 if [ "$program" = disk_test ]; then
   "$e2fsprogs/mke2fs" -q -F -t ext4 "$scratch/disk.img" 32M >/dev/null
   extra=(--copy "$scratch/disk.img" --copy "$e2fsprogs/e2fsck")
+fi
+
+# The peer, and the host's ends of networks.
+if [ "$program" = bench_devices ]; then
+  "$here/lean-qemu.sh" "$("$here/fetch.sh" qemu | tail -1)/qemu" "$scratch/qemu"
+  extra=(--copy "$scratch/qemu:qemu" --copy "$build/bin/bench_io" --copy "$(command -v iperf3)")
 fi
 
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
@@ -53,7 +61,8 @@ run() {
     --copy "$vmlinuz" --copy "$scratch/guest.img" -- \
     env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
     CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so CLONESAFE_LAB_FIXED_REALTIME=./libfixed_realtime.so CLONESAFE_LAB_SNAPSHOTS="${CLONESAFE_LAB_SNAPSHOTS:-2}" \
-    CLONESAFE_BENCH_RESTORES="${CLONESAFE_BENCH_RESTORES:-20}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
+    CLONESAFE_BENCH_RESTORES="${CLONESAFE_BENCH_RESTORES:-20}" CLONESAFE_BENCH_ROUNDS="${CLONESAFE_BENCH_ROUNDS:-3}" \
+    CLONESAFE_BENCH_SECONDS="${CLONESAFE_BENCH_SECONDS:-3}" CLONESAFE_BENCH_ONLY="${CLONESAFE_BENCH_ONLY:-}" CLONESAFE_BENCH_COUNTS="${CLONESAFE_BENCH_COUNTS:-}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
 }
 
 code=0

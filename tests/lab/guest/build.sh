@@ -1,16 +1,17 @@
 #!/bin/bash
 # Builds the audited guest's initramfs from this machine's own Debian packages and our build.
-# usage: build.sh --kernel 6.1|6.12|7 --out FILE [--build DIR] [--probes LIST] [--agent-config FILE]
+# usage: build.sh --kernel 6.1|6.12|7 --out FILE [--build DIR] [--probes LIST] [--agent-config FILE] [--tools LIST]
 #   --build DIR   build folder whose programs go in (default: build/release of the checkout)
 #   --agent-config FILE  the agent's configuration (default: agent.toml beside this script)
 #   --probes LIST probes list (default: tests/audit/guest/probes.list and, for what is built, probes.d/*.list)
+#   --tools LIST  more programs of this machine's, separated by blanks (fio iperf3), in /usr/bin with their libraries
 # Holds busybox, Debian's python3 with the modules that the probes import, openssl, and of our programs those that are built:
-# clonesafed, clonesafectl, status_example (thrice, for AppArmor), clonesafe-audit-guest, command_server, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times (bench/agent), clonesafe-proxy, probe_*. See init for what it does at boot.
+# clonesafed, clonesafectl, status_example (thrice, for AppArmor), clonesafe-audit-guest, command_server, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times and bench_io (bench), clonesafe-proxy, probe_*. See init for what it does at boot.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
 top="$(readlink -f "$here/../../..")"
-kernel="" out="" build="$top/build/release" probes="" agent_config="$here/agent.toml"
+kernel="" out="" build="$top/build/release" probes="" agent_config="$here/agent.toml" tools=""
 die() {
   echo "guest/build.sh: $*" >&2
   exit 1
@@ -23,6 +24,7 @@ while [ $# -gt 0 ]; do
     --build) build="$(readlink -f "$2")" ;;
     --probes) probes="$2" ;;
     --agent-config) agent_config="$2" ;;
+    --tools) tools="$2" ;;
     *) die "unknown argument '$1'" ;;
   esac
   shift 2
@@ -72,9 +74,14 @@ mkdir -p "$root$stdlib/lib-dynload"
 cp -L /usr/bin/openssl "$root/usr/bin/openssl"
 cp -L /etc/ssl/openssl.cnf "$root/usr/lib/ssl/openssl.cnf"
 
+for tool in $tools; do
+  program="$(command -v "$tool")" || die "no $tool (package $tool)"
+  install -m 755 "$program" "$root/usr/bin/$tool"
+done
+
 cat "${probes:-$top/tests/audit/guest/probes.list}" >"$root/etc/clonesafe/probes.list"
 cp "$top"/tests/audit/probes/*.py "$root/usr/lib/clonesafe/probes/"
-for program in clonesafed clonesafectl clonesafe-audit-guest status_example command_server guest_state library_draws secret_holder bench_guest_times clonesafe-proxy; do
+for program in clonesafed clonesafectl clonesafe-audit-guest status_example command_server guest_state library_draws secret_holder bench_guest_times bench_io clonesafe-proxy; do
   [ ! -x "$build/bin/$program" ] || install -m 755 "$build/bin/$program" "$root/usr/bin/$program"
 done
 for program in "$build"/bin/probe_*; do

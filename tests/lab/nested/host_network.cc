@@ -118,16 +118,26 @@ HostNetwork::~HostNetwork() {
   (void)::unlink(path.c_str());
 }
 
-std::optional<HostNetwork> HostNetwork::make(const std::string& name, const fs::path& files) {
-  HostNetwork made(name);
-  if (auto status = made.set_up(files); !status) {
-    ADD_FAILURE() << "network " << name << ": " << status.error().message();
-    return std::nullopt;
-  }
-  return made;
+std::optional<HostNetwork> HostNetwork::made(HostNetwork network, const Status& status) {
+  if (status) return network;
+  ADD_FAILURE() << "network " << network.name() << ": " << status.error().message();
+  return std::nullopt;
 }
 
-Status HostNetwork::set_up(const fs::path& files) {
+std::optional<HostNetwork> HostNetwork::make(const std::string& name, const fs::path& files) {
+  HostNetwork network(name);
+  auto status = network.set_up_tap();
+  if (status) status = network.set_up_ends(files);
+  return made(std::move(network), status);
+}
+
+std::optional<HostNetwork> HostNetwork::make_bare(const std::string& name) {
+  HostNetwork network(name);
+  const auto status = network.set_up_tap();
+  return made(std::move(network), status);
+}
+
+Status HostNetwork::set_up_tap() const {
   if (auto made = make_namespace(name_); !made) return made;
   const auto inside = InNamespace::enter(name_);
   if (!inside) return fail(inside.error());
@@ -139,6 +149,12 @@ Status HostNetwork::set_up(const fs::path& files) {
       Seconds(20));
   if (!configured) return fail(configured.error());
   if (configured->status != 0) return fail(configured->output);
+  return {};
+}
+
+Status HostNetwork::set_up_ends(const fs::path& files) {
+  const auto inside = InNamespace::enter(name_);
+  if (!inside) return fail(inside.error());
   auto capture = open_capture(kTap);
   if (!capture) return fail(capture.error());
   capture_ = std::move(*capture);

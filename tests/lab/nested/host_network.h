@@ -37,6 +37,8 @@ class HostNetwork {
   // A failure of the test, and nothing, if it can't be made. Its server has `files`.
   static std::optional<HostNetwork> make(const std::string& name,
                                          const std::filesystem::path& files);
+  // Without a server and without a capture.
+  static std::optional<HostNetwork> make_bare(const std::string& name);
 
   HostNetwork(HostNetwork&& other) noexcept;
   HostNetwork& operator=(HostNetwork&&) = delete;
@@ -51,7 +53,9 @@ class HostNetwork {
 
  private:
   explicit HostNetwork(std::string name) : name_(std::move(name)) {}
-  Status set_up(const std::filesystem::path& files);
+  Status set_up_tap() const;
+  Status set_up_ends(const std::filesystem::path& files);
+  static std::optional<HostNetwork> made(HostNetwork network, const Status& status);
   std::string name_;
   UniqueFd capture_;
   UniqueFd sink_;  // takes the stream, so that nobody answers that nobody does

@@ -1,6 +1,7 @@
 #include "tests/lab/nested/lab_vm.h"
 
 #include <gtest/gtest.h>
+#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -12,11 +13,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 namespace clonesafe::lab {
 namespace {
 
-constexpr Seconds kBootTime{300};
 constexpr Seconds kRestoreTime{300};
 constexpr int kCommandPort = 5001;
 
@@ -40,6 +41,17 @@ Result<UniqueFd> connect_unix(const std::filesystem::path& path) {
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
     return fail_errno("connect to " + path.string());
   }
+  return fd;
+}
+
+Result<UniqueFd> connect_vhost(std::uint32_t cid) {
+  UniqueFd fd(socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_vm address{};
+  address.svm_family = AF_VSOCK;
+  address.svm_cid = cid;
+  address.svm_port = kCommandPort;
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+    return fail_errno("connect to CID " + std::to_string(cid));
   return fd;
 }
 
@@ -124,6 +136,12 @@ std::string read_file(const std::filesystem::path& path) {
 Result<UniqueFd> Guest::connect(std::chrono::steady_clock::time_point deadline) const {
   const std::string request = "CONNECT " + std::to_string(kCommandPort) + "\n";
   for (;;) {
+    if (vhost_cid_) {
+      auto fd = connect_vhost(*vhost_cid_);
+      if (fd || std::chrono::steady_clock::now() > deadline) return fd;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      continue;
+    }
     auto fd = connect_unix(vsock_);
     if (!fd) return fail(std::move(fd).error());
     auto hello = exchange(fd->get(), request, deadline, true);

@@ -4,6 +4,7 @@
 #ifndef CLONESAFE_TESTS_LAB_NESTED_LAB_VM_H_
 #define CLONESAFE_TESTS_LAB_NESTED_LAB_VM_H_
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -43,6 +44,8 @@ class Guest {
  public:
   Guest(std::filesystem::path vsock, std::filesystem::path api)
       : vsock_(std::move(vsock)), api_(std::move(api)) {}
+  // One of another VMM, behind the host's vhost-vsock. It has no API.
+  explicit Guest(std::uint32_t vhost_cid) : vhost_cid_(vhost_cid) {}
 
   // Runs a shell command as the guest's root. The output's last newline is cut off.
   Result<Outcome> run(const std::string& command, Seconds timeout = Seconds(60)) const;
@@ -63,6 +66,7 @@ class Guest {
 
   std::filesystem::path vsock_;
   std::filesystem::path api_;
+  std::optional<std::uint32_t> vhost_cid_;
 };
 
 struct BootOptions {
@@ -135,6 +139,9 @@ class Restored {
   Process process_;
   std::vector<boost::json::object> reports_;
 };
+
+// How long a guest may take to boot.
+inline constexpr Seconds kBootTime{300};
 
 std::string read_file(const std::filesystem::path& path);
 
