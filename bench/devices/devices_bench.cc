@@ -2,7 +2,8 @@
 // time, and what is measured is measured in one and then in the other, over and over. Runs on a
 // host with KVM (scripts/bench.sh devices); CLONESAFE_BENCH_ROUNDS says how often,
 // CLONESAFE_BENCH_SECONDS how long each time, CLONESAFE_BENCH_ONLY names a figure,
-// CLONESAFE_BENCH_COUNTS=1 has it say what the VMMs' threads and KVM did meanwhile.
+// CLONESAFE_BENCH_COUNTS=1 has it say what the VMMs' threads and KVM did meanwhile,
+// CLONESAFE_BENCH_OTHER is another clonevm, which is measured too, and is not in the results.
 #include <sys/mount.h>
 
 #include <algorithm>
@@ -35,8 +36,11 @@ constexpr std::uint32_t kQemuCid = 42;
 const std::string kPort = "9100";
 const std::string kTcp = std::string("tcp:") + HostNetwork::kHost + ":" + kPort;
 const std::string kVsock = "vsock:2:" + kPort;  // the host, as guests see it
+// Neither end sends anything by itself, which would wake an idle VMM.
+const std::string kNoIpv6 = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; ";
 // The drivers, and an address.
 const std::string kSetUp =
+    kNoIpv6 +
     "for what in disk net; do while read -r module; do insmod /lib/modules/$what/$module; done "
     "</lib/modules/$what/load; done; ip addr add " +
     std::string(HostNetwork::kGuest) + "/24 dev eth0 && ip link set eth0 up && ping -c 1 -W 10 " +
@@ -52,6 +56,7 @@ std::string seconds() {
 
 // One of the two guests that are compared.
 struct Machine {
+  std::string name;
   Guest guest;
   pid_t vmm = 0;
 };
@@ -123,47 +128,61 @@ class DevicesBench : public lab::CloneTest {
   void SetUp() override {
     // Statistics of KVM, for CLONESAFE_BENCH_COUNTS.
     (void)::mount("debugfs", "/sys/kernel/debug", "debugfs", 0, nullptr);
-    for (const char* name : {"clonevm", "qemu"}) {
-      auto network = HostNetwork::make_bare(std::string("bench-") + name);
+    const std::string other = variable("CLONESAFE_BENCH_OTHER", "");
+    std::vector<std::string> names = {"clonevm", "qemu"};
+    if (!other.empty()) names.emplace_back("other");
+    for (const std::string& name : names) {
+      auto network = HostNetwork::make_bare("bench-" + name);
       ASSERT_TRUE(network);
+      {
+        const auto inside = network::InNamespace::enter(network->name());
+        ASSERT_TRUE(inside);
+        ASSERT_TRUE(lab::run({"sh", "-c", kNoIpv6}, Seconds(20)));
+      }
       networks_.push_back(std::move(*network));
       // The same bytes for both, none of them a hole.
-      const auto made = lab::run({"sh", "-c",
-                                  "dd if=/dev/urandom of=" + (scratch_ / name).string() +
-                                      " bs=1M count=" + std::to_string(kDiskSize >> 20)},
-                                 Seconds(120));
+      const auto made =
+          lab::run({"sh", "-c",
+                    "dd if=/dev/urandom of=" + (scratch_ / (name + ".disk")).string() +
+                        " bs=1M count=" + std::to_string(kDiskSize >> 20)},
+                   Seconds(120));
       ASSERT_TRUE(made && made->status == 0);
     }
-    ASSERT_NO_FATAL_FAILURE(boot_clonevm());
+    ASSERT_NO_FATAL_FAILURE(boot_clonevm("clonevm", networks_[0], {}));
     ASSERT_NO_FATAL_FAILURE(boot_qemu());
+    if (!other.empty()) {
+      ASSERT_NO_FATAL_FAILURE(boot_clonevm("other", networks_[2], "./other"));
+    }
     for (const Machine& machine : machines_) machine.guest.get(kSetUp);
     ASSERT_NO_FATAL_FAILURE(serve());
   }
 
-  void boot_clonevm() {
-    clonevm_ = lab::BootedVm::boot(
-        scratch_ / "clonevm-run",
-        {.arguments = {"--disk", (scratch_ / "clonevm").string(), "--net",
-                       std::string("tap=") + HostNetwork::kTap +
-                           ",mac=52:54:00:00:00:01,netns=" + networks_[0].name()},
-         .cmdline = lab::kNoAgent,
-         .cpus = kCpus,
-         .memory = kMemory});
-    ASSERT_TRUE(clonevm_);
-    machines_.push_back({clonevm_->guest(), clonevm_->process().pid()});
+  void boot_clonevm(const std::string& name, const HostNetwork& network,
+                    const std::string& program) {
+    clonevms_.push_back(lab::BootedVm::boot(
+        scratch_ / name, {.arguments = {"--disk", (scratch_ / (name + ".disk")).string(), "--net",
+                                        std::string("tap=") + HostNetwork::kTap +
+                                            ",mac=52:54:00:00:00:01,netns=" + network.name()},
+                          .cmdline = lab::kNoAgent,
+                          .cpus = kCpus,
+                          .memory = kMemory,
+                          .program = program}));
+    ASSERT_TRUE(clonevms_.back());
+    machines_.push_back({name, clonevms_.back()->guest(), clonevms_.back()->process().pid()});
+    start_server("unix:" + (scratch_ / name / "vsock").string() + "_" + kPort);
   }
 
   void boot_qemu() {
-    qemu_ = QemuVm::boot(scratch_ / "qemu-run", {.program = "./qemu/qemu",
-                                                 .cmdline = lab::kNoAgent,
-                                                 .memory = kMemory,
-                                                 .cpus = kCpus,
-                                                 .disk = scratch_ / "qemu",
-                                                 .tap = HostNetwork::kTap,
-                                                 .network_namespace = networks_[1].name(),
-                                                 .cid = kQemuCid});
+    qemu_ = QemuVm::boot(scratch_ / "qemu", {.program = "./qemu/qemu",
+                                             .cmdline = lab::kNoAgent,
+                                             .memory = kMemory,
+                                             .cpus = kCpus,
+                                             .disk = scratch_ / "qemu.disk",
+                                             .tap = HostNetwork::kTap,
+                                             .network_namespace = networks_[1].name(),
+                                             .cid = kQemuCid});
     ASSERT_TRUE(qemu_);
-    machines_.push_back({qemu_->guest(), qemu_->process().pid()});
+    machines_.push_back({"qemu", qemu_->guest(), qemu_->process().pid()});
   }
 
   // The host's ends, for each guest its own.
@@ -176,7 +195,6 @@ class DevicesBench : public lab::CloneTest {
       servers_.push_back(std::move(*iperf3_server));
       start_server(kTcp);
     }
-    start_server("unix:" + (scratch_ / "clonevm-run" / "vsock").string() + "_" + kPort);
     start_server("vsock:4294967295:" + kPort);
   }
   void start_server(const std::string& address) {
@@ -189,15 +207,16 @@ class DevicesBench : public lab::CloneTest {
 
   void measure(const Measurement& measurement, Results& results) {
     const int rounds = std::max(1, std::atoi(variable("CLONESAFE_BENCH_ROUNDS", "3").c_str()));
-    std::vector<double> values[2];
+    std::vector<std::vector<double>> values(machines_.size());
     for (int round = 0; round < rounds; ++round) {
       // Neither is always the first.
-      for (const std::size_t which : {round % 2, 1 - round % 2}) {
+      for (std::size_t turn = 0; turn < machines_.size(); ++turn) {
+        const std::size_t which = (turn + static_cast<std::size_t>(round)) % machines_.size();
         const Machine& machine = machines_[which];
         const VmmCounts before = counts_of(machine.vmm);
         values[which].push_back(measurement.run(machine.guest));
-        std::cout << measurement.figure << " " << (which == 0 ? "clonevm " : "qemu ")
-                  << values[which].back() << "\n";
+        std::cout << measurement.figure << " " << machine.name << " " << values[which].back()
+                  << std::endl;
         if (!variable("CLONESAFE_BENCH_COUNTS", "").empty())
           std::cout << "  " << describe(counts_of(machine.vmm) - before) << std::endl;
       }
@@ -221,7 +240,7 @@ class DevicesBench : public lab::CloneTest {
     std::this_thread::sleep_for(kWatched);
     for (const std::size_t which : {0, 1}) {
       const VmmCounts idle = counts_of(machines_[which].vmm) - before[which];
-      std::cout << "idle " << (which == 0 ? "clonevm: " : "qemu: ") << describe(idle) << std::endl;
+      std::cout << "idle " << machines_[which].name << ": " << describe(idle) << std::endl;
       const std::string who = which == 0 ? "" : "qemu_";
       results.add({.name = "devices." + who + "idle_wakeups",
                    .value = static_cast<double>(slept(idle, false)),
@@ -234,7 +253,7 @@ class DevicesBench : public lab::CloneTest {
   }
 
   std::vector<HostNetwork> networks_;
-  std::unique_ptr<lab::BootedVm> clonevm_;
+  std::vector<std::unique_ptr<lab::BootedVm>> clonevms_;
   std::unique_ptr<QemuVm> qemu_;
   std::vector<Machine> machines_;
   std::vector<Process> servers_;

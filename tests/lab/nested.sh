@@ -51,6 +51,7 @@ fi
 if [ "$program" = bench_devices ]; then
   "$here/lean-qemu.sh" "$("$here/fetch.sh" qemu | tail -1)/qemu" "$scratch/qemu"
   extra=(--copy "$scratch/qemu:qemu" --copy "$build/bin/bench_io" --copy "$(command -v iperf3)")
+  [ -z "${CLONESAFE_BENCH_OTHER:-}" ] || extra+=(--copy "$CLONESAFE_BENCH_OTHER:other")
 fi
 
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
@@ -62,7 +63,8 @@ run() {
     env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
     CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so CLONESAFE_LAB_FIXED_REALTIME=./libfixed_realtime.so CLONESAFE_LAB_SNAPSHOTS="${CLONESAFE_LAB_SNAPSHOTS:-2}" \
     CLONESAFE_BENCH_RESTORES="${CLONESAFE_BENCH_RESTORES:-20}" CLONESAFE_BENCH_ROUNDS="${CLONESAFE_BENCH_ROUNDS:-3}" \
-    CLONESAFE_BENCH_SECONDS="${CLONESAFE_BENCH_SECONDS:-3}" CLONESAFE_BENCH_ONLY="${CLONESAFE_BENCH_ONLY:-}" CLONESAFE_BENCH_COUNTS="${CLONESAFE_BENCH_COUNTS:-}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
+    CLONESAFE_BENCH_SECONDS="${CLONESAFE_BENCH_SECONDS:-3}" CLONESAFE_BENCH_ONLY="${CLONESAFE_BENCH_ONLY:-}" CLONESAFE_BENCH_COUNTS="${CLONESAFE_BENCH_COUNTS:-}" \
+    CLONESAFE_BENCH_OTHER="${CLONESAFE_BENCH_OTHER:-}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"
 }
 
 code=0

@@ -218,16 +218,24 @@ std::unique_ptr<BootedVm> BootedVm::boot_until(const std::filesystem::path& fold
                                                const std::string& marker) {
   std::filesystem::create_directories(folder);
   const Lab& lab = Lab::get();
-  std::vector<std::string> arguments = {
-      lab.clonevm, "run",
-      "--kernel",  lab.kernel,
-      "--initrd",  required(lab.initrd, "CLONESAFE_LAB_INITRD"),
-      "--cmdline", "console=ttyS0 panic=-1 quiet " + options.cmdline,
-      "--mem",     options.memory,
-      "--cpus",    std::to_string(options.cpus),
-      "--vsock",   "cid=3,path=" + (folder / "vsock").string(),
-      "--api",     (folder / "api").string(),
-      "--serial",  (folder / "console").string()};
+  std::vector<std::string> arguments = {options.program.empty() ? lab.clonevm : options.program,
+                                        "run",
+                                        "--kernel",
+                                        lab.kernel,
+                                        "--initrd",
+                                        required(lab.initrd, "CLONESAFE_LAB_INITRD"),
+                                        "--cmdline",
+                                        "console=ttyS0 panic=-1 quiet " + options.cmdline,
+                                        "--mem",
+                                        options.memory,
+                                        "--cpus",
+                                        std::to_string(options.cpus),
+                                        "--vsock",
+                                        "cid=3,path=" + (folder / "vsock").string(),
+                                        "--api",
+                                        (folder / "api").string(),
+                                        "--serial",
+                                        (folder / "console").string()};
   arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
   auto process = Process::start(
       arguments, preload({.entropy_log = options.entropy_log ? folder / "entropy.log"

@@ -74,6 +74,7 @@ struct BootOptions {
   std::string cmdline;                 // more kernel command line
   int cpus = 1;
   std::string memory = "256M";
+  std::string program = {};  // another clonevm than the lab's
   bool entropy_log =
       false;  // every byte that clonevm draws is written to `entropy.log` in its folder
 };
