@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <span>
 
+#include "libclonesafe/base/error.h"
+
 namespace clonesafe {
 
 // A device on the port I/O or MMIO bus. `offset` is relative to the start of its range, and
@@ -23,6 +25,14 @@ class InterruptLine {
  public:
   virtual ~InterruptLine() = default;
   virtual void raise() = 0;
+};
+
+// A register whose writes can be had without the vCPU that makes them. Thread-safe.
+class Doorbell {
+ public:
+  virtual ~Doorbell() = default;
+  // From now on a write of this value (32 bits) signals the eventfd, and the bus no longer sees it.
+  virtual Status connect(std::uint32_t value, int event) = 0;
 };
 
 }  // namespace clonesafe

@@ -112,6 +112,8 @@ constexpr AllowedCall kDevices[] = {
     request(KVM_IRQ_LINE),
     request(KVM_GET_DIRTY_LOG),
     request(KVM_CLEAR_DIRTY_LOG),
+    // A disk that is asked often hears of it by an eventfd.
+    request(KVM_IOEVENTFD),
     // What a tap hands over unfinished, which is the driver's to say.
     request(TUNSETOFFLOAD),
     // The terminal, if it is one, and Asio's descriptors.

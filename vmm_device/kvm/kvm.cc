@@ -104,6 +104,19 @@ void IrqLine::raise() {
   assert(raised);
 }
 
+Status MmioDoorbell::connect(std::uint32_t value, int event) {
+  kvm_ioeventfd signal{};
+  signal.datamatch = value;
+  signal.addr = address_.value();
+  signal.len = sizeof value;
+  signal.fd = event;
+  signal.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;
+  auto done =
+      call(vm_, CLONESAFE_KVM(KVM_IOEVENTFD), "doorbell at " + hex(address_.value()), &signal);
+  if (!done) return fail(done.error());
+  return {};
+}
+
 Vcpu::Vcpu(UniqueFd fd, Mapping run, std::uint32_t index)
     : fd_(std::move(fd)),
       run_(std::move(run)),
@@ -262,6 +275,10 @@ Result<std::unique_ptr<IrqLine>> Vm::irq_line(std::uint32_t gsi) const {
   auto line = std::make_unique<IrqLine>(fd_.get(), gsi);
   if (auto low = line->set_level(0); !low) return fail(low.error());
   return line;
+}
+
+std::unique_ptr<MmioDoorbell> Vm::doorbell(GuestAddress address) const {
+  return std::make_unique<MmioDoorbell>(fd_.get(), address);
 }
 
 int Vm::extension(unsigned long capability) const {

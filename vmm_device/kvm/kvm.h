@@ -65,6 +65,17 @@ class IrqLine : public InterruptLine {
   std::mutex mutex_;
 };
 
+// One register on the MMIO bus (KVM_IOEVENTFD). The Vm outlives it.
+class MmioDoorbell : public Doorbell {
+ public:
+  MmioDoorbell(int vm, GuestAddress address) : vm_(vm), address_(address) {}
+  Status connect(std::uint32_t value, int event) override;
+
+ private:
+  const int vm_;
+  const GuestAddress address_;
+};
+
 class Vcpu {
  public:
   Vcpu(UniqueFd fd, Mapping run, std::uint32_t index);
@@ -130,6 +141,7 @@ class Vm {
   Status create_interrupt_controllers();
   Result<Vcpu> create_vcpu(std::uint32_t index) const;
   Result<std::unique_ptr<IrqLine>> irq_line(std::uint32_t gsi) const;
+  std::unique_ptr<MmioDoorbell> doorbell(GuestAddress address) const;
 
   // KVM_CHECK_EXTENSION on this VM: 0 if absent.
   int extension(unsigned long capability) const;

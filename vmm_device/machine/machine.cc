@@ -145,8 +145,10 @@ Status Machine::create_virtio(MachineHooks& hooks, boost::asio::io_context& devi
     virtio_.push_back(std::make_unique<virtio::MmioTransport>(devices[slot].name, ram_->memory(),
                                                               *virtio_lines_.back(), device_thread,
                                                               *devices[slot].device));
-    mmio_.attach(layout::kVirtioMmioStart + slot * layout::kVirtioMmioSize, layout::kVirtioMmioSize,
-                 *virtio_.back());
+    const std::uint64_t start = layout::kVirtioMmioStart + slot * layout::kVirtioMmioSize;
+    virtio_doorbells_.push_back(vm_->doorbell(GuestAddress(start + virtio::kRegisterQueueNotify)));
+    virtio_.back()->use_doorbell(*virtio_doorbells_.back());
+    mmio_.attach(start, layout::kVirtioMmioSize, *virtio_.back());
   }
   return {};
 }

@@ -162,7 +162,7 @@ class Machine {
   std::optional<SleepRegisters> sleep_;
   std::optional<ResetController> reset_;
   // vsock, if any, in slot 0; then the entropy device; then disks; then network devices; then the
-  // balloon. Lines before the transports that raise them.
+  // balloon. Lines and doorbells before the transports that use them.
   std::unique_ptr<virtio::VsockDevice> vsock_;
   virtio::RngDevice rng_;
   std::vector<std::unique_ptr<virtio::BlockDevice>> disks_;
@@ -171,6 +171,7 @@ class Machine {
   std::optional<PageDiscard> discard_;
   std::unique_ptr<virtio::BalloonDevice> balloon_;
   std::vector<std::unique_ptr<kvm::IrqLine>> virtio_lines_;
+  std::vector<std::unique_ptr<kvm::MmioDoorbell>> virtio_doorbells_;
   std::vector<std::unique_ptr<virtio::MmioTransport>> virtio_;
   bool restored_ = false;  // the vsock device takes its CID from the snapshot
   bool clone_ = false;

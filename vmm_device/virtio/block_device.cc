@@ -3,9 +3,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <future>
 
@@ -66,6 +69,8 @@ void BlockDevice::read_config(std::uint64_t offset, std::span<std::byte> data) c
 }
 
 Status BlockDevice::start(const std::function<Status(const std::string&)>& started) {
+  event_.reset(::eventfd(0, EFD_CLOEXEC));
+  if (!event_) return fail_errno(name_ + ": eventfd");
   std::promise<Status> ready;
   auto outcome = ready.get_future();
   // The process's signals are for its main thread.
@@ -89,45 +94,41 @@ void BlockDevice::end() {
     const std::lock_guard lock(mutex_);
     if (ended_) return;
     ended_ = true;
-    changed_.notify_all();
   }
+  if (event_) ring();
   if (thread_.joinable()) thread_.join();
   // A layer's map is in memory until then.
   if (auto flushed = disk_.flush(); !flushed) log(flushed.error());
 }
 
 void BlockDevice::run() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    changed_.wait(lock, [this] { return ended_ || (notified_ && stops_ == 0); });
-    if (ended_) return;
-    notified_ = false;
-    working_ = true;
-    lock.unlock();
+  for (std::uint64_t rung = 0; ::read(event_.get(), &rung, sizeof rung) > 0 || errno == EINTR;) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return;
+      if (stops_ != 0) continue;  // continue_work() rings again
+      working_ = true;
+    }
     work();
-    lock.lock();
+    const std::lock_guard lock(mutex_);
     working_ = false;
     changed_.notify_all();
   }
 }
 
-void BlockDevice::wake() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (ended_) return;
-    notified_ = true;
-    if (thread_.joinable()) {
-      changed_.notify_all();
-      return;
-    }
-    if (stops_ != 0) return;
-    notified_ = false;
-  }
-  work();
+void BlockDevice::ring() {
+  const std::uint64_t once = 1;
+  // Only the thread reads, and nobody rings 2^64 times before it does.
+  [[maybe_unused]] const ssize_t written = ::write(event_.get(), &once, sizeof once);
 }
 
 void BlockDevice::notified(std::size_t) {
-  wake();
+  if (event_) return ring();
+  {
+    const std::lock_guard lock(mutex_);
+    if (ended_ || stops_ != 0) return;
+  }
+  work();
 }
 
 void BlockDevice::stop_work() {
@@ -144,7 +145,7 @@ void BlockDevice::continue_work() {
     stopped_ = false;
   }
   // What came meanwhile, and what a batch that was cut short left.
-  wake();
+  notified(0);
 }
 
 void BlockDevice::work() {
@@ -184,7 +185,7 @@ bool BlockDevice::serve_waiting() {
 
 void BlockDevice::release() {
   holds_ = false;
-  wake();
+  notified(0);
 }
 
 // Takes what is in the queue, up to a batch, without what is held.

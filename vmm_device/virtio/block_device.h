@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "libclonesafe/base/unique_fd.h"
 #include "vmm_device/block/disk.h"
 #include "vmm_device/core/line_limit.h"
 #include "vmm_device/virtio/block_request.h"
@@ -78,6 +79,7 @@ class BlockDevice final : public VirtioDevice {
   void activated(Activation) override {}
   void notified(std::size_t queue) override;
   bool notified_on_any_thread() const override { return true; }
+  int notification_event() const override { return event_.get(); }
   void stop_work() override;
   void continue_work() override;
   void forget_chains() override { waiting_.clear(); }
@@ -92,7 +94,7 @@ class BlockDevice final : public VirtioDevice {
   };
 
   void run();
-  void wake();
+  void ring();
   void work();
   std::size_t take();
   bool serve(std::span<Taken> batch);
@@ -109,11 +111,11 @@ class BlockDevice final : public VirtioDevice {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool notified_ = false;  // mutex_, and the three below
-  bool working_ = false;
+  bool working_ = false;  // mutex_, and the two below
   bool ended_ = false;
   unsigned stops_ = 0;
   std::atomic<bool> stopped_ = false;  // stops_ != 0, read between two batches
+  UniqueFd event_;                     // an eventfd, which the thread reads; there once it runs
   std::thread thread_;
 
   std::atomic<bool> holds_ = false;

@@ -96,6 +96,9 @@ class VirtioDevice {
   virtual void notified(std::size_t queue) = 0;
   // A device with a thread of its own may have the driver's notifications at once, on any thread.
   virtual bool notified_on_any_thread() const { return false; }
+  // Such a device may have an eventfd, once its thread runs: a signal is a notification of its
+  // first queue. -1: it has none.
+  virtual int notification_event() const { return -1; }
   // The driver reset the device: forget what belongs to it.
   virtual void reset() = 0;
 

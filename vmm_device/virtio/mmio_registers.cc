@@ -74,6 +74,7 @@ void MmioTransport::write_register(std::uint32_t offset, std::uint32_t value) {
   switch (offset) {
     case kRegisterQueueNotify:
       if (value >= queue_sizes_.size()) return;
+      count_notification(value);
       if (device_.notified_on_any_thread())
         device_.notified(value);
       else
@@ -104,7 +105,7 @@ void MmioTransport::write_register(std::uint32_t offset, std::uint32_t value) {
       queue_select_ = value;
       return;
     case kRegisterInterruptAck:
-      interrupt_status_ &= ~value;
+      acknowledge(value);
       return;
     default:
       write_queue_register(offset, value);

@@ -10,6 +10,8 @@ namespace {
 
 // A guest can fail and reset in a loop; the log is not its to fill.
 constexpr unsigned kMaxErrorsLogged = 8;
+// A doorbell costs a system call of its own to connect, which a clone's first moments are spared.
+constexpr unsigned kNotificationsBeforeDoorbell = 16;
 
 }  // namespace
 
@@ -40,10 +42,18 @@ void MmioTransport::need_reset(const Error& error) {
   if ((status_ & kStatusDriverOk) != 0) interrupt(kInterruptConfig);
 }
 
-// Holds registers_.
+// Holds registers_. While a cause is not acknowledged yet, the driver has still to look, and
+// another edge would tell it nothing.
 void MmioTransport::interrupt(std::uint32_t cause) {
+  const bool told = interrupt_status_ != 0;
   interrupt_status_ |= cause;
-  interrupt_.raise();
+  if (!told) interrupt_.raise();
+}
+
+// Holds registers_. What came after the driver read the causes gets an edge of its own.
+void MmioTransport::acknowledge(std::uint32_t causes) {
+  interrupt_status_ &= ~causes;
+  if (interrupt_status_ != 0) interrupt_.raise();
 }
 
 void MmioTransport::post_work() {
@@ -55,6 +65,7 @@ void MmioTransport::do_work() {
   // Cleared first: what is asked for from here on posts again.
   work_posted_.store(false, std::memory_order_release);
   reconcile();
+  if (doorbell_wanted_.exchange(false, std::memory_order_acq_rel)) connect_doorbell();
   for (std::size_t index = 0; index < queue_sizes_.size(); ++index) {
     if (notified_[index].exchange(false, std::memory_order_acq_rel)) device_.notified(index);
   }
@@ -104,6 +115,23 @@ void MmioTransport::activate() {
   }
   device_.activated(kind);
   for (std::size_t index = 0; index < queue_sizes_.size(); ++index) device_.notified(index);
+}
+
+void MmioTransport::count_notification(std::size_t index) {
+  if (doorbell_ == nullptr || index != 0 ||
+      notifications_.fetch_add(1, std::memory_order_relaxed) + 1 != kNotificationsBeforeDoorbell)
+    return;
+  doorbell_wanted_.store(true, std::memory_order_release);
+  post_work();
+}
+
+// Stays over resets and snapshots: a queue that isn't in use is not looked at, and resume() looks
+// at all of them. Without it, notifications go on as they did.
+void MmioTransport::connect_doorbell() {
+  const int event = device_.notification_event();
+  if (event < 0) return;
+  const auto connected = doorbell_->connect(0, event);
+  if (!connected) spdlog::warn("{}: no doorbell: {}", name_, connected.error().message());
 }
 
 bool MmioTransport::acquire() {

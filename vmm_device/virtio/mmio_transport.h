@@ -39,6 +39,10 @@ class MmioTransport final : public BusDevice, private QueueHost {
   MmioTransport(std::string name, const GuestMemory& memory, InterruptLine& interrupt,
                 boost::asio::io_context& device_thread, VirtioDevice& device);
 
+  // The doorbell of the QueueNotify register: a device with a notification_event() is notified
+  // through it, once it has been often enough. Before the guest runs; outlives the transport.
+  void use_doorbell(Doorbell& doorbell) { doorbell_ = &doorbell; }
+
   // On any thread.
   void read(std::uint64_t offset, std::span<std::byte> data) override;
   void write(std::uint64_t offset, std::span<const std::byte> data) override;
@@ -86,10 +90,14 @@ class MmioTransport final : public BusDevice, private QueueHost {
   Status restore_registers(StateDecoder& decoder);
   void need_reset(const Error& error);
   void interrupt(std::uint32_t cause);
+  void acknowledge(std::uint32_t causes);
   void post_work();
   void do_work();
   void reconcile();
   void activate();
+  // vCPUs: counts a write to QueueNotify.
+  void count_notification(std::size_t index);
+  void connect_doorbell();
 
   const std::string name_;
   const GuestMemory& memory_;
@@ -129,6 +137,9 @@ class MmioTransport final : public BusDevice, private QueueHost {
   // What is posted to the device thread is one handler, however often a guest writes a register.
   std::atomic<bool> work_posted_ = false;
   std::array<std::atomic<bool>, kMaxQueues> notified_{};
+  Doorbell* doorbell_ = nullptr;
+  std::atomic<unsigned> notifications_ = 0;  // of the first queue, through the register
+  std::atomic<bool> doorbell_wanted_ = false;
   bool restored_ = false;  // registers_: the next activation is of a restored device
 };
 

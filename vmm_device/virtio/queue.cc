@@ -51,6 +51,16 @@ bool Chain::read(std::uint32_t offset, std::span<std::byte> out) const {
   return true;
 }
 
+std::span<const std::byte> Chain::piece(std::uint32_t offset, std::uint32_t size) const {
+  std::size_t skip = offset;
+  for (const auto& part : readable) {
+    if (skip < part.size())
+      return size <= part.size() - skip ? part.subspan(skip, size) : part.first(0);
+    skip -= part.size();
+  }
+  return {};
+}
+
 bool Chain::write(std::span<const std::byte> bytes) const {
   if (bytes.size() > writable_size) return false;
   for (const auto& part : writable) {

@@ -35,6 +35,8 @@ struct Chain {
 
   // Copies from the readable part, from `offset` on; false if it is shorter than that.
   bool read(std::uint32_t offset, std::span<std::byte> out) const;
+  // These bytes of the readable part where they lie; nothing if they don't lie in one piece.
+  std::span<const std::byte> piece(std::uint32_t offset, std::uint32_t size) const;
   // Copies into the start of the writable part; false if it is shorter than that.
   bool write(std::span<const std::byte> bytes) const;
 };

@@ -117,8 +117,11 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
 
   void notified(std::size_t queue) {
     const std::lock_guard lock(mutex_);
-    if (queue == kTransmitQueue) take_packets();
-    give_packets();
+    // One lease for both directions, so that the guest is interrupted once.
+    const QueueLease lease(host_);
+    if (!lease) return;
+    if (queue == kTransmitQueue && !take_packets(lease)) return;
+    give_packets(lease);
   }
 
   // Streams that the guest hasn't heard of stay: the driver resets the device before it first uses
@@ -220,22 +223,27 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
 
   // --- From the guest. ---
 
-  void take_packets() {
-    const QueueLease lease(host_);
-    if (!lease) return;
+  // False: the device failed.
+  bool take_packets(const QueueLease& lease) {
+    const auto failed = [&](const Error& error) {
+      lease.fail(error);
+      return false;
+    };
     // First the gate, so that a packet is judged by what the driver knew when it sent it.
-    pass_gate(lease);
+    const auto passed = pass_gate(lease);
+    if (!passed) return failed(passed.error());
     Queue& queue = lease.queue(kTransmitQueue);
+    queue.set_notifications(false);
     for (int packets = 0; packets < kTurn; ++packets) {
       // A guest that doesn't take its resets gets no more of them.
       if (resets_.size() >= kMaxResets) {
         transmit_stalled_ = true;
-        return;
+        return true;
       }
-      auto popped = queue.pop(chain_);
-      if (!popped) return lease.fail(popped.error());
-      if (!*popped) return;
-      if (chain_.writable_size != 0) return lease.fail(Error("a packet to send is writable"));
+      auto popped = pop_or_ask(queue);
+      if (!popped) return failed(popped.error());
+      if (!*popped) return true;
+      if (chain_.writable_size != 0) return failed(Error("a packet to send is writable"));
       VsockHeader header;
       if (chain_.read(0, std::as_writable_bytes(std::span<VsockHeader, 1>(&header, 1)))) {
         take_packet(header);
@@ -243,6 +251,17 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
       queue.push(chain_, 0);
     }
     lease.again(kTransmitQueue);
+    return true;
+  }
+
+  // The next chain; before there is none the driver is asked to tell of more, and looked at again.
+  Result<bool> pop_or_ask(Queue& queue) {
+    auto popped = queue.pop(chain_);
+    if (!popped || *popped) return popped;
+    queue.set_notifications(true);
+    popped = queue.pop(chain_);
+    if (popped && *popped) queue.set_notifications(false);
+    return popped;
   }
 
   void take_packet(const VsockHeader& header) {
@@ -268,12 +287,19 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     if (size > payload_.size()) {
       connection.reset();
     } else {
-      const auto payload = std::span(payload_).first(size);
-      chain_.read(sizeof header, payload);
       connection.take_credit(header);
-      connection.receive(header, payload);
+      connection.receive(header, payload_of(static_cast<std::uint32_t>(size)));
     }
     streams_.settle(stream);
+  }
+
+  // What follows the header. Linux has it in one piece, which is not copied.
+  std::span<const std::byte> payload_of(std::uint32_t size) {
+    const auto piece = chain_.piece(sizeof(VsockHeader), size);
+    if (piece.size() == size) return piece;
+    const auto copy = std::span(payload_).first(size);
+    chain_.read(sizeof(VsockHeader), copy);
+    return copy;
   }
 
   void refuse(const VsockHeader& packet) {
@@ -335,11 +361,19 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
 
   void give_packets() {
     const QueueLease lease(host_);
-    if (!lease || !pass_gate(lease)) return;
+    if (lease) give_packets(lease);
+  }
+
+  void give_packets(const QueueLease& lease) {
+    const auto passed = pass_gate(lease);
+    if (!passed) return lease.fail(passed.error());
+    if (!*passed) return;
     Queue& queue = lease.queue(kReceiveQueue);
+    // Buffers are wanted only when there are none.
+    queue.set_notifications(false);
     for (int packets = 0; !resets_.empty() || streams_.any_queued(); ++packets) {
       if (packets == kTurn) return lease.again(kReceiveQueue);
-      auto popped = queue.pop(chain_);
+      auto popped = pop_or_ask(queue);
       if (!popped) return lease.fail(popped.error());
       if (!*popped) return;
       if (chain_.writable_size < sizeof(VsockHeader) || chain_.readable_size != 0) {
@@ -375,15 +409,11 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     return written;
   }
 
-  bool pass_gate(const QueueLease& lease) {
+  Result<bool> pass_gate(const QueueLease& lease) {
     if (gate_.is_open()) return true;
-    const auto passed = gate_.pass(lease.queue(kEventQueue), chain_);
-    if (!passed) {
-      lease.fail(passed.error());
-      return false;
-    }
-    if (*passed) std::ranges::copy(gate_.take_held(), std::back_inserter(resets_));
-    return *passed;
+    auto passed = gate_.pass(lease.queue(kEventQueue), chain_);
+    if (passed && *passed) std::ranges::copy(gate_.take_held(), std::back_inserter(resets_));
+    return passed;
   }
 
   asio::io_context& io_;

@@ -27,7 +27,7 @@ struct VsockOptions {
   // Streams at one time, those included that are being drained; and the bytes that the device keeps
   // for each when its host end does not read. Together they bound the device's memory.
   std::size_t max_connections = 512;
-  std::uint32_t buffer_size = 128 * 1024;
+  std::uint32_t buffer_size = 256 * 1024;
   // How long a guest has to answer a host program that connects. It may never: Linux drops what
   // comes before its driver is all there.
   std::chrono::milliseconds request_timeout{10'000};

@@ -1,4 +1,7 @@
 // The block device's own thread: pauses, resets and snapshots while requests are in flight.
+#include <unistd.h>
+
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <thread>
 
@@ -55,6 +58,103 @@ TEST_F(BlockThreadTest, AnErrorOfItsThreadIsTheStarters) {
   const auto started = device_->start([](const std::string& name) { return fail(name + ": no"); });
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().message(), "disk 0: no");
+}
+
+// Its thread hears the doorbell itself.
+TEST_F(BlockThreadTest, ASignalOfItsEventIsANotification) {
+  make(in_place());
+  EXPECT_EQ(device_->notification_event(), -1) << "nobody would hear it";
+  start();
+  begin();
+  add_writes(1);
+  while (device_->counts().writes == 0) {
+    // Again, for the driver may not be ready yet.
+    const std::uint64_t once = 1;
+    ASSERT_EQ(::write(device_->notification_event(), &once, sizeof once), 8);
+    std::this_thread::yield();
+  }
+  transport_->pause();
+  EXPECT_EQ(answered(), 1u);
+}
+
+// KVM's part.
+class FakeDoorbell final : public Doorbell {
+ public:
+  Status connect(std::uint32_t value, int event) override {
+    ++asked;
+    if (refuses || value != 0) return fail("none left");
+    event_ = event;
+    return {};
+  }
+  void ring() const {
+    const std::uint64_t once = 1;
+    ASSERT_EQ(::write(event_, &once, sizeof once), 8);
+  }
+  bool connected() const { return event_ >= 0; }
+  bool refuses = false;
+  std::atomic<int> asked = 0;
+
+ private:
+  std::atomic<int> event_ = -1;
+};
+
+class DoorbellTest : public BlockThreadTest {
+ protected:
+  void start_with_doorbell() {
+    make(in_place());
+    transport_->use_doorbell(doorbell_);
+    start();
+    begin();
+  }
+  // A write that the device is told of, done.
+  void write(bool through_doorbell = false) {
+    const std::uint64_t before = device_->counts().writes;
+    add_writes(1);
+    if (through_doorbell)
+      doorbell_.ring();
+    else
+      registers_->notify(0);
+    while (device_->counts().writes == before) std::this_thread::yield();
+  }
+  FakeDoorbell doorbell_;
+};
+
+TEST_F(DoorbellTest, ADiskThatIsNotifiedOftenGetsADoorbell) {
+  start_with_doorbell();
+  for (int round = 0; round < 15; ++round) write();
+  EXPECT_EQ(doorbell_.asked, 0) << "a clone pays for it at once";
+  write();
+  while (!doorbell_.connected()) std::this_thread::yield();
+  for (int round = 0; round < 3; ++round) write(true);
+}
+
+TEST_F(DoorbellTest, ASignalToADiskThatIsPausedOrResetIsNotLost) {
+  start_with_doorbell();
+  for (int round = 0; round < 16; ++round) write();
+  while (!doorbell_.connected()) std::this_thread::yield();
+  transport_->pause();
+  add_writes(1);
+  doorbell_.ring();
+  EXPECT_EQ(device_->counts().writes, 16u);
+  transport_->resume();
+  while (device_->counts().writes != 17) std::this_thread::yield();
+  registers_->write(kRegisterStatus, 0);
+  doorbell_.ring();
+  queue_ = FakeQueue(kRing, 64);
+  std::memset(bytes_.bytes().data(), 0, 0x3000);
+  add_writes(1);
+  begin();
+  while (device_->counts().writes != 18) std::this_thread::yield();
+  EXPECT_EQ(doorbell_.asked, 1);
+}
+
+TEST_F(DoorbellTest, WithoutADoorbellTheRegisterIsEnough) {
+  doorbell_.refuses = true;
+  start_with_doorbell();
+  for (int round = 0; round < 50; ++round) write();
+  while (doorbell_.asked == 0) std::this_thread::yield();
+  write();
+  EXPECT_EQ(doorbell_.asked, 1);
 }
 
 // Requests are done or still in the queue when a pause has returned, and none is done twice: the
