@@ -2,10 +2,8 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <string>
 
@@ -18,6 +16,23 @@ constexpr std::size_t kMaxParts = 64;
 
 bool would_block(int error) {
   return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+// Adds the bytes of a chain that data goes to, at most `size`; how many they are.
+std::size_t add_data_parts(const Chain& chain, std::size_t size, std::vector<iovec>& parts) {
+  std::size_t skip = sizeof(VsockHeader);
+  std::size_t room = 0;
+  for (auto part : chain.writable) {
+    const std::size_t skipped = std::min(skip, part.size());
+    skip -= skipped;
+    part = part.subspan(skipped);
+    part = part.first(std::min(size - room, part.size()));
+    if (part.empty()) continue;
+    if (parts.size() == kMaxParts) break;
+    parts.push_back({.iov_base = part.data(), .iov_len = part.size()});
+    room += part.size();
+  }
+  return room;
 }
 
 bool has_hung_up(int socket) {
@@ -202,6 +217,10 @@ bool VsockConnection::has_packet() const {
   return reads_host() && readable_ && (guest_credit() > 0 || !credit_requested_);
 }
 
+bool VsockConnection::gives_data() const {
+  return !finished_ && reads_host() && readable_ && guest_credit() > 0;
+}
+
 VsockHeader VsockConnection::header(VsockOperation operation) const {
   return {.source_cid = kVsockHostCid,
           .destination_cid = guest_cid_,
@@ -232,12 +251,10 @@ std::uint32_t VsockConnection::fill(const Chain& chain) {
     state_ = from_host ? State::kRequested : State::kEstablished;
     return put(chain, header(from_host ? VsockOperation::kRequest : VsockOperation::kResponse));
   }
-  if (reads_host() && readable_) {
-    if (guest_credit() > 0) {
-      if (const std::uint32_t written = fill_data(chain); written != 0) return written;
-    } else if (!credit_requested_) {
-      pending_ |= kPendingCreditRequest;
-    }
+  if (gives_data()) {
+    if (const auto written = fill_data({&chain, 1}); !written.empty()) return written.front();
+  } else if (reads_host() && readable_ && !credit_requested_) {
+    pending_ |= kPendingCreditRequest;
   }
   if ((pending_ & kPendingShutdown) != 0) {
     pending_ &= ~static_cast<unsigned>(kPendingShutdown);
@@ -256,40 +273,47 @@ std::uint32_t VsockConnection::fill(const Chain& chain) {
   return 0;
 }
 
-std::uint32_t VsockConnection::fill_data(const Chain& chain) {
-  // The chain's writable bytes after the header, at most the guest's credit of them.
-  std::array<iovec, kMaxParts> parts;
-  std::size_t count = 0;
-  std::size_t skip = sizeof(VsockHeader);
-  std::size_t room = std::min<std::size_t>(kMaxData, guest_credit());
-  for (auto part : chain.writable) {
-    const std::size_t skipped = std::min(skip, part.size());
-    skip -= skipped;
-    part = part.subspan(skipped);
-    part = part.first(std::min(room, part.size()));
-    if (part.empty()) continue;
-    if (count == parts.size()) break;
-    parts[count++] = {.iov_base = part.data(), .iov_len = part.size()};
-    room -= part.size();
+std::vector<std::uint32_t> VsockConnection::fill_data(std::span<const Chain> chains) {
+  // The chains' writable bytes after the header, at most the guest's credit of them.
+  std::vector<iovec> parts;
+  std::vector<std::size_t> rooms;
+  std::size_t left = std::min<std::size_t>(kMaxData, guest_credit());
+  for (const Chain& chain : chains) {
+    const std::size_t room = add_data_parts(chain, left, parts);
+    if (room == 0) break;
+    rooms.push_back(room);
+    left -= room;
   }
-  if (count == 0) {
+  if (rooms.empty()) {
     // A buffer with room for nothing but a header can't carry data; no driver gives one.
     reset();
-    return 0;
+    return {};
   }
+  std::size_t received = receive_from_host(parts);
+  std::vector<std::uint32_t> written;
+  for (std::size_t index = 0; received != 0; ++index) {
+    VsockHeader data = header(VsockOperation::kData);
+    data.length = static_cast<std::uint32_t>(std::min(rooms[index], received));
+    received -= data.length;
+    sent_ += data.length;
+    written.push_back(put(chains[index], data));
+  }
+  // As many as were of use, and more if that was all of them.
+  chains_wanted_ = std::clamp<std::size_t>(
+      written.size() == chains.size() ? 2 * chains.size() : written.size(), 1, kMaxChains);
+  return written;
+}
+
+// 0 if there is nothing to read, now or any more.
+std::size_t VsockConnection::receive_from_host(std::span<iovec> parts) {
   msghdr message{};
   message.msg_iov = parts.data();
-  message.msg_iovlen = count;
+  message.msg_iovlen = parts.size();
   ssize_t received = 0;
   do {
     received = ::recvmsg(socket_, &message, MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
-  if (received > 0) {
-    VsockHeader data = header(VsockOperation::kData);
-    data.length = static_cast<std::uint32_t>(received);
-    sent_ += data.length;
-    return put(chain, data);
-  }
+  if (received > 0) return static_cast<std::size_t>(received);
   readable_ = false;
   if (received < 0 && would_block(errno)) return 0;
   // The host end sends no more. If it is closed, nobody will read from it either.

@@ -1,6 +1,8 @@
 #ifndef CLONESAFE_VMM_DEVICE_VIRTIO_VSOCK_CONNECTION_H_
 #define CLONESAFE_VMM_DEVICE_VIRTIO_VSOCK_CONNECTION_H_
 
+#include <sys/uio.h>
+
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +31,8 @@ struct VsockKey {
 class VsockConnection {
  public:
   enum class Origin { kGuest, kHost };
+  // For as much as Linux puts in one packet of its own: its buffers have almost 4 KiB.
+  static constexpr std::size_t kMaxChains = 20;
 
   VsockConnection(VsockKey key, Origin origin, std::uint64_t guest_cid, int socket,
                   std::uint32_t buffer_size);
@@ -47,6 +51,14 @@ class VsockConnection {
   // Puts the next packet into the chain, which has room for a header; the number of bytes written,
   // 0 if it turned out that there is nothing.
   std::uint32_t fill(const Chain& chain);
+
+  // Whether that packet is data, for which fill_data() takes several chains at once: this many are
+  // worth it now.
+  bool gives_data() const;
+  std::size_t chains_wanted() const { return chains_wanted_; }
+  // Puts data into the chains, a packet in each, from the first on; the bytes written in each of
+  // those that have one now. None, if the socket had nothing: fill() says what there is instead.
+  std::vector<std::uint32_t> fill_data(std::span<const Chain> chains);
 
   // What to wait for at the socket, and the news of it.
   bool wants_readable() const;
@@ -79,7 +91,7 @@ class VsockConnection {
 
   VsockHeader header(VsockOperation operation) const;
   std::uint32_t put(const Chain& chain, VsockHeader header);
-  std::uint32_t fill_data(const Chain& chain);
+  std::size_t receive_from_host(std::span<iovec> parts);
   std::uint32_t guest_credit() const;
   void receive_data(std::span<const std::byte> payload);
   void receive_shutdown(std::uint32_t flags);
@@ -109,6 +121,7 @@ class VsockConnection {
   std::uint32_t guest_buffer_size_ = 0;
   std::uint32_t guest_forwarded_ = 0;
   std::uint32_t sent_ = 0;
+  std::size_t chains_wanted_ = 1;
 
   // From the guest.
   std::uint32_t received_ = 0;

@@ -32,7 +32,7 @@ constexpr std::size_t kEventQueue = 2;
 constexpr std::array<std::uint16_t, 3> kQueueSizes = {256, 256, 64};
 
 // Packets handled in one turn, in each direction.
-constexpr int kTurn = 256;
+constexpr std::size_t kTurn = 256;
 // Resets that wait for the guest's buffers. When there are more, the guest's packets wait.
 constexpr std::size_t kMaxResets = 256;
 // Linux, net/vmw_vsock: ports below this take CAP_NET_BIND_SERVICE to bind.
@@ -234,13 +234,13 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     if (!passed) return failed(passed.error());
     Queue& queue = lease.queue(kTransmitQueue);
     queue.set_notifications(false);
-    for (int packets = 0; packets < kTurn; ++packets) {
+    for (std::size_t packets = 0; packets < kTurn; ++packets) {
       // A guest that doesn't take its resets gets no more of them.
       if (resets_.size() >= kMaxResets) {
         transmit_stalled_ = true;
         return true;
       }
-      auto popped = pop_or_ask(queue);
+      auto popped = pop_or_ask(queue, chain_);
       if (!popped) return failed(popped.error());
       if (!*popped) return true;
       if (chain_.writable_size != 0) return failed(Error("a packet to send is writable"));
@@ -255,11 +255,11 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
   }
 
   // The next chain; before there is none the driver is asked to tell of more, and looked at again.
-  Result<bool> pop_or_ask(Queue& queue) {
-    auto popped = queue.pop(chain_);
+  static Result<bool> pop_or_ask(Queue& queue, Chain& chain) {
+    auto popped = queue.pop(chain);
     if (!popped || *popped) return popped;
     queue.set_notifications(true);
-    popped = queue.pop(chain_);
+    popped = queue.pop(chain);
     if (popped && *popped) queue.set_notifications(false);
     return popped;
   }
@@ -371,20 +371,16 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     Queue& queue = lease.queue(kReceiveQueue);
     // Buffers are wanted only when there are none.
     queue.set_notifications(false);
-    for (int packets = 0; !resets_.empty() || streams_.any_queued(); ++packets) {
-      if (packets == kTurn) return lease.again(kReceiveQueue);
-      auto popped = pop_or_ask(queue);
+    for (std::size_t packets = 0; !resets_.empty() || streams_.any_queued();) {
+      if (packets >= kTurn) return lease.again(kReceiveQueue);
+      const auto popped = pop_buffers(queue);
       if (!popped) return lease.fail(popped.error());
-      if (!*popped) return;
-      if (chain_.writable_size < sizeof(VsockHeader) || chain_.readable_size != 0) {
-        return lease.fail(Error("a receive buffer without room for a packet's header"));
-      }
-      const std::uint32_t written = give_packet();
-      if (written != 0) {
-        queue.push(chain_, written);
-      } else {
-        queue.undo_pop();
-      }
+      if (popped->empty()) return;
+      const auto written = give_packets(*popped);
+      for (std::size_t unused = written.size(); unused < popped->size(); ++unused) queue.undo_pop();
+      for (std::size_t index = 0; index < written.size(); ++index)
+        queue.push((*popped)[index], written[index]);
+      packets += std::max<std::size_t>(written.size(), 1);
     }
     if (transmit_stalled_ && resets_.size() < kMaxResets / 2) {
       transmit_stalled_ = false;
@@ -392,19 +388,42 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
     }
   }
 
-  std::uint32_t give_packet() {
+  // What the next packets may need: one chain, or for data several, as far as there are.
+  Result<std::span<const Chain>> pop_buffers(Queue& queue) {
+    const bool data = resets_.empty() && streams_.next_queued().gives_data();
+    const std::size_t wanted = data ? streams_.next_queued().chains_wanted() : 1;
+    std::size_t count = 0;
+    for (; count < wanted; ++count) {
+      Chain& chain = buffers_[count];
+      const auto popped = count == 0 ? pop_or_ask(queue, chain) : queue.pop(chain);
+      if (!popped) return fail(popped.error());
+      if (!*popped) break;
+      if (chain.writable_size < sizeof(VsockHeader) || chain.readable_size != 0)
+        return fail("a receive buffer without room for a packet's header");
+    }
+    return std::span<const Chain>(buffers_).first(count);
+  }
+
+  // The bytes of each packet, in the first of the chains.
+  std::vector<std::uint32_t> give_packets(std::span<const Chain> chains) {
     if (!resets_.empty()) {
       const VsockHeader header = resets_.front();
       resets_.pop_front();
-      chain_.write(std::as_bytes(std::span<const VsockHeader, 1>(&header, 1)));
-      return sizeof header;
+      chains.front().write(std::as_bytes(std::span<const VsockHeader, 1>(&header, 1)));
+      return {sizeof header};
     }
-    // In turn, one packet each.
+    // In turn, one packet each, or what one read of the host's end gives.
     const VsockStreamPointer stream = streams_.take_queued();
-    const bool asks = stream->connection.unanswered() &&
-                      stream->connection.origin() == VsockConnection::Origin::kHost;
-    const std::uint32_t written = stream->connection.fill(chain_);
-    if (asks && !stream->connection.unanswered()) limit_request(stream);
+    VsockConnection& connection = stream->connection;
+    const bool asks =
+        connection.unanswered() && connection.origin() == VsockConnection::Origin::kHost;
+    std::vector<std::uint32_t> written;
+    if (connection.gives_data()) written = connection.fill_data(chains);
+    if (written.empty()) {
+      if (const std::uint32_t size = connection.fill(chains.front()); size != 0)
+        written.push_back(size);
+    }
+    if (asks && !connection.unanswered()) limit_request(stream);
     streams_.settle(stream);
     return written;
   }
@@ -433,6 +452,7 @@ class VsockDevice::Impl : public VsockStreams::Observer, public std::enable_shar
   VsockStreams streams_;
   std::deque<VsockHeader> resets_;  // for packets of no stream
   Chain chain_;
+  std::vector<Chain> buffers_{VsockConnection::kMaxChains};
   std::vector<std::byte> payload_;
   // Last, so that it is gone before the rest.
   std::unique_ptr<VsockHostEnd> host_end_;

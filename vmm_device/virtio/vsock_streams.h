@@ -76,6 +76,7 @@ class VsockStreams {
 
   bool any_queued() const { return !queue_.empty(); }
   // The stream whose turn it is.
+  const VsockConnection& next_queued() const { return queue_.front()->connection; }
   VsockStreamPointer take_queued();
 
   // Forgets all that the guest has heard of.
