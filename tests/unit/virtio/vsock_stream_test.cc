@@ -40,6 +40,35 @@ TEST_F(VsockTest, AMebibyteToTheGuestArrivesWholeWithinItsCredit) {
   EXPECT_EQ(received, sent);
 }
 
+// Much at once, then little, over and over: the buffers that were at hand and not needed are those
+// of the next packets.
+TEST_F(VsockTest, BuffersThatDataDidNotNeedAreUsedNext) {
+  machine_.start();
+  std::uint32_t port = 0;
+  const UniqueFd host = host_connects(kGuestPort, port);
+  std::uint32_t forwarded = 0;
+  for (int round = 0; round < 60; ++round) {
+    const std::string sent = random_text(round % 3 == 0 ? 30'000 : round % 3 == 1 ? 9'000 : 1);
+    ASSERT_EQ(write_some(host, sent), sent.size());
+    std::string received;
+    ASSERT_TRUE(machine_.until([&] {
+      for (const Packet& packet : machine_.receive()) received += packet.data;
+      return received.size() >= sent.size();
+    })) << "round "
+        << round << ": the guest's buffers are lost";
+    ASSERT_EQ(received, sent);
+    forwarded += static_cast<std::uint32_t>(sent.size());
+    machine_.send({.source_cid = kCid,
+                   .destination_cid = kVsockHostCid,
+                   .source_port = kGuestPort,
+                   .destination_port = port,
+                   .type = kVsockTypeStream,
+                   .operation = VsockOperation::kCreditUpdate,
+                   .buffer_size = kCredit,
+                   .forwarded_count = forwarded});
+  }
+}
+
 // One MiB from a guest that keeps to the credit it is told of, to a host that reads late.
 TEST_F(VsockTest, AMebibyteFromTheGuestArrivesWholeWithinTheDevicesCredit) {
   machine_.start();
