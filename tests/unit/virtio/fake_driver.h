@@ -83,13 +83,12 @@ class FakeQueue {
   void publish(const GuestMemory& memory, std::uint16_t head) {
     put(memory, available() + 4 + std::uint64_t{2} * (available_index_ % size_), head);
     ++available_index_;
-    put(memory, available() + 2, available_index_);
+    index(memory, available() + 2).store(available_index_, std::memory_order_release);
   }
   // The next chain that the device returned.
   std::optional<UsedElement> take_used(const GuestMemory& memory) {
-    if (memory.read<std::uint16_t>(GuestAddress(used() + 2)).value() == used_index_) {
+    if (index(memory, used() + 2).load(std::memory_order_acquire) == used_index_)
       return std::nullopt;
-    }
     auto element =
         memory
             .read<UsedElement>(GuestAddress(used() + 4 + std::uint64_t{8} * (used_index_ % size_)))
@@ -103,6 +102,13 @@ class FakeQueue {
   }
 
  private:
+  // Both sides use these at the same time.
+  static std::atomic_ref<std::uint16_t> index(const GuestMemory& memory, std::uint64_t address) {
+    const auto bytes = memory.at(GuestAddress(address), sizeof(std::uint16_t));
+    if (!bytes) std::abort();
+    return std::atomic_ref<std::uint16_t>(*reinterpret_cast<std::uint16_t*>(bytes->data()));
+  }
+
   std::uint64_t base_ = 0;
   std::uint16_t size_ = 0;
   std::uint16_t next_descriptor_ = 0;
