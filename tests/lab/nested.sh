@@ -1,10 +1,11 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|network_test|proxy_lane_test|bad_input_test|bench_agent|bench_devices] [--out DIR]
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|device_moments_test|network_test|proxy_lane_test|bad_input_test|bench_agent|bench_devices] [--out DIR]
 #                  [--debian bookworm|trixie] [GOOGLETEST-ARGUMENT]...
 # --debian: the guest is a Debian with systemd on a disk (debian/build.sh), with the kernel that belongs to it.
 # --out DIR gets what the program leaves in $OUT.
-# CLONESAFE_LAB_TIMEOUT (s, default 1100) for all of it; CLONESAFE_LAB_SNAPSHOTS: how many moments_test.cc takes.
+# CLONESAFE_LAB_TIMEOUT (s, default 1100) for all of it; CLONESAFE_LAB_SNAPSHOTS: how many moments_test.cc and device_moments_test.cc take,
+# CLONESAFE_LAB_SEED: the latter's moments, CLONESAFE_LAB_SECONDS: it begins no new one after so long.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -54,6 +55,22 @@ if [ "$program" = bench_devices ]; then
   [ -z "${CLONESAFE_BENCH_OTHER:-}" ] || extra+=(--copy "$CLONESAFE_BENCH_OTHER:other")
 fi
 
+# Programs that load the devices, on a disk of their own: with their libraries they are too large for every guest's memory.
+if [ "$program" = device_moments_test ]; then
+  mkdir -p "$scratch/tools/bin"
+  for tool in fio iperf3; do
+    path="$(command -v "$tool")" || {
+      echo "nested.sh: no $tool (package $tool)" >&2
+      exit 1
+    }
+    cp -L "$path" "$scratch/tools/bin/"
+  done
+  "$here/libraries.sh" "$scratch/tools" "$scratch/tools"
+  "$e2fsprogs/mke2fs" -q -F -t ext4 -O ^has_journal -m 0 -d "$scratch/tools" "$scratch/tools.img" \
+    "$(($(du -sm "$scratch/tools" | cut -f1) * 11 / 10 + 4))M" >/dev/null
+  extra=(--copy "$scratch/tools.img" --copy "$scratch/tools/bin/iperf3")
+fi
+
 # Both streams in one, in order: what clonevm says of a guest's end stands in the test that it belongs to.
 run() {
   "$here/on-kvm-host.sh" --timeout "${CLONESAFE_LAB_TIMEOUT:-1100}" "${out[@]}" \
@@ -62,6 +79,7 @@ run() {
     --copy "$vmlinuz" --copy "$scratch/guest.img" -- \
     env TMPDIR=/tmp CLONESAFE_LAB_CLONEVM=./clonevm CLONESAFE_LAB_KERNEL=vmlinuz CLONESAFE_LAB_INITRD=guest.img \
     CLONESAFE_LAB_ENTROPY_LOG=./libentropy_log.so CLONESAFE_LAB_FIXED_REALTIME=./libfixed_realtime.so CLONESAFE_LAB_SNAPSHOTS="${CLONESAFE_LAB_SNAPSHOTS:-2}" \
+    CLONESAFE_LAB_SEED="${CLONESAFE_LAB_SEED:-}" CLONESAFE_LAB_SECONDS="${CLONESAFE_LAB_SECONDS:-}" \
     CLONESAFE_BENCH_RESTORES="${CLONESAFE_BENCH_RESTORES:-20}" CLONESAFE_BENCH_ROUNDS="${CLONESAFE_BENCH_ROUNDS:-3}" \
     CLONESAFE_BENCH_SECONDS="${CLONESAFE_BENCH_SECONDS:-3}" CLONESAFE_BENCH_ONLY="${CLONESAFE_BENCH_ONLY:-}" CLONESAFE_BENCH_COUNTS="${CLONESAFE_BENCH_COUNTS:-}" \
     CLONESAFE_BENCH_OTHER="${CLONESAFE_BENCH_OTHER:-}" sh -c 'exec "$0" "$@" 2>&1' "./$program" "$@"

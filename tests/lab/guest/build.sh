@@ -6,7 +6,7 @@
 #   --probes LIST probes list (default: tests/audit/guest/probes.list and, for what is built, probes.d/*.list)
 #   --tools LIST  more programs of this machine's, separated by blanks (fio iperf3), in /usr/bin with their libraries
 # Holds busybox, Debian's python3 with the modules that the probes import, openssl, and of our programs those that are built:
-# clonesafed, clonesafectl, status_example (thrice, for AppArmor), clonesafe-audit-guest, command_server, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times and bench_io (bench), clonesafe-proxy, probe_*. See init for what it does at boot.
+# clonesafed, clonesafectl, status_example (thrice, for AppArmor), clonesafe-audit-guest, command_server, guest_motion, guest_state, library_draws and secret_holder (tests/lab/nested), bench_guest_times and bench_io (bench), clonesafe-proxy, probe_*. See init for what it does at boot.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"
@@ -81,7 +81,7 @@ done
 
 cat "${probes:-$top/tests/audit/guest/probes.list}" >"$root/etc/clonesafe/probes.list"
 cp "$top"/tests/audit/probes/*.py "$root/usr/lib/clonesafe/probes/"
-for program in clonesafed clonesafectl clonesafe-audit-guest status_example command_server guest_state library_draws secret_holder bench_guest_times bench_io clonesafe-proxy; do
+for program in clonesafed clonesafectl clonesafe-audit-guest status_example command_server guest_motion guest_state library_draws secret_holder bench_guest_times bench_io clonesafe-proxy; do
   [ ! -x "$build/bin/$program" ] || install -m 755 "$build/bin/$program" "$root/usr/bin/$program"
 done
 for program in "$build"/bin/probe_*; do

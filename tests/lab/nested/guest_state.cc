@@ -7,10 +7,8 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -19,8 +17,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <ctime>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -29,35 +25,9 @@
 
 namespace clonesafe::lab {
 
-void found_wrong(Beats& beats, const char* what, std::uint64_t expected, std::uint64_t found) {
-  if (beats.errors.fetch_add(1) == 0)
-    std::snprintf(beats.first_error, sizeof beats.first_error,
-                  "%s: expected %" PRIx64 ", found %" PRIx64, what, expected, found);
-}
-
-std::uint64_t checked_now(Beats& beats) {
-  // Read before the clock: what another processor saw until then can't be later.
-  std::uint64_t last = beats.last_ns.load();
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  const auto now = static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U +
-                   static_cast<std::uint64_t>(time.tv_nsec);
-  if (now < last) found_wrong(beats, "CLOCK_MONOTONIC", last, now);
-  while (now > last && !beats.last_ns.compare_exchange_weak(last, now)) {
-  }
-  return now;
-}
-
 namespace {
 
 constexpr const char* kFile = "/run/guest_state";
-
-void stay_on(int processor) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(processor, &set);
-  sched_setaffinity(0, sizeof set, &set);
-}
 
 void keep_registers(Beats& beats, int processor) {
   stay_on(processor);
@@ -159,17 +129,12 @@ int run(Beats& beats, int processors) {
 }
 
 int report(const Beats& beats) {
-  const auto each = [](const char* name, const std::atomic<std::uint64_t>* counts) {
-    for (int i = 0; i < kMaxProcessors; ++i)
-      if (counts[i] != 0) std::printf("%s.%d %" PRIu64 "\n", name, i, counts[i].load());
-  };
-  each("registers", beats.registers);
-  each("timers", beats.timers);
-  each("wakes", beats.wakes);
+  report_counts("registers", beats.registers, kMaxProcessors);
+  report_counts("timers", beats.timers, kMaxProcessors);
+  report_counts("wakes", beats.wakes, kMaxProcessors);
   std::printf("barriers %" PRIu64 "\ntraps %" PRIu64 "\nserial %" PRIu64 "\n",
               beats.barriers.load(), beats.traps.load(), beats.serial.load());
-  std::printf("errors %" PRIu64 "\n", beats.errors.load());
-  if (beats.errors != 0) std::printf("first %s\n", beats.first_error);
+  report_errors(beats);
   return 0;
 }
 
@@ -180,16 +145,8 @@ int main(int argc, char** argv) {
   using namespace clonesafe::lab;
   const std::string_view verb = argc > 1 ? argv[1] : "";
   if (verb == "stream") return stream();
-  const int fd = open(kFile, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0 || ftruncate(fd, sizeof(Beats)) != 0) {
-    std::perror(kFile);
-    return 1;
-  }
-  void* memory = mmap(nullptr, sizeof(Beats), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (memory == MAP_FAILED) {
-    std::perror("mmap");
-    return 1;
-  }
+  void* memory = shared_file(kFile, sizeof(Beats));
+  if (memory == nullptr) return 1;
   Beats& beats = *static_cast<Beats*>(memory);
   if (verb == "report") return report(beats);
   const int processors = verb == "run" && argc > 2 ? std::atoi(argv[2]) : 0;

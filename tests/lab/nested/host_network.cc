@@ -105,6 +105,12 @@ Captured parse(std::string_view frame) {
 
 }  // namespace
 
+const std::string HostNetwork::kGuestUp =
+    std::string(
+        "while read -r module; do insmod /lib/modules/net/$module; done </lib/modules/net/load; ip "
+        "addr add ") +
+    kGuest + "/24 dev eth0 && ip link set eth0 up && arp -i eth0 -s " + kHost + " " + kHostMac;
+
 HostNetwork::HostNetwork(HostNetwork&& other) noexcept
     : name_(std::exchange(other.name_, {})),
       capture_(std::move(other.capture_)),

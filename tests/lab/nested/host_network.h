@@ -31,6 +31,9 @@ class HostNetwork {
   static constexpr const char* kHost = "10.0.0.1";
   static constexpr const char* kGuest = "10.0.0.2";
   static constexpr const char* kHostMac = "02:00:00:00:aa:01";
+  // A guest's shell command that puts it there: the driver, an address, and a neighbour that needs
+  // no question.
+  static const std::string kGuestUp;
   static constexpr int kStreamPort = 9000;
   static constexpr int kUploadPort = 9001;
 

@@ -15,13 +15,6 @@ namespace json = boost::json;
 
 constexpr std::size_t kFile = std::size_t{4} << 20;
 
-// The driver, an address, and a neighbour that needs no question.
-const std::string kUp = std::string(
-                            "while read -r module; do insmod /lib/modules/net/$module; done "
-                            "</lib/modules/net/load; ip addr add ") +
-                        HostNetwork::kGuest +
-                        "/24 dev eth0 && ip link set eth0 up && arp -i eth0 -s " +
-                        HostNetwork::kHost + " " + HostNetwork::kHostMac;
 // Numbers to the host, some tens a second, whatever becomes of them.
 const std::string kStream =
     "cat >/run/stream.py <<'END'\n"
@@ -88,7 +81,7 @@ class NetworkTest : public CloneTest {
                                 ",mac=52:54:00:00:00:01,netns=" + network.name());
     auto vm = boot(options);
     if (!vm) return vm;
-    vm->guest().get(kUp);
+    vm->guest().get(HostNetwork::kGuestUp);
     vm->guest().get(one_line(kStream));
     vm->guest().get("python3 /run/stream.py </dev/null >/run/stream.log 2>&1 &");
     return vm;

@@ -2,6 +2,7 @@
 #define CLONESAFE_TESTS_LAB_NESTED_STATE_BEATS_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 // What guest_state's processes share: what moves, and what was found wrong.
@@ -25,6 +26,14 @@ struct Beats {
 void found_wrong(Beats& beats, const char* what, std::uint64_t expected, std::uint64_t found);
 // CLOCK_MONOTONIC, which must not be before what any processor has seen.
 std::uint64_t checked_now(Beats& beats);
+
+// Memory that all who name the file share; null, and a line on standard error, if it can't be had.
+void* shared_file(const char* path, std::size_t size);
+// A line for each count that is not 0, and for the first error.
+void report_counts(const char* name, const std::atomic<std::uint64_t>* counts, int size);
+void report_errors(const Beats& beats);
+// The calling thread runs on no other processor.
+void stay_on(int processor);
 
 // Fills x87, SSE and, where there are any, AVX registers with a pattern made of `seed`, holds it
 // there for many turns without a system call, and looks whether it is still there.

@@ -17,10 +17,10 @@ using Counts = std::map<std::string, std::uint64_t>;
 
 class StateTest : public CloneTest {
  protected:
-  // `guest_state report` of a guest; nothing in it may have gone wrong.
-  static Counts counts_of(const Guest& guest) {
+  // What a program in the guest counted; nothing in it may have gone wrong.
+  static Counts counts_of(const Guest& guest, const char* program = "guest_state") {
     Counts counts;
-    const std::string report = guest.get("guest_state report");
+    const std::string report = guest.get(program + std::string(" report"));
     std::istringstream lines(report);
     std::string name;
     std::uint64_t count = 0;
@@ -31,10 +31,11 @@ class StateTest : public CloneTest {
 
   // Waits until everything that moves has moved on from `before`; the test fails if something
   // stands still.
-  static Counts await_progress(const Guest& guest, const Counts& before) {
+  static Counts await_progress(const Guest& guest, const Counts& before,
+                               const char* program = "guest_state") {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     for (;;) {
-      const Counts now = counts_of(guest);
+      const Counts now = counts_of(guest, program);
       std::string still;
       for (const auto& [name, count] : before) {
         const auto found = now.find(name);
