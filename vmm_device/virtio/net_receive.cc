@@ -47,9 +47,12 @@ Result<Delivery> deliver(Queue& queue, std::span<std::byte> frame, bool mergeabl
   for (std::size_t index = 0; index < count; ++index) {
     const auto part = frame.first(std::min<std::size_t>(frame.size(), chains[index].writable_size));
     chains[index].write(part);
-    queue.push(chains[index], static_cast<std::uint32_t>(part.size()));
+    queue.put(chains[index], static_cast<std::uint32_t>(part.size()));
     frame = frame.subspan(part.size());
   }
+  // 5.1.6.4: a driver that sees the first of `num_buffers` takes the others at once. Linux drops a
+  // frame whose rest is not there yet, and takes the rest for frames.
+  queue.publish();
   return Delivery::kDone;
 }
 

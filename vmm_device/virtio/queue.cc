@@ -195,7 +195,7 @@ Result<bool> Queue::pop(Chain& chain) {
   return true;
 }
 
-void Queue::push(const Chain& chain, std::uint32_t written) {
+void Queue::put(const Chain& chain, std::uint32_t written) {
   // Again: between pop() and this, a snapshot may have begun to count anew.
   for (const auto& part : chain.writable) memory_->wrote(part);
   const UsedElement element{.id = chain.head, .length = written};
@@ -204,7 +204,10 @@ void Queue::push(const Chain& chain, std::uint32_t written) {
   std::memcpy(place.data(), &element, sizeof element);
   memory_->wrote(place);
   ++next_used_;
-  // Release: the driver that sees the index sees the element and the buffer's bytes.
+}
+
+void Queue::publish() {
+  // Release: the driver that sees the index sees the elements and the buffers' bytes.
   shared_word(used_, kRingIndex).store(next_used_, std::memory_order_release);
   memory_->wrote(used_.first(kRingEntries));
 }

@@ -59,7 +59,13 @@ class Queue {
   // is pushed.
   void undo_pop() { --next_available_; }
   // Returns a chain to the driver with `written` bytes in its writable part.
-  void push(const Chain& chain, std::uint32_t written);
+  void push(const Chain& chain, std::uint32_t written) {
+    put(chain, written);
+    publish();
+  }
+  // The same for chains that the driver must find together: it sees none before publish().
+  void put(const Chain& chain, std::uint32_t written);
+  void publish();
 
   // The driver's index: moves whenever it adds buffers.
   std::uint16_t available_index() const;

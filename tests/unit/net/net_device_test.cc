@@ -1,6 +1,7 @@
 // The network device as a driver meets it, on a pair of sockets instead of a tap.
 #include "tests/unit/net/net_fixture.h"
 #include "vmm_device/virtio/net_frame.h"
+#include "vmm_device/virtio/net_receive.h"
 
 namespace clonesafe::virtio {
 namespace {
@@ -115,6 +116,32 @@ TEST(NetDevice, LargeFrameTakesAsManyBuffersAsItNeeds) {
   EXPECT_EQ(received[0].header.num_buffers, 41);
   EXPECT_EQ(received[0].bytes, text);
   EXPECT_EQ(received[1].bytes, padded("small"));
+}
+
+// The frame is the memory around the used ring's index, so that the second buffer has a copy of
+// what the index was when it was filled.
+TEST(NetDevice, DriverFindsAllBuffersOfAFrameAtOnce) {
+  const FakeMemory bytes(0x8000);
+  const GuestMemory memory = bytes.memory();
+  FakeQueue driver(FakeMemory::kStart, 8);
+  auto queue = Queue::create(memory, {.size = driver.size(),
+                                      .ready = true,
+                                      .descriptors = GuestAddress(driver.descriptors()),
+                                      .driver = GuestAddress(driver.available()),
+                                      .device = GuestAddress(driver.used())});
+  ASSERT_TRUE(queue);
+  constexpr std::uint32_t kBuffer = 64;
+  const std::uint64_t second = FakeMemory::kStart + 0x5000;
+  driver.add(memory,
+             {{.address = FakeMemory::kStart + 0x4000, .length = kBuffer, .writable = true}});
+  driver.add(memory, {{.address = second, .length = kBuffer, .writable = true}});
+  const auto frame = memory.at(GuestAddress(driver.used() + 2 - kBuffer), 2 * kBuffer);
+  std::vector<Chain> chains;
+  ASSERT_EQ(net::deliver(*queue, *frame, true, chains).value(), net::Delivery::kDone);
+  EXPECT_EQ(memory.read<std::uint16_t>(GuestAddress(second)).value(), 0) << "the first was to see";
+  EXPECT_TRUE(driver.take_used(memory));
+  EXPECT_TRUE(driver.take_used(memory));
+  EXPECT_FALSE(driver.take_used(memory));
 }
 
 TEST(NetDevice, FrameWaitsUntilThereAreBuffersEnough) {
