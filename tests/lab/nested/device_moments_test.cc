@@ -175,6 +175,10 @@ class DeviceMomentsTest : public StateTest {
         "if dmesg | grep -i -E 'error|not a head|hung|blocked for|lockup|stall|timed "
         "out|fail|BUG|WARNING|"
         "call trace'; then exit 1; fi; "
+        // Frames that the driver found broken.
+        "cd /sys/class/net/eth0/statistics && broken=$(cat rx_length_errors rx_frame_errors "
+        "rx_crc_errors tx_errors tx_dropped tx_fifo_errors | tr -d '\\n'); "
+        "[ $broken = 000000 ] || { echo frames: $broken; exit 1; }; "
         // Past the guest's cache.
         "for disk in vdb vdc; do dd if=/dev/$disk bs=1M iflag=direct 2>/dev/null | md5sum; done");
     if (!settled || settled->status != 0) {

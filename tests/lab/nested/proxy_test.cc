@@ -18,12 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kUp = std::string(
-                            "while read -r module; do insmod /lib/modules/net/$module; done "
-                            "</lib/modules/net/load; ip link set lo up; ip addr add ") +
-                        HostNetwork::kGuest +
-                        "/24 dev eth0 && ip link set eth0 up && arp -i eth0 -s " +
-                        HostNetwork::kHost + " " + HostNetwork::kHostMac;
+const std::string kUp = "ip link set lo up; " + HostNetwork::kGuestUp;
 const std::string kProxyConfig = std::string(
                                      "[[service]]\n"
                                      "name = \"pings\"\n"
