@@ -36,14 +36,16 @@ void rest(std::minstd_rand& random) {
   ::poll(nullptr, 0, static_cast<int>(random() % 30));
 }
 
-// Nothing if it is refused or reset, as it is in a clone whose host end is not there yet, and if a
-// pause of the machine was longer than the 2 s that Linux waits for an answer.
+// Nothing if it is refused or reset, as it is in a clone whose host end is not there yet.
 UniqueFd connect_to_host(Motion& motion, unsigned port) {
   UniqueFd fd(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_vm address{};
   address.svm_family = AF_VSOCK;
   address.svm_cid = VMADDR_CID_HOST;
   address.svm_port = port;
+  // Linux's own limit of 2 s is over whenever the machine stood still, or its host is slow.
+  const timeval limit{.tv_sec = 600, .tv_usec = 0};
+  if (fd) ::setsockopt(fd.get(), AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit);
   if (fd && ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0)
     return fd;
   (errno == ETIMEDOUT ? motion.late_connections : motion.failed_connections).fetch_add(1);
