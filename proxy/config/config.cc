@@ -17,6 +17,8 @@ using toml_file::Taker;
 
 constexpr std::int64_t kMaxTime = 86'400'000;
 constexpr std::size_t kMaxAlpnName = 255;
+constexpr std::int64_t kMaxHead = 1 << 20;
+constexpr std::int64_t kMaxBody = std::int64_t{1} << 50;
 constexpr off_t kMaxFile = 1 << 20;
 
 Taker addresses(std::vector<Address>& target, bool numeric) {
@@ -34,6 +36,20 @@ Taker addresses(std::vector<Address>& target, bool numeric) {
       target.push_back(std::move(*address));
     }
     return target.empty() ? fail("is empty") : Status();
+  };
+}
+
+Taker networks(std::vector<Network>& target) {
+  return [&target](const toml::node& node) -> Status {
+    std::vector<std::string> names;
+    if (auto taken = toml_file::texts(names)(node); !taken) return taken;
+    target.clear();
+    for (const std::string& name : names) {
+      const auto network = Network::parse(name);
+      if (!network) return fail("is refused: " + network.error().message());
+      target.push_back(*network);
+    }
+    return {};
   };
 }
 
@@ -116,13 +132,28 @@ Taker server_tls(std::optional<ServerTlsOptions>& target) {
 toml_file::Keys keys_of(ServiceConfig& service) {
   return {
       {"name", toml_file::text(service.name)},
-      {"protocol", toml_file::one_of<Protocol>(
-                       service.protocol, {{"tcp", Protocol::kTcp}, {"redis", Protocol::kRedis}})},
+      {"protocol", toml_file::one_of<Protocol>(service.protocol, {{"tcp", Protocol::kTcp},
+                                                                  {"redis", Protocol::kRedis},
+                                                                  {"http", Protocol::kHttp}})},
       {"listen", addresses(service.listen, true)},
       {"listen_tls", server_tls(service.listen_tls)},
       {"upstream.address", addresses(service.upstream.addresses, false)},
       {"upstream.tls", client_tls(service.upstream.tls)},
       {"upstream.connect_timeout_ms", number(service.upstream.connect_timeout, 1, kMaxTime)},
+      {"upstream.send_proxy_protocol", number(service.upstream.send_proxy_protocol, 0, 2)},
+      {"upstream.idle_connections", number(service.upstream.idle_connections, 0, 65'536)},
+      {"upstream.idle_ms", number(service.upstream.idle, 1, kMaxTime)},
+      {"accept_proxy_protocol", toml_file::truth(service.accept_proxy_protocol)},
+      {"trusted_proxies", networks(service.trusted_proxies)},
+      {"http.request_timeout_ms", number(service.http.request_timeout, 1, kMaxTime)},
+      {"http.response_timeout_ms", number(service.http.response_timeout, 1, kMaxTime)},
+      {"http.keep_alive_ms", number(service.http.keep_alive, 0, kMaxTime)},
+      {"http.max_head_bytes", number(service.http.max_head, 256, kMaxHead)},
+      {"http.max_body_bytes", number(service.http.max_body, 0, kMaxBody)},
+      {"http.forwarded", toml_file::one_of<Forwarded>(service.http.forwarded,
+                                                      {{"none", Forwarded::kNone},
+                                                       {"x-forwarded", Forwarded::kXForwarded},
+                                                       {"forwarded", Forwarded::kForwarded}})},
       {"on_clone", toml_file::one_of<OnClone>(service.on_clone, {{"close", OnClone::kClose},
                                                                  {"reopen", OnClone::kReopen}})},
       {"hold_ms", number(service.hold, 0, kMaxTime)},
@@ -130,6 +161,13 @@ toml_file::Keys keys_of(ServiceConfig& service) {
       {"max_sessions", number(service.max_sessions, 1, 1'000'000)},
       {"allow_window", toml_file::truth(service.allow_window)},
   };
+}
+
+bool offers_http2(const ServiceConfig& service) {
+  const auto offers = [](const auto& tls) {
+    return tls && std::ranges::count(tls->alpn, "h2") != 0;
+  };
+  return offers(service.listen_tls) || offers(service.upstream.tls);
 }
 
 Result<ServiceConfig> service_of(const toml::table& table, const std::string& name) {
@@ -140,6 +178,13 @@ Result<ServiceConfig> service_of(const toml::table& table, const std::string& na
   if (service.listen.empty()) return fail(where + ", '" + service.name + "', without 'listen'");
   if (service.upstream.addresses.empty())
     return fail(where + ", '" + service.name + "', without 'upstream.address'");
+  if (service.accept_proxy_protocol == service.trusted_proxies.empty())
+    return fail(where + ", '" + service.name +
+                "', with one of 'accept_proxy_protocol' and 'trusted_proxies' without the other");
+  if (service.protocol == Protocol::kHttp && offers_http2(service))
+    return fail(where + ", '" + service.name +
+                "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
+                "supported");
   return service;
 }
 

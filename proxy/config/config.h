@@ -12,13 +12,14 @@
 
 #include "libclonesafe/base/error.h"
 #include "proxy/core/address.h"
+#include "proxy/core/network.h"
 #include "proxy/tls/context.h"
 
 namespace clonesafe::proxy {
 
 using Milliseconds = std::chrono::milliseconds;
 
-enum class Protocol { kTcp, kRedis };
+enum class Protocol { kTcp, kRedis, kHttp };
 
 // What becomes of an application's connection when the machine was cloned and its upstream's is
 // stale.
@@ -31,6 +32,29 @@ struct UpstreamConfig {
   std::vector<Address> addresses;  // tried in turn
   std::optional<ClientTlsOptions> tls;
   Milliseconds connect_timeout{5'000};  // TCP and TLS, each attempt
+  int send_proxy_protocol = 0;          // a version; 0: none
+  // Connections that wait for their next use, of each thread, and how long they do.
+  std::uint32_t idle_connections = 32;
+  Milliseconds idle{30'000};
+};
+
+// What an HTTP upstream is told of the application.
+enum class Forwarded {
+  kNone,
+  kXForwarded,  // X-Forwarded-For, X-Forwarded-Proto
+  kForwarded    // Forwarded (RFC 7239)
+};
+
+struct HttpConfig {
+  // Until a request's head is whole, and between two pieces of its body.
+  Milliseconds request_timeout{30'000};
+  // Until a response begins, and between two pieces of it.
+  Milliseconds response_timeout{60'000};
+  // An application's connection between two requests; 0: no limit.
+  Milliseconds keep_alive{75'000};
+  std::uint32_t max_head = 32'768;
+  std::uint64_t max_body = 0;  // of a request; 0: no limit
+  Forwarded forwarded = Forwarded::kNone;
 };
 
 struct ServiceConfig {
@@ -47,6 +71,10 @@ struct ServiceConfig {
   std::uint32_t max_sessions = 16'384;  // of each thread
   // TLS also where a clone is noticed only some time after its first instruction.
   bool allow_window = false;
+  // Connections begin with a PROXY header, and come from one of these.
+  bool accept_proxy_protocol = false;
+  std::vector<Network> trusted_proxies;
+  HttpConfig http;
 };
 
 struct Config {

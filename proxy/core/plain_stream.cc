@@ -86,6 +86,12 @@ Awaitable<Status> PlainStream::finish() {
   co_return Status();
 }
 
+bool PlainStream::quiet() {
+  if (!socket_.is_open() || stale()) return false;
+  std::byte byte{};
+  return ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && would_block(errno);
+}
+
 // Out of the event loop, which would say goodbye as it closes.
 int PlainStream::take_descriptor() {
   boost::system::error_code error;

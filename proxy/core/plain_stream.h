@@ -24,6 +24,7 @@ class PlainStream final : public Stream {
   Awaitable<Status> write(std::span<const std::byte> from) override;
   Awaitable<Status> finish() override;
   bool stale() const override { return guard_.stale(); }
+  bool quiet() override;
   void close() override;
   void reset() override;
 

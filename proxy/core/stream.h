@@ -34,6 +34,9 @@ class Stream {
 
   // Of another generation of this machine: nothing may be sent any more.
   virtual bool stale() const = 0;
+  // Neither stale nor ended, and no byte waits to be read, as far as can be told now: fit to be
+  // used after it was idle. Not while somebody reads.
+  virtual bool quiet() = 0;
 
   // Each ends it, and what waits in read() and write() ends with an error: with what the peer takes
   // for an end, or for an error; a stale one always without a word.

@@ -4,12 +4,15 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "proxy/core/within.h"
+#include "proxy/protocols/http/http.h"
 #include "proxy/protocols/redis/redis.h"
 #include "proxy/protocols/tcp/tcp.h"
 #include "proxy/tls/tls_stream.h"
@@ -22,6 +25,7 @@ namespace asio = boost::asio;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 // Out of descriptors or memory: others may be freed soon.
 constexpr std::chrono::milliseconds kAcceptPause{50};
+constexpr std::chrono::milliseconds kProxyHeaderTimeout{5'000};
 // Stale connections that are closed at once.
 constexpr std::size_t kFenceBatch = 64;
 
@@ -46,7 +50,8 @@ Service::Service(Loop& loop, const ServiceParts& parts)
     : loop_(loop),
       parts_(parts),
       upstream_(loop, parts.config.upstream, parts.upstream_tls ? &*parts.upstream_tls : nullptr),
-      host_{.loop = loop, .config = parts.config, .upstream = upstream_} {}
+      pool_(parts.config.upstream),
+      host_{.loop = loop, .config = parts.config, .upstream = upstream_, .pool = pool_} {}
 
 Service::~Service() = default;
 
@@ -94,14 +99,20 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& accepto
   }
 }
 
-// The application's stream, with its TLS session.
-Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, const Endpoint& from) {
-  const Guard guard = is_local(from) ? Guard() : Guard(loop_.fence());
-  if (socket.native_handle() >= 0 && from.protocol().family() != AF_UNIX) {
+// The application's stream, with its TLS session. `ends` become what a PROXY header says.
+Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Ends& ends) {
+  const Guard guard = is_local(ends.from) ? Guard() : Guard(loop_.fence());
+  if (socket.native_handle() >= 0 && ends.from.protocol().family() != AF_UNIX) {
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(std::move(socket), guard);
+  if (parts_.config.accept_proxy_protocol) {
+    if (!is_trusted(ends.from)) co_return fail("none of the proxies that are trusted");
+    auto named = co_await within(loop_, kProxyHeaderTimeout, read_proxy_header(*stream, ends));
+    if (!named) co_return fail(named.error());
+    ends = std::move(*named);
+  }
   if (!parts_.listen_tls) co_return stream;
   auto session = parts_.listen_tls->session();
   if (!session) co_return fail(session.error());
@@ -111,21 +122,33 @@ Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, const E
   co_return std::move(*tls);
 }
 
+bool Service::is_trusted(const Endpoint& peer) const {
+  return std::ranges::any_of(parts_.config.trusted_proxies,
+                             [&](const Network& network) { return network.contains(peer); });
+}
+
 Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket, Endpoint from) {
-  auto application = co_await greet(std::move(socket), from);
+  boost::system::error_code error;
+  Ends ends{.from = from, .to = socket.local_endpoint(error)};
+  auto application = co_await greet(std::move(socket), ends);
   if (!application) {
     spdlog::info("{}: {}: {}", parts_.config.name, to_text(from), application.error().message());
     co_return;
   }
+  Client client{.from = ends.from,
+                .preface = proxy_header(parts_.config.upstream.send_proxy_protocol, ends)};
   switch (parts_.config.protocol) {
     case Protocol::kTcp:
-      co_return co_await serve_tcp(host_, std::move(*application), std::move(from));
+      co_return co_await serve_tcp(host_, std::move(*application), std::move(client));
     case Protocol::kRedis:
-      co_return co_await redis::serve(host_, std::move(*application), std::move(from));
+      co_return co_await redis::serve(host_, std::move(*application), std::move(client));
+    case Protocol::kHttp:
+      co_return co_await http::serve(host_, std::move(*application), std::move(client));
   }
 }
 
 void Service::fence() {
+  pool_.fence();
   fence_some({host_.sessions.begin(), host_.sessions.end()});
 }
 
@@ -143,10 +166,16 @@ void Service::fence_some(std::vector<Session*> all) {
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {
+  pool_.look(now);
   const auto idle = parts_.config.idle;
-  if (idle.count() == 0) return;
+  if (idle.count() == 0 && parts_.config.protocol != Protocol::kHttp) return;
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
-    if (host_.sessions.contains(session) && now - session->last_used() > idle) session->reset();
+    if (!host_.sessions.contains(session)) continue;
+    if (idle.count() != 0 && now - session->last_used() > idle) {
+      session->reset();
+    } else {
+      session->look(now);
+    }
   }
 }
 

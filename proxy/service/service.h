@@ -42,19 +42,25 @@ class Service : public std::enable_shared_from_this<Service> {
   void reset_all();
 
   const ServiceParts& parts() const { return parts_; }
-  const ServiceCounts& counts() const { return host_.counts; }
+  ServiceCounts counts() const {
+    ServiceCounts all = host_.counts;
+    all.fenced += pool_.fenced();
+    return all;
+  }
   std::size_t session_count() const { return host_.sessions.size(); }
 
  private:
   using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::generic::stream_protocol>;
   Awaitable<void> accept(std::shared_ptr<Service> self, Acceptor& acceptor);
   Awaitable<void> serve(std::shared_ptr<Service> kept, Socket socket, Endpoint from);
-  Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, const Endpoint& from);
+  Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, Ends& ends);
+  bool is_trusted(const Endpoint& peer) const;
   void fence_some(std::vector<Session*> all);
 
   Loop& loop_;
   const ServiceParts& parts_;
   Upstream upstream_;
+  Pool pool_;
   SessionHost host_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
 };

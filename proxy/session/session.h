@@ -10,6 +10,8 @@
 
 #include "proxy/config/config.h"
 #include "proxy/core/loop.h"
+#include "proxy/upstream/pool.h"
+#include "proxy/upstream/proxy_header.h"
 #include "proxy/upstream/upstream.h"
 
 namespace clonesafe::proxy {
@@ -24,11 +26,19 @@ struct ServiceCounts {
 
 class Session;
 
+// Who a session is for.
+struct Client {
+  Endpoint from;
+  // What an upstream connection of its begins with; empty: nothing.
+  std::string preface;
+};
+
 // What a session has of its service, on its thread.
 struct SessionHost {
   Loop& loop;
   const ServiceConfig& config;
   Upstream& upstream;
+  Pool& pool;
   ServiceCounts counts = {};
   std::unordered_set<Session*> sessions = {};
 };
@@ -45,6 +55,8 @@ class Session {
   virtual void fenced() = 0;
   // Ends it with an error for the application.
   virtual void reset() = 0;
+  // From time to time, for limits of its protocol's own.
+  virtual void look(std::chrono::steady_clock::time_point /*now*/) {}
   // When a byte was last carried.
   std::chrono::steady_clock::time_point last_used() const { return last_used_; }
 

@@ -165,6 +165,10 @@ Awaitable<Status> TlsStream::finish() {
   co_return co_await send_sealed();
 }
 
+bool TlsStream::quiet() {
+  return !ended_ && kept_.empty() && SSL_has_pending(ssl_.get()) == 0 && below_->quiet();
+}
+
 void TlsStream::close() {
   // Nothing is sealed any more, whatever the session's end would have said.
   SSL_set_quiet_shutdown(ssl_.get(), 1);

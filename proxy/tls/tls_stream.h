@@ -31,6 +31,7 @@ class TlsStream final : public Stream {
   // Says that no more will come (close_notify); reading goes on.
   Awaitable<Status> finish() override;
   bool stale() const override { return below_->stale(); }
+  bool quiet() override;
   void close() override;
   void reset() override;
 

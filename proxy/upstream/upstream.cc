@@ -4,10 +4,11 @@
 #include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "proxy/core/backoff.h"
+#include "proxy/core/bytes.h"
+#include "proxy/core/within.h"
 #include "proxy/tls/tls_stream.h"
 #include "proxy/upstream/source_port.h"
 
@@ -15,22 +16,10 @@ namespace clonesafe::proxy {
 namespace {
 
 namespace asio = boost::asio;
-using namespace asio::experimental::awaitable_operators;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kFirstPause{50}, kLongestPause{2'000};
 constexpr int kPortAttempts = 4;
-
-// What waits for a peer, with a limit; an error if it is over first.
-template <typename T>
-Awaitable<Result<T>> within(Loop& loop, std::chrono::milliseconds limit,
-                            Awaitable<Result<T>> what) {
-  asio::steady_timer timer = loop.timer();
-  timer.expires_after(limit);
-  auto first = co_await (std::move(what) || timer.async_wait(kAwait));
-  if (first.index() == 0) co_return std::move(std::get<0>(first));
-  co_return fail("no answer within " + std::to_string(limit.count()) + " ms");
-}
 
 }  // namespace
 
@@ -80,11 +69,15 @@ Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint) {
 }
 
 Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& address,
-                                                                const Endpoint& endpoint) {
+                                                                const Endpoint& endpoint,
+                                                                std::string_view preface) {
   const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
   Socket socket(loop_.io());
   if (auto opened = co_await open(socket, endpoint); !opened) co_return fail(opened.error());
   std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(std::move(socket), guard);
+  if (!preface.empty()) {
+    if (auto sent = co_await stream->write(bytes_of(preface)); !sent) co_return fail(sent.error());
+  }
   if (tls_ == nullptr) co_return stream;
   auto session = tls_->session(address.host);
   if (!session) co_return fail(session.error());
@@ -94,7 +87,7 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
   co_return std::move(*tls);
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt() {
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::string_view preface) {
   Error last("there is no address");
   for (const Address& address : config_.addresses) {
     auto endpoints = co_await resolve(address);
@@ -103,7 +96,8 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt() {
       continue;
     }
     for (const Endpoint& endpoint : *endpoints) {
-      auto stream = co_await within(loop_, config_.connect_timeout, connect_to(address, endpoint));
+      auto stream =
+          co_await within(loop_, config_.connect_timeout, connect_to(address, endpoint, preface));
       if (stream) co_return stream;
       last = std::move(stream).error().within(to_text(endpoint));
     }
@@ -111,12 +105,13 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt() {
   co_return fail(std::move(last));
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold) {
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold,
+                                                             std::string_view preface) {
   const auto until = std::chrono::steady_clock::now() + hold;
   Backoff backoff(kFirstPause, kLongestPause);
   for (;;) {
     const Fence::Epoch epoch = loop_.fence().now();
-    auto stream = co_await attempt();
+    auto stream = co_await attempt(preface);
     if (stream) co_return stream;
     // A clone's own first attempt is at once, whatever became of its parent's.
     if (loop_.fence().now() != epoch) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proxy/config/config.h"
@@ -27,14 +28,17 @@ class Upstream {
       : loop_(loop), config_(config), tls_(tls), resolver_(loop.io()) {}
 
   // A new connection, in this generation: the first attempt at once, then others until `hold` is
-  // over. An error names the addresses that were tried last, and why.
-  Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold);
+  // over. `preface` is sent first, before TLS. An error names the addresses that were tried last,
+  // and why.
+  Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold,
+                                                     std::string_view preface = {});
 
  private:
-  Awaitable<Result<std::unique_ptr<Stream>>> attempt();
+  Awaitable<Result<std::unique_ptr<Stream>>> attempt(std::string_view preface);
   Awaitable<Result<std::vector<Endpoint>>> resolve(const Address& address);
   Awaitable<Result<std::unique_ptr<Stream>>> connect_to(const Address& address,
-                                                        const Endpoint& endpoint);
+                                                        const Endpoint& endpoint,
+                                                        std::string_view preface);
   Awaitable<Status> open(Socket& socket, const Endpoint& endpoint);
   void turn_ports();
 

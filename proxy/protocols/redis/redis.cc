@@ -8,6 +8,7 @@
 #include <deque>
 #include <string>
 
+#include "proxy/core/bytes.h"
 #include "proxy/protocols/redis/sent.h"
 #include "proxy/protocols/redis/shadow.h"
 #include "proxy/wire/resp/builder.h"
@@ -25,13 +26,6 @@ using wire::resp::CommandInfo;
 using wire::resp::CommandPart;
 using wire::resp::ReplyFramer;
 using wire::resp::ReplyPart;
-
-std::string_view view_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
 
 std::string error_line(const std::string& text) {
   std::string line;
@@ -94,10 +88,10 @@ PushKind kind_of(Command command) {
 
 class RedisSession final : public Session {
  public:
-  RedisSession(SessionHost& host, std::unique_ptr<Stream> application, Endpoint from)
+  RedisSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
       : Session(host),
         application_(std::move(application)),
-        from_(std::move(from)),
+        client_(std::move(client)),
         up_wake_(host.loop.timer()),
         down_wake_(host.loop.timer()) {}
 
@@ -281,7 +275,7 @@ class RedisSession final : public Session {
       std::string altered;
       const auto taken = take_replies(input, altered);
       if (!taken) {
-        spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(from_),
+        spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(client_.from),
                      taken.error().message());
         co_return co_await refuse(taken.error().message());
       }
@@ -468,11 +462,11 @@ class RedisSession final : public Session {
   }
 
   Awaitable<void> reconnect() {
-    auto connected = co_await host().upstream.connect(host().config.hold);
+    auto connected = co_await host().upstream.connect(host().config.hold, client_.preface);
     if (ended_) co_return;
     if (!connected) {
       ++host().counts.failed;
-      spdlog::warn("{}: no upstream for {}: {}", host().config.name, to_text(from_),
+      spdlog::warn("{}: no upstream for {}: {}", host().config.name, to_text(client_.from),
                    connected.error().message());
       co_return co_await refuse("no upstream can be reached");
     }
@@ -561,7 +555,7 @@ class RedisSession final : public Session {
   }
 
   std::unique_ptr<Stream> application_;
-  const Endpoint from_;
+  const Client client_;
   // Null: none now. Whoever waits for it keeps it.
   std::shared_ptr<Stream> upstream_;
   asio::steady_timer up_wake_, down_wake_;
@@ -593,8 +587,8 @@ class RedisSession final : public Session {
 
 }  // namespace
 
-Awaitable<void> serve(SessionHost& host, std::unique_ptr<Stream> application, Endpoint from) {
-  RedisSession session(host, std::move(application), std::move(from));
+Awaitable<void> serve(SessionHost& host, std::unique_ptr<Stream> application, Client client) {
+  RedisSession session(host, std::move(application), std::move(client));
   co_await session.run();
 }
 

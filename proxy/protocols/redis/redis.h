@@ -13,7 +13,7 @@ namespace clonesafe::proxy::redis {
 //   * of others, whose reply did not come, nobody knows whether they were done: each is an error;
 //   * a transaction that was not EXECuted begins anew, unless it WATCHes: then EXEC gives nil.
 // What can't be repeated (a reply that came in part, MONITOR, replication) ends the session.
-Awaitable<void> serve(SessionHost& host, std::unique_ptr<Stream> application, Endpoint from);
+Awaitable<void> serve(SessionHost& host, std::unique_ptr<Stream> application, Client client);
 
 }  // namespace clonesafe::proxy::redis
 

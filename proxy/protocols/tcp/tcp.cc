@@ -11,8 +11,8 @@ namespace {
 
 class TcpSession final : public Session {
  public:
-  TcpSession(SessionHost& host, std::unique_ptr<Stream> application, Endpoint from)
-      : Session(host), application_(std::move(application)), from_(std::move(from)) {}
+  TcpSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
+      : Session(host), application_(std::move(application)), client_(std::move(client)) {}
 
   Awaitable<void> run() {
     const ServiceConfig& config = host().config;
@@ -20,10 +20,10 @@ class TcpSession final : public Session {
         config.on_clone == OnClone::kReopen ? WhenStale::kKeep : WhenStale::kReset;
     std::vector<std::byte> first;
     for (;;) {
-      auto connected = co_await host().upstream.connect(config.hold);
+      auto connected = co_await host().upstream.connect(config.hold, client_.preface);
       if (!connected) {
         ++host().counts.failed;
-        spdlog::warn("{}: no upstream for {}: {}", config.name, to_text(from_),
+        spdlog::warn("{}: no upstream for {}: {}", config.name, to_text(client_.from),
                      connected.error().message());
         co_return application_->reset();
       }
@@ -50,13 +50,13 @@ class TcpSession final : public Session {
  private:
   std::unique_ptr<Stream> application_;
   std::unique_ptr<Stream> upstream_;
-  Endpoint from_;
+  const Client client_;
 };
 
 }  // namespace
 
-Awaitable<void> serve_tcp(SessionHost& host, std::unique_ptr<Stream> application, Endpoint from) {
-  TcpSession session(host, std::move(application), std::move(from));
+Awaitable<void> serve_tcp(SessionHost& host, std::unique_ptr<Stream> application, Client client) {
+  TcpSession session(host, std::move(application), std::move(client));
   co_await session.run();
 }
 

@@ -9,7 +9,7 @@
 namespace clonesafe::proxy {
 
 // Serves one application until it ends.
-Awaitable<void> serve_tcp(SessionHost& host, std::unique_ptr<Stream> application, Endpoint from);
+Awaitable<void> serve_tcp(SessionHost& host, std::unique_ptr<Stream> application, Client client);
 
 }  // namespace clonesafe::proxy
 

@@ -35,6 +35,23 @@ alpn = ["postgresql"]
 lowest_version = "1.3"
 
 [[service]]
+name = "web"
+protocol = "http"
+listen = "127.0.0.1:8080"
+accept_proxy_protocol = true
+trusted_proxies = ["10.0.0.0/8", "unix"]
+upstream.address = "10.0.0.1:80"
+upstream.send_proxy_protocol = 2
+upstream.idle_connections = 4
+upstream.idle_ms = 5
+http.request_timeout_ms = 6
+http.response_timeout_ms = 7
+http.keep_alive_ms = 0
+http.max_head_bytes = 4096
+http.max_body_bytes = 5000000000
+http.forwarded = "x-forwarded"
+
+[[service]]
 name = "cache"
 listen = "[::1]:6379"
 upstream.address = ["10.0.0.1:6379", "10.0.0.2:6379"]
@@ -44,7 +61,7 @@ TEST(ProxyConfig, TakesAllThatThereIs) {
   const auto config = parse_config(kWhole, "proxy.toml");
   ASSERT_TRUE(config) << config.error().message();
   EXPECT_EQ(config->threads, 2u);
-  ASSERT_EQ(config->services.size(), 2u);
+  ASSERT_EQ(config->services.size(), 3u);
   const ServiceConfig& db = config->services[0];
   EXPECT_EQ(db.name, "db");
   EXPECT_EQ(db.listen[1].text(), "unix:/run/db.sock");
@@ -57,8 +74,21 @@ TEST(ProxyConfig, TakesAllThatThereIs) {
   EXPECT_EQ(db.upstream.connect_timeout, Milliseconds(300));
   EXPECT_EQ(db.upstream.tls->lowest_version, TLS1_3_VERSION);
   EXPECT_TRUE(db.upstream.tls->verify);
-  EXPECT_EQ(config->services[1].upstream.addresses.size(), 2u);
-  EXPECT_FALSE(config->services[1].upstream.tls);
+  const ServiceConfig& web = config->services[1];
+  EXPECT_EQ(web.protocol, Protocol::kHttp);
+  EXPECT_TRUE(web.accept_proxy_protocol);
+  EXPECT_EQ(web.trusted_proxies.size(), 2u);
+  EXPECT_EQ(web.upstream.send_proxy_protocol, 2);
+  EXPECT_EQ(web.upstream.idle_connections, 4u);
+  EXPECT_EQ(web.upstream.idle, Milliseconds(5));
+  EXPECT_EQ(web.http.request_timeout, Milliseconds(6));
+  EXPECT_EQ(web.http.response_timeout, Milliseconds(7));
+  EXPECT_EQ(web.http.keep_alive, Milliseconds(0));
+  EXPECT_EQ(web.http.max_head, 4096u);
+  EXPECT_EQ(web.http.max_body, 5'000'000'000u);
+  EXPECT_EQ(web.http.forwarded, Forwarded::kXForwarded);
+  EXPECT_EQ(config->services[2].upstream.addresses.size(), 2u);
+  EXPECT_FALSE(config->services[2].upstream.tls);
 }
 
 TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
@@ -83,6 +113,15 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
        {"'upstream.tls' has one of 'certificate' and 'key' without the other"}},
       {service + "[service.listen_tls]\n", {"'listen_tls' has no 'certificate'"}},
       {service + "[service.upstream.tls]\nca = \"c\"\n", {"has an unknown key 'ca'"}},
+      {service + "trusted_proxies = [\"10.0.0.1/8\"]\n",
+       {"'trusted_proxies' is refused: '10.0.0.1/8' is no network"}},
+      {service + "accept_proxy_protocol = true\n",
+       {"p.toml:1:1", "one of 'accept_proxy_protocol' and 'trusted_proxies' without the other"}},
+      {service + "upstream.send_proxy_protocol = 3\n",
+       {"'upstream.send_proxy_protocol' is not a whole number from 0 to 2"}},
+      {service + "protocol = \"http\"\n[service.upstream.tls]\nalpn = [\"h2\"]\n",
+       {"p.toml:1:1", "HTTP/2 is not supported"}},
+      {service + "http.forwarded = \"all\"\n", {"'http.forwarded' is none of \"none\""}},
       {"service = 1\n", {"p.toml:1:11: 'service' is not a list of tables"}},
       {"a=[}", {"p.toml"}},
       {"x = \"\xc3\xa4\"", {"p.toml:1:6: a character that is not ASCII"}},

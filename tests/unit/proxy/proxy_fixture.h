@@ -15,6 +15,7 @@
 #include <string>
 
 #include "libclonesafe/base/unique_fd.h"
+#include "proxy/core/bytes.h"
 #include "proxy/core/loop.h"
 #include "proxy/core/plain_stream.h"
 
@@ -40,9 +41,6 @@ void resume_this_machine();  // as the source of a snapshot: another reseed epoc
 // A key and a certificate for `name` that is its own authority, as NAME.key and NAME.pem.
 void make_certificate(const Folder& folder, const std::string& name);
 
-inline std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
 inline std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
