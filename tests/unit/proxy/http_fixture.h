@@ -20,14 +20,20 @@ class HttpTest : public ProxyTest {
   void start(ServiceConfig config = {}, Protocol protocol = Protocol::kHttp) {
     int upstream_port = 0;
     upstream_ = listen_on(kFar, upstream_port);
+    serve(std::move(config), protocol, upstream_port);
+  }
+  void serve(ServiceConfig config, Protocol protocol, int upstream_port) {
     config.name = "web";
     config.protocol = protocol;
-    config.listen = {parse_address("127.0.0.1:1").value()};
+    config.listen = {parse_address("127.0.0.1:1").value()};  // another port, in truth
     config.upstream.addresses = {
         parse_address(std::string(kFar) + ":" + std::to_string(upstream_port)).value()};
+    worker_.reset();
+    parts_.clear();
     parts_.push_back(ServiceParts::make(config).value());
     worker_ = std::make_unique<Worker>(parts_);
     std::vector<UniqueFd> sockets;
+    port_ = 0;
     sockets.push_back(listen_on("127.0.0.1", port_));
     ASSERT_TRUE(worker_->service(0).listen(std::move(sockets)));
     worker_->start();
