@@ -37,6 +37,12 @@ constexpr std::size_t kMaxKept = std::size_t{64} * 1024;
 constexpr std::chrono::milliseconds kLinger{2'000};
 constexpr std::uint32_t kRetryAfter = 1;
 
+// An idle application costs little memory, whatever it sent.
+void release(std::string& text) {
+  constexpr std::size_t kKept = 4096;
+  if (text.capacity() > kKept) text.shrink_to_fit();
+}
+
 Awaitable<void> say_and_close(std::shared_ptr<Stream> stream, std::string text) {
   [[maybe_unused]] const Status sent = co_await stream->write(bytes_of(text));
   stream->close();
@@ -89,6 +95,9 @@ class HttpSession final : public Session {
   // False: there is no further one. What can't be read was answered.
   Awaitable<bool> read_request() {
     begun_ = final_ = false;
+    kept_.clear();
+    release(kept_);
+    release(input_);
     reading_ = Reading::kNothing;
     if (limits().keep_alive.count() != 0) read_limit_.in(limits().keep_alive);
     for (;;) {
@@ -128,7 +137,6 @@ class HttpSession final : public Session {
   Awaitable<void> serve_request() {
     goes_on_ = request_.persistent;
     failure_ = 0;
-    kept_.clear();
     kept_whole_ = true;
     body_.emplace(request_.body);
     body_done_ = body_->ended();

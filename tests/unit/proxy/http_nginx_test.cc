@@ -16,10 +16,12 @@ using testing::HasSubstr;
 class HttpNginxTest : public HttpTest {
  protected:
   HttpNginxTest() {
-    for (int* const port : {&plain_port_, &header_port_}) listen_on(kFar, *port).reset();
+    for (int* const port : {&plain_port_, &header_port_, &tls_port_})
+      listen_on(kFar, *port).reset();
     std::filesystem::create_directory(folder_ / "www");
     write("www/small.txt", "small\n");
     write("www/large.txt", std::string(5'000'000, 'l'));
+    make_certificate(folder_, "web.test");
     write("conf", configuration());
     auto server = support::ChildProcess::start(
         {.command = {"nginx", "-e", folder_ / "error", "-c", folder_ / "conf"}});
@@ -38,6 +40,21 @@ class HttpNginxTest : public HttpTest {
     auto program = support::ChildProcess::start({.command = arguments, .output = output.get()});
     EXPECT_TRUE(program && program->wait(std::chrono::seconds(60)).value_or(-1) == 0);
     return read("output");
+  }
+  // Which one of nginx's connections a request comes by.
+  static std::string connection(const UniqueFd& application) {
+    send_all(application, "HEAD /small.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+    std::string text;
+    while (!text.ends_with("\r\n\r\n")) {
+      const std::string more = receive(application, 1);
+      if (more.empty()) break;
+      text += more;
+    }
+    const std::string name = "X-Connection: ";
+    const std::size_t at = text.find(name);
+    EXPECT_NE(at, text.npos) << text;
+    if (at == text.npos) return {};
+    return text.substr(at + name.size(), text.find('\r', at) - at - name.size());
   }
   std::string url(const std::string& path) const {
     return "http://127.0.0.1:" + std::to_string(port_) + path;
@@ -62,13 +79,16 @@ class HttpNginxTest : public HttpTest {
             "; gzip on; gzip_min_length 1; gzip_types text/plain; default_type text/plain;"
             " client_max_body_size 0; add_header X-Connection $connection;"
             " location = /upload { return 200 \"$content_length\"; } }";
+    text += "server { " + listen(tls_port_) + " ssl; ssl_certificate " +
+            (folder_ / "web.test.pem") + "; ssl_certificate_key " + (folder_ / "web.test.key") +
+            "; add_header X-Connection $connection; root " + (folder_ / "www") + "; }";
     text += "server { " + listen(header_port_) +
             " proxy_protocol; return 200 \"$proxy_protocol_addr $proxy_protocol_server_port\"; }";
     return text + "}\n";
   }
 
   Folder folder_;
-  int plain_port_ = 0, header_port_ = 0;
+  int plain_port_ = 0, header_port_ = 0, tls_port_ = 0;
   std::optional<support::ChildProcess> server_;
 };
 
@@ -113,22 +133,23 @@ TEST_F(HttpNginxTest, NginxReadsTheHeaderInFront) {
 TEST_F(HttpNginxTest, CloneHasConnectionsOfItsOwn) {
   serve({}, Protocol::kHttp, plain_port_);
   const UniqueFd application = this->application();
-  const auto connection = [&] {
-    send_all(application, "HEAD /small.txt HTTP/1.1\r\nHost: a\r\n\r\n");
-    std::string text;
-    while (!text.ends_with("\r\n\r\n")) {
-      const std::string more = receive(application, 1);
-      if (more.empty()) break;
-      text += more;
-    }
-    const std::string name = "X-Connection: ";
-    const std::size_t at = text.find(name) + name.size();
-    return text.substr(at, text.find('\r', at) - at);
-  };
-  const std::string parents = connection();
-  EXPECT_EQ(connection(), parents);
+  const std::string parents = connection(application);
+  EXPECT_EQ(connection(application), parents);
   clone();
-  EXPECT_NE(connection(), parents);
+  EXPECT_NE(connection(application), parents);
+}
+
+TEST_F(HttpNginxTest, TlsSessionIsUsedAgainUntilTheMachineIsCloned) {
+  ServiceConfig config;
+  config.upstream.tls =
+      ClientTlsOptions{.ca_file = folder_ / "web.test.pem", .server_name = "web.test"};
+  serve(config, Protocol::kHttp, tls_port_);
+  const UniqueFd application = this->application();
+  const std::string parents = connection(application);
+  EXPECT_NE(parents, "");
+  EXPECT_EQ(connection(application), parents);
+  clone();
+  EXPECT_NE(connection(application), parents);
 }
 
 }  // namespace

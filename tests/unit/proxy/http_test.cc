@@ -55,6 +55,21 @@ TEST_F(HttpCarriesTest, IdleConnectionEndsAfterItsTime) {
   EXPECT_EQ(wait_for_news(upstream), Seen::kEnd);
 }
 
+TEST_F(HttpCarriesTest, OldestIdleConnectionMakesPlace) {
+  ServiceConfig config;
+  config.upstream.idle_connections = 1;
+  start(config);
+  const UniqueFd first = application(), second = application();
+  send_all(first, request());
+  const UniqueFd oldest = accepted();
+  send_all(second, request());
+  const UniqueFd newest = accepted();
+  answer(first, oldest);
+  answer(second, newest);
+  EXPECT_EQ(wait_for_news(oldest), Seen::kEnd);
+  exchange(first, newest);
+}
+
 // Not one byte was sent on the one that is closed, so that any method may be sent on another.
 TEST_F(HttpCarriesTest, ConnectionThatTheUpstreamClosedIsNotUsed) {
   start();
