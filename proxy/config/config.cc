@@ -132,9 +132,11 @@ Taker server_tls(std::optional<ServerTlsOptions>& target) {
 toml_file::Keys keys_of(ServiceConfig& service) {
   return {
       {"name", toml_file::text(service.name)},
-      {"protocol", toml_file::one_of<Protocol>(service.protocol, {{"tcp", Protocol::kTcp},
-                                                                  {"redis", Protocol::kRedis},
-                                                                  {"http", Protocol::kHttp}})},
+      {"protocol",
+       toml_file::one_of<Protocol>(service.protocol, {{"tcp", Protocol::kTcp},
+                                                      {"redis", Protocol::kRedis},
+                                                      {"http", Protocol::kHttp},
+                                                      {"postgres", Protocol::kPostgres}})},
       {"listen", addresses(service.listen, true)},
       {"listen_tls", server_tls(service.listen_tls)},
       {"upstream.address", addresses(service.upstream.addresses, false)},
@@ -154,6 +156,11 @@ toml_file::Keys keys_of(ServiceConfig& service) {
                                                       {{"none", Forwarded::kNone},
                                                        {"x-forwarded", Forwarded::kXForwarded},
                                                        {"forwarded", Forwarded::kForwarded}})},
+      {"postgres.users_file", toml_file::text(service.postgres.users_file)},
+      {"postgres.authentication",
+       toml_file::one_of<PostgresAuthentication>(service.postgres.authentication,
+                                                 {{"scram-sha-256", PostgresAuthentication::kScram},
+                                                  {"trust", PostgresAuthentication::kTrust}})},
       {"on_clone", toml_file::one_of<OnClone>(service.on_clone, {{"close", OnClone::kClose},
                                                                  {"reopen", OnClone::kReopen}})},
       {"hold_ms", number(service.hold, 0, kMaxTime)},
@@ -168,6 +175,21 @@ bool offers_http2(const ServiceConfig& service) {
     return tls && std::ranges::count(tls->alpn, "h2") != 0;
   };
   return offers(service.listen_tls) || offers(service.upstream.tls);
+}
+
+// Of a service that has all that every service has; an error is behind its name.
+Status check_postgres(const ServiceConfig& service) {
+  if (service.protocol != Protocol::kPostgres) return {};
+  if (service.postgres.authentication == PostgresAuthentication::kScram)
+    return service.postgres.users_file.empty() ? fail("without 'postgres.users_file'") : Status();
+  const auto is_foreign = [](const Address& address) {
+    const auto endpoint = numeric_endpoint(address);
+    return !endpoint || !is_local(*endpoint);
+  };
+  // Whoever can connect there can be anybody.
+  if (std::ranges::any_of(service.listen, is_foreign))
+    return fail("with 'trust', which is for loopback addresses and Unix sockets");
+  return {};
 }
 
 Result<ServiceConfig> service_of(const toml::table& table, const std::string& name) {
@@ -185,6 +207,8 @@ Result<ServiceConfig> service_of(const toml::table& table, const std::string& na
     return fail(where + ", '" + service.name +
                 "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
                 "supported");
+  if (auto checked = check_postgres(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
   return service;
 }
 
@@ -234,7 +258,7 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
   return config;
 }
 
-Result<Config> load_config(const std::string& path) {
+Result<std::string> read_config_file(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return fail_errno(path);
   std::string text(kMaxFile + 1, '\0');
@@ -248,7 +272,13 @@ Result<Config> load_config(const std::string& path) {
     if (size == text.size()) return fail(path + ": more than 1 MiB");
   }
   text.resize(size);
-  return parse_config(text, path);
+  return text;
+}
+
+Result<Config> load_config(const std::string& path) {
+  const auto text = read_config_file(path);
+  if (!text) return fail(text.error());
+  return parse_config(*text, path);
 }
 
 }  // namespace clonesafe::proxy

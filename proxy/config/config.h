@@ -19,7 +19,7 @@ namespace clonesafe::proxy {
 
 using Milliseconds = std::chrono::milliseconds;
 
-enum class Protocol { kTcp, kRedis, kHttp };
+enum class Protocol { kTcp, kRedis, kHttp, kPostgres };
 
 // What becomes of an application's connection when the machine was cloned and its upstream's is
 // stale.
@@ -57,12 +57,23 @@ struct HttpConfig {
   Forwarded forwarded = Forwarded::kNone;
 };
 
+enum class PostgresAuthentication {
+  kScram,  // against `users_file`; md5 where that has nothing else of a user
+  kTrust   // applications of this machine are who they say
+};
+
+struct PostgresConfig {
+  PostgresAuthentication authentication = PostgresAuthentication::kScram;
+  std::string users_file;  // read anew at each login
+};
+
 struct ServiceConfig {
   std::string name;
   Protocol protocol = Protocol::kTcp;
   std::vector<Address> listen;
   std::optional<ServerTlsOptions> listen_tls;
   UpstreamConfig upstream;
+  PostgresConfig postgres;
   OnClone on_clone = OnClone::kClose;
   // How long an application waits for an upstream that can't be reached.
   Milliseconds hold{5'000};
@@ -86,6 +97,9 @@ struct Config {
 // `name` is the file's, for messages.
 Result<Config> parse_config(std::string_view text, const std::string& name);
 Result<Config> load_config(const std::string& path);
+
+// A file of at most 1 MiB that a configuration names, or is.
+Result<std::string> read_config_file(const std::string& path);
 
 }  // namespace clonesafe::proxy
 

@@ -13,6 +13,9 @@
 
 #include "proxy/core/within.h"
 #include "proxy/protocols/http/http.h"
+#include "proxy/protocols/postgres/login.h"
+#include "proxy/protocols/postgres/postgres.h"
+#include "proxy/protocols/postgres/shared.h"
 #include "proxy/protocols/redis/redis.h"
 #include "proxy/protocols/tcp/tcp.h"
 #include "proxy/tls/tls_stream.h"
@@ -32,9 +35,12 @@ constexpr std::size_t kFenceBatch = 64;
 }  // namespace
 
 Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
-  ServiceParts parts{.config = config, .listen_tls = {}, .upstream_tls = {}};
+  ServiceParts parts{.config = config, .listen_tls = {}, .upstream_tls = {}, .postgres = {}};
   if (config.listen_tls) {
-    auto context = TlsContext::server(*config.listen_tls);
+    ServerTlsOptions options = *config.listen_tls;
+    if (config.protocol == Protocol::kPostgres && options.alpn.empty())
+      options.alpn = {"postgresql"};
+    auto context = TlsContext::server(options);
     if (!context) return fail(context.error(), "service '" + config.name + "', listen_tls");
     parts.listen_tls = std::move(*context);
   }
@@ -43,15 +49,26 @@ Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
     if (!context) return fail(context.error(), "service '" + config.name + "', upstream.tls");
     parts.upstream_tls = std::move(*context);
   }
+  if (config.protocol == Protocol::kPostgres) {
+    auto shared = postgres::Shared::make();
+    if (!shared) return fail(shared.error(), "service '" + config.name + "'");
+    parts.postgres = std::move(*shared);
+  }
   return parts;
 }
 
 Service::Service(Loop& loop, const ServiceParts& parts)
     : loop_(loop),
       parts_(parts),
-      upstream_(loop, parts.config.upstream, parts.upstream_tls ? &*parts.upstream_tls : nullptr),
+      upstream_(loop, parts.config.upstream, parts.upstream_tls ? &*parts.upstream_tls : nullptr,
+                parts.config.protocol == Protocol::kPostgres ? postgres::request_tls : nullptr),
       pool_(parts.config.upstream),
-      host_{.loop = loop, .config = parts.config, .upstream = upstream_, .pool = pool_} {}
+      host_{.loop = loop,
+            .config = parts.config,
+            .upstream = upstream_,
+            .pool = pool_,
+            .listen_tls = parts.listen_tls ? &*parts.listen_tls : nullptr,
+            .postgres = parts.postgres.get()} {}
 
 Service::~Service() = default;
 
@@ -113,7 +130,8 @@ Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Ends& e
     if (!named) co_return fail(named.error());
     ends = std::move(*named);
   }
-  if (!parts_.listen_tls) co_return stream;
+  const bool asks_for_tls = parts_.config.protocol == Protocol::kPostgres;
+  if (!parts_.listen_tls || asks_for_tls) co_return stream;
   auto session = parts_.listen_tls->session();
   if (!session) co_return fail(session.error());
   auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
@@ -144,6 +162,8 @@ Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket,
       co_return co_await redis::serve(host_, std::move(*application), std::move(client));
     case Protocol::kHttp:
       co_return co_await http::serve(host_, std::move(*application), std::move(client));
+    case Protocol::kPostgres:
+      co_return co_await postgres::serve(host_, std::move(*application), std::move(client));
   }
 }
 

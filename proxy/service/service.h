@@ -21,6 +21,7 @@ struct ServiceParts {
   ServiceConfig config;
   std::optional<TlsContext> listen_tls;
   std::optional<TlsContext> upstream_tls;
+  std::shared_ptr<postgres::Shared> postgres;
 
   static Result<ServiceParts> make(const ServiceConfig& config);
 };

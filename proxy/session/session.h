@@ -16,6 +16,10 @@
 
 namespace clonesafe::proxy {
 
+namespace postgres {
+class Shared;
+}
+
 struct ServiceCounts {
   std::uint64_t accepted = 0;
   std::uint64_t refused = 0;   // there were too many sessions
@@ -39,6 +43,8 @@ struct SessionHost {
   const ServiceConfig& config;
   Upstream& upstream;
   Pool& pool;
+  const TlsContext* listen_tls = nullptr;  // for protocols that ask for it
+  postgres::Shared* postgres = nullptr;
   ServiceCounts counts = {};
   std::unordered_set<Session*> sessions = {};
 };

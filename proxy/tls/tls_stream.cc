@@ -21,12 +21,15 @@ constexpr std::size_t kSealAtOnce = 64 * 1024;
 }  // namespace
 
 Result<std::unique_ptr<TlsStream>> TlsStream::make(std::unique_ptr<Stream> below, SslPointer ssl,
-                                                   boost::asio::steady_timer timer) {
+                                                   boost::asio::steady_timer timer,
+                                                   std::span<const std::byte> received) {
   std::unique_ptr<TlsStream> stream(
       new TlsStream(std::move(below), std::move(ssl), std::move(timer)));
   BIO* const bio = make_bio(stream->sealed_);
   if (bio == nullptr) return fail(tls_error("TLS"));
   SSL_set_bio(stream->ssl_.get(), bio, bio);  // the session's from now on
+  stream->kept_.assign(received.begin(), received.end());
+  stream->sealed_.from_peer = stream->kept_;
   return stream;
 }
 

@@ -18,9 +18,11 @@ namespace clonesafe::proxy {
 // A stale session is not closed with an alert, and not read: both would seal something.
 class TlsStream final : public Stream {
  public:
-  // `timer` is one of the event loop that the stream is on.
+  // `timer` is one of the event loop that the stream is on; `received` is what was read from it
+  // already.
   static Result<std::unique_ptr<TlsStream>> make(std::unique_ptr<Stream> below, SslPointer ssl,
-                                                 boost::asio::steady_timer timer);
+                                                 boost::asio::steady_timer timer,
+                                                 std::span<const std::byte> received = {});
   ~TlsStream() override;
 
   // To be done first. An error says what is wrong with the peer's certificate, if that is it.

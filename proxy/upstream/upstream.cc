@@ -79,6 +79,9 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
     if (auto sent = co_await stream->write(bytes_of(preface)); !sent) co_return fail(sent.error());
   }
   if (tls_ == nullptr) co_return stream;
+  if (request_tls_ != nullptr) {
+    if (auto granted = co_await request_tls_(*stream); !granted) co_return fail(granted.error());
+  }
   auto session = tls_->session(address.host);
   if (!session) co_return fail(session.error());
   auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
@@ -87,7 +90,7 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
   co_return std::move(*tls);
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::string_view preface) {
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::string_view preface, Peer* peer) {
   Error last("there is no address");
   for (const Address& address : config_.addresses) {
     auto endpoints = co_await resolve(address);
@@ -98,20 +101,29 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::string_view pr
     for (const Endpoint& endpoint : *endpoints) {
       auto stream =
           co_await within(loop_, config_.connect_timeout, connect_to(address, endpoint, preface));
-      if (stream) co_return stream;
+      if (stream) {
+        if (peer != nullptr) *peer = {.address = address, .endpoint = endpoint};
+        co_return stream;
+      }
       last = std::move(stream).error().within(to_text(endpoint));
     }
   }
   co_return fail(std::move(last));
 }
 
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_again(const Peer& peer,
+                                                                   std::string_view preface) {
+  co_return co_await within(loop_, config_.connect_timeout,
+                            connect_to(peer.address, peer.endpoint, preface));
+}
+
 Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold,
-                                                             std::string_view preface) {
+                                                             std::string_view preface, Peer* peer) {
   const auto until = std::chrono::steady_clock::now() + hold;
   Backoff backoff(kFirstPause, kLongestPause);
   for (;;) {
     const Fence::Epoch epoch = loop_.fence().now();
-    auto stream = co_await attempt(preface);
+    auto stream = co_await attempt(preface, peer);
     if (stream) co_return stream;
     // A clone's own first attempt is at once, whatever became of its parent's.
     if (loop_.fence().now() != epoch) {

@@ -23,18 +23,32 @@ namespace clonesafe::proxy {
 // What one thread knows of one upstream. Not thread-safe.
 class Upstream {
  public:
-  // `tls` is null for none; it and `config` outlive this.
-  Upstream(Loop& loop, const UpstreamConfig& config, const TlsContext* tls)
-      : loop_(loop), config_(config), tls_(tls), resolver_(loop.io()) {}
+  // What has to be said and heard on a connection before TLS begins.
+  using RequestTls = Awaitable<Status> (*)(Stream& stream);
+
+  // `tls` is null for none; it and `config` outlive this. `request_tls` is null for nothing.
+  Upstream(Loop& loop, const UpstreamConfig& config, const TlsContext* tls,
+           RequestTls request_tls = nullptr)
+      : loop_(loop), config_(config), tls_(tls), request_tls_(request_tls), resolver_(loop.io()) {}
+
+  // Who is at the other end of a connection.
+  struct Peer {
+    Address address;  // as configured
+    Endpoint endpoint;
+  };
 
   // A new connection, in this generation: the first attempt at once, then others until `hold` is
   // over. `preface` is sent first, before TLS. An error names the addresses that were tried last,
-  // and why.
+  // and why. `peer`, if given, is then who was reached.
   Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold,
-                                                     std::string_view preface = {});
+                                                     std::string_view preface = {},
+                                                     Peer* peer = nullptr);
+  // One attempt, at somebody who was reached before.
+  Awaitable<Result<std::unique_ptr<Stream>>> connect_again(const Peer& peer,
+                                                           std::string_view preface = {});
 
  private:
-  Awaitable<Result<std::unique_ptr<Stream>>> attempt(std::string_view preface);
+  Awaitable<Result<std::unique_ptr<Stream>>> attempt(std::string_view preface, Peer* peer);
   Awaitable<Result<std::vector<Endpoint>>> resolve(const Address& address);
   Awaitable<Result<std::unique_ptr<Stream>>> connect_to(const Address& address,
                                                         const Endpoint& endpoint,
@@ -45,6 +59,7 @@ class Upstream {
   Loop& loop_;
   const UpstreamConfig& config_;
   const TlsContext* const tls_;
+  const RequestTls request_tls_;
   boost::asio::ip::tcp::resolver resolver_;
   // Of its connections: a clone must not use again what its parent did.
   Fence::Epoch ports_epoch_ = 0;

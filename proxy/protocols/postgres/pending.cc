@@ -1,0 +1,253 @@
+#include "proxy/protocols/postgres/pending.h"
+
+#include "proxy/wire/postgres/client_messages.h"
+#include "proxy/wire/postgres/server_messages.h"
+
+namespace clonesafe::proxy::postgres {
+namespace {
+
+using wire::postgres::Piece;
+using wire::postgres::Target;
+
+const std::string kTooLong = "a statement that is too long to be looked at";
+
+}  // namespace
+
+std::string_view Pending::text_of(const Piece& piece) {
+  const std::string_view body = piece.body();
+  return body.substr(0, body.find('\0'));
+}
+
+Result<std::shared_ptr<const Statement>> Pending::statement_of(const Piece& piece,
+                                                               const SqlOptions& options,
+                                                               std::string& name) {
+  auto statement = std::make_shared<Statement>();
+  std::string_view query;
+  if (piece.whole()) {
+    const auto parse = wire::postgres::parse_parse(piece.body());
+    if (!parse) return fail(parse.error());
+    name = parse->statement;
+    query = parse->query;
+    statement->types = parse->types;
+    statement->type_count = parse->type_count;
+    statement->query = query;
+  } else {
+    const std::string_view body = piece.body();
+    name = body.substr(0, body.find('\0'));
+    statement->kept = false;
+    statement->may_commit = true;
+    return statement;
+  }
+  Effects effects = effects_of(query, options);
+  statement->effects = std::move(effects.list);
+  statement->may_commit = effects.may_commit;
+  return statement;
+}
+
+std::shared_ptr<const Statement> Pending::find(const std::string& name) const {
+  const auto parsing = parsing_.find(name);
+  return parsing != parsing_.end() ? parsing->second : shadow_.statement(name);
+}
+
+std::shared_ptr<const Statement> Pending::statement_of_portal(const std::string& portal) const {
+  const auto found = portals_.find(portal);
+  return found == portals_.end() ? nullptr : found->second;
+}
+
+Status Pending::sent_parse(const Piece& piece, const SqlOptions& options) {
+  std::string name;
+  auto statement = statement_of(piece, options, name);
+  if (!statement) return fail(statement.error());
+  parsing_[name] = *statement;
+  requests_.push_back({.type = ClientMessage::kParse, .name = name, .statement = *statement});
+  return {};
+}
+
+Status Pending::sent(const Piece& piece, const SqlOptions& options) {
+  if (requests_.size() >= kMaxRequests)
+    return fail("more than " + std::to_string(kMaxRequests) + " messages without an answer");
+  const auto type = static_cast<ClientMessage>(piece.type);
+  switch (type) {
+    case ClientMessage::kQuery: {
+      Effects effects = effects_of(text_of(piece), options);
+      if (!piece.whole()) {
+        shadow_.pin(kTooLong);
+        effects.may_commit = true;
+      }
+      requests_.push_back(
+          {.type = type, .effects = std::move(effects.list), .may_commit = effects.may_commit});
+      return {};
+    }
+    case ClientMessage::kParse:
+      return sent_parse(piece, options);
+    case ClientMessage::kBind: {
+      const auto names = wire::postgres::parse_bind_names(piece.body());
+      if (!names) return fail(names.error());
+      portals_[std::string(names->portal)] = find(std::string(names->statement));
+      requests_.push_back({.type = type});
+      return {};
+    }
+    case ClientMessage::kExecute: {
+      const auto execute = wire::postgres::parse_execute(piece.body());
+      if (!execute) return fail(execute.error());
+      auto statement = statement_of_portal(std::string(execute->portal));
+      const bool may_commit = statement && statement->may_commit;
+      requests_.push_back(
+          {.type = type, .statement = std::move(statement), .may_commit = may_commit});
+      return {};
+    }
+    case ClientMessage::kClose: {
+      const auto target = wire::postgres::parse_close(piece.body());
+      if (!target) return fail(target.error());
+      // Of a portal: no name of a statement is empty here, "" is the one that each Parse replaces.
+      requests_.push_back({.type = type,
+                           .name = target->kind == Target::Kind::kStatement
+                                       ? std::string(target->name)
+                                       : std::string()});
+      return {};
+    }
+    case ClientMessage::kFunctionCall:
+      shadow_.pin("a function that was called without SQL");
+      [[fallthrough]];
+    case ClientMessage::kDescribe:
+    case ClientMessage::kSync:
+      requests_.push_back({.type = type});
+      return {};
+    case ClientMessage::kCopyDone:
+    case ClientMessage::kCopyFail:
+      // A server that is being copied to takes no notice of Sync.
+      if (copying_)
+        std::erase_if(requests_, [](const Request& r) { return r.type == ClientMessage::kSync; });
+      return {};
+    default:
+      return {};
+  }
+}
+
+// The answer that ends what is known of the message in front.
+Status Pending::answered(ClientMessage expected, const Piece& piece) {
+  if (requests_.empty() || requests_.front().type != expected)
+    return fail(
+        "PostgreSQL server: " + std::string(name_of(static_cast<ServerMessage>(piece.type))) +
+        " that nobody asked for");
+  const Request& request = requests_.front();
+  if (expected == ClientMessage::kParse) {
+    shadow_.prepared(request.name, request.statement);
+    const auto parsing = parsing_.find(request.name);
+    if (parsing != parsing_.end() && parsing->second == request.statement) parsing_.erase(parsing);
+  } else if (expected == ClientMessage::kClose && !request.name.empty()) {
+    shadow_.closed(request.name);
+  }
+  requests_.pop_front();
+  return {};
+}
+
+void Pending::command_complete(std::string_view tag) {
+  if (requests_.empty()) return;
+  copying_ = false;
+  const Request& request = requests_.front();
+  if (request.type == ClientMessage::kQuery) {
+    if (completed_ < request.effects.size()) shadow_.done(request.effects[completed_], tag);
+    ++completed_;
+  } else if (request.type == ClientMessage::kExecute) {
+    // Of a portal that is not known anything may have been done.
+    if (!request.statement) {
+      shadow_.pin("a portal that is not known");
+    } else if (!request.statement->kept) {
+      shadow_.pin(kTooLong);
+    } else if (!request.statement->effects.empty()) {
+      shadow_.done(request.statement->effects.front(), tag);
+    }
+  }
+}
+
+Status Pending::ready(std::string_view body) {
+  const auto status = wire::postgres::parse_ready_for_query(body);
+  if (!status) return fail(status.error());
+  if (requests_.empty()) return fail("PostgreSQL server: ReadyForQuery that nobody asked for");
+  // After an error in a message of the extended query all up to the Sync was left out.
+  const bool extended = requests_.front().type != ClientMessage::kQuery &&
+                        requests_.front().type != ClientMessage::kFunctionCall;
+  while (!requests_.empty()) {
+    const Request& request = requests_.front();
+    const bool last = extended ? request.type == ClientMessage::kSync : request.ends_group();
+    requests_.pop_front();
+    if (last) break;
+  }
+  status_ = *status;
+  began_ = copying_ = false;
+  completed_ = 0;
+  shadow_.ready(*status);
+  if (requests_.empty()) {
+    parsing_.clear();
+    if (*status == TransactionStatus::kIdle) portals_.clear();
+  }
+  return {};
+}
+
+Status Pending::received(const Piece& piece) {
+  const auto type = static_cast<ServerMessage>(piece.type);
+  switch (type) {
+    // They come at any time, and are no answers.
+    case ServerMessage::kNoticeResponse:
+    case ServerMessage::kNotificationResponse:
+    case ServerMessage::kParameterStatus:
+      return {};
+    case ServerMessage::kReadyForQuery:
+      return ready(piece.body());
+    case ServerMessage::kAuthentication:
+    case ServerMessage::kBackendKeyData:
+    case ServerMessage::kNegotiateProtocolVersion:
+      return fail("PostgreSQL server: " + std::string(name_of(type)) + " in a session");
+    default:
+      break;
+  }
+  began_ = true;
+  switch (type) {
+    case ServerMessage::kErrorResponse:
+      copying_ = false;
+      shadow_.failed();
+      return {};
+    case ServerMessage::kParseComplete:
+      return answered(ClientMessage::kParse, piece);
+    case ServerMessage::kBindComplete:
+      return answered(ClientMessage::kBind, piece);
+    case ServerMessage::kCloseComplete:
+      return answered(ClientMessage::kClose, piece);
+    case ServerMessage::kNoData:
+      return answered(ClientMessage::kDescribe, piece);
+    case ServerMessage::kRowDescription:
+      if (!requests_.empty() && requests_.front().type == ClientMessage::kDescribe)
+        requests_.pop_front();
+      return {};
+    case ServerMessage::kCommandComplete: {
+      const auto tag = wire::postgres::parse_command_complete(piece.body());
+      if (!tag) return fail(tag.error());
+      command_complete(*tag);
+      [[fallthrough]];
+    }
+    case ServerMessage::kEmptyQueryResponse:
+    case ServerMessage::kPortalSuspended:
+      if (!requests_.empty() && requests_.front().type == ClientMessage::kExecute)
+        requests_.pop_front();
+      return {};
+    case ServerMessage::kCopyBothResponse:
+    case ServerMessage::kCopyInResponse:
+    case ServerMessage::kCopyOutResponse:
+      copying_ = true;
+      return {};
+    default:
+      return {};
+  }
+}
+
+void Pending::clear(TransactionStatus status) {
+  requests_.clear();
+  parsing_.clear();
+  portals_.clear();
+  began_ = copying_ = false;
+  completed_ = 0;
+  status_ = status;
+}
+
+}  // namespace clonesafe::proxy::postgres

@@ -1,0 +1,235 @@
+#include "proxy/protocols/postgres/shadow.h"
+
+#include <algorithm>
+
+#include "proxy/wire/postgres/server_messages.h"
+#include "proxy/wire/postgres/sql_name.h"
+
+namespace clonesafe::proxy::postgres {
+
+using wire::postgres::TransactionStatus;
+
+// The tag of what each kind of statement that matters is; others have any.
+bool Shadow::confirms(const Effect& effect, std::string_view command) const {
+  switch (effect.kind) {
+    case SqlKind::kSet:
+    case SqlKind::kSetCharacteristics:
+    case SqlKind::kSetRole:
+    case SqlKind::kSetSessionAuthorization:
+      return command == "SET";
+    case SqlKind::kReset:
+      return command == "RESET" || command == "SET";  // SET name TO DEFAULT
+    case SqlKind::kResetAll:
+      return command == "RESET";
+    case SqlKind::kPrepare:
+      return command == "PREPARE";
+    case SqlKind::kListen:
+      return command == "LISTEN";
+    case SqlKind::kUnlisten:
+    case SqlKind::kUnlistenAll:
+      return command == "UNLISTEN";
+    case SqlKind::kDeallocate:
+    case SqlKind::kDeallocateAll:
+      return command.starts_with("DEALLOCATE");
+    default:
+      return true;
+  }
+}
+
+void Shadow::done(const Effect& effect, std::string_view tag) {
+  const std::string_view command = wire::postgres::command_of(tag);
+  if (!confirms(effect, command))
+    return pin("a statement that the server took for another than the proxy");
+  if (effect.locks) locks_ = true;
+  if (effect.sets) now_.set_config = changed_ = true;
+  switch (effect.kind) {
+    case SqlKind::kUnknown:
+      return pin("a statement of which it can't be seen what it does to the session");
+    case SqlKind::kCommit:
+      // The end of a transaction that has failed is a rollback.
+      return command == "COMMIT" ? commit() : roll_back();
+    case SqlKind::kPrepareTransaction:
+      return command == "ROLLBACK" ? roll_back() : commit();
+    case SqlKind::kRollback:
+      return roll_back();
+    case SqlKind::kSavepoint:
+      savepoints_.emplace_back(effect.name, now_);
+      return;
+    case SqlKind::kRelease:
+      return release(effect.name);
+    case SqlKind::kRollbackTo:
+      return roll_back_to(effect.name);
+    case SqlKind::kSetSessionAuthorization:
+      if (!effect.local) unset("role");
+      [[fallthrough]];
+    case SqlKind::kSet:
+    case SqlKind::kSetRole:
+      if (!effect.local) set(effect.name, effect.text);
+      return;
+    case SqlKind::kSetCharacteristics:
+      return set(effect.text, effect.text);
+    case SqlKind::kReset:
+      if (effect.name == "session_authorization") unset("role");
+      return unset(effect.name);
+    case SqlKind::kResetAll:
+      return reset_all();
+    case SqlKind::kPrepare: {
+      auto statement = std::make_shared<Statement>();
+      statement->query = effect.text;
+      statement->by_sql = true;
+      statements_[effect.name] = std::move(statement);
+      return;
+    }
+    case SqlKind::kDeallocate:
+      return closed(effect.name);
+    case SqlKind::kDeallocateAll:
+      return std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); }),
+             void();
+    case SqlKind::kListen:
+      changed_ = true;
+      now_.channels.insert(effect.name);
+      return;
+    case SqlKind::kUnlisten:
+      changed_ = true;
+      now_.channels.erase(effect.name);
+      return;
+    case SqlKind::kUnlistenAll:
+      changed_ = true;
+      return now_.channels.clear();
+    case SqlKind::kDiscard:
+      return discard(effect.name);
+    case SqlKind::kDeclareHeldCursor:
+      changed_ = true;
+      now_.held_cursors.insert(effect.name);
+      return;
+    case SqlKind::kCloseCursor:
+      changed_ = true;
+      if (effect.name.empty()) return now_.held_cursors.clear();
+      now_.held_cursors.erase(effect.name);
+      return;
+    case SqlKind::kCreateTemporary:
+      now_.temporary = changed_ = true;
+      return;
+    case SqlKind::kLoad:
+      return pin("LOAD");
+    default:
+      return;
+  }
+}
+
+// What was set last is said last.
+void Shadow::set(const std::string& name, const std::string& text) {
+  unset(name);
+  now_.settings.emplace_back(name, text);
+}
+void Shadow::unset(const std::string& name) {
+  changed_ = true;
+  std::erase_if(now_.settings, [&](const auto& setting) { return setting.first == name; });
+}
+void Shadow::reset_all() {
+  changed_ = true;
+  now_.set_config = false;
+  std::erase_if(now_.settings, [](const auto& setting) {
+    return setting.first != "role" && setting.first != "session_authorization";
+  });
+}
+
+void Shadow::discard(std::string_view what) {
+  if (what == "temp" || what == "all") now_.temporary = false;
+  changed_ = true;
+  if (what != "all") return;
+  // Not inside a transaction: there is nothing that could be taken back.
+  now_ = {};
+  locks_ = false;
+  pinned_.clear();
+  statements_.clear();
+}
+
+void Shadow::prepared(const std::string& name, std::shared_ptr<const Statement> statement) {
+  if (!statement->kept) pin("a prepared statement that is too long to be kept");
+  statements_[name] = std::move(statement);
+}
+
+std::shared_ptr<const Statement> Shadow::statement(const std::string& name) const {
+  const auto found = statements_.find(name);
+  return found == statements_.end() ? nullptr : found->second;
+}
+
+void Shadow::commit() {
+  if (changed_) committed_ = now_;
+  changed_ = false;
+  savepoints_.clear();
+}
+void Shadow::roll_back() {
+  if (changed_) now_ = committed_;
+  changed_ = false;
+  savepoints_.clear();
+}
+void Shadow::roll_back_to(const std::string& savepoint) {
+  while (!savepoints_.empty() && savepoints_.back().first != savepoint) savepoints_.pop_back();
+  if (savepoints_.empty()) return;
+  now_ = savepoints_.back().second;  // which stays
+  changed_ = true;
+}
+void Shadow::release(const std::string& savepoint) {
+  while (!savepoints_.empty()) {
+    const bool last = savepoints_.back().first == savepoint;
+    savepoints_.pop_back();
+    if (last) return;
+  }
+}
+
+void Shadow::ready(TransactionStatus status) {
+  // Outside a transaction that was begun, all between two of these is one.
+  if (status == TransactionStatus::kIdle) failed_ ? roll_back() : commit();
+  failed_ = false;
+}
+
+void Shadow::transaction_lost() {
+  roll_back();
+  failed_ = false;
+}
+
+std::string Shadow::pinned() const {
+  if (!pinned_.empty()) return pinned_;
+  if (locks_) return "an advisory lock";
+  if (committed_.set_config || now_.set_config) return "set_config()";
+  if (committed_.temporary) return "a temporary table";
+  if (!committed_.held_cursors.empty()) return "a cursor WITH HOLD";
+  return {};
+}
+
+Result<Shadow::Replay> Shadow::replay() const {
+  std::string script;
+  for (const auto& [name, text] : committed_.settings) script += text + ";";
+  // By then names are looked up as the settings say.
+  for (const auto& [name, statement] : statements_) {
+    if (statement->by_sql) script += statement->query + ";";
+  }
+  for (const std::string& channel : committed_.channels)
+    script += "LISTEN " + wire::postgres::quote_sql_name(channel) + ";";
+  Replay replay;
+  if (!script.empty()) {
+    if (auto added = wire::postgres::append_query(replay.messages, script); !added)
+      return fail(added.error());
+    ++replay.ready_count;
+  }
+  bool parsed = false;
+  for (const auto& [name, statement] : statements_) {
+    if (statement->by_sql) continue;
+    const wire::postgres::Parse parse{.statement = name,
+                                      .query = statement->query,
+                                      .types = statement->types,
+                                      .type_count = statement->type_count};
+    if (auto added = wire::postgres::append_parse(replay.messages, parse); !added)
+      return fail(added.error());
+    parsed = true;
+  }
+  if (parsed) {
+    wire::postgres::append_sync(replay.messages);
+    ++replay.ready_count;
+  }
+  return replay;
+}
+
+}  // namespace clonesafe::proxy::postgres

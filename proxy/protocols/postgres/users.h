@@ -1,0 +1,35 @@
+#ifndef CLONESAFE_PROXY_PROTOCOLS_POSTGRES_USERS_H_
+#define CLONESAFE_PROXY_PROTOCOLS_POSTGRES_USERS_H_
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "libclonesafe/base/error.h"
+#include "proxy/wire/scram/secret.h"
+
+namespace clonesafe::proxy::postgres {
+
+// Who may use a service, and with what: lines of "user" "secret", as PgBouncer has them; a quote in
+// one is doubled, and a line may be a comment (; or #). A secret is a password, "md5" with 32
+// digits, or a verifier "SCRAM-SHA-256$...". Wiped when it goes.
+class Users {
+ public:
+  // `name` is the file's, for messages.
+  static Result<Users> parse(std::string_view text, const std::string& name);
+  // Reads the file anew: what it held before the machine was cloned may be out of date.
+  static Result<Users> read(const std::string& path);
+
+  // Null if there is no such user.
+  const wire::scram::SecretText* find(std::string_view user) const;
+
+ private:
+  std::map<std::string, wire::scram::SecretText, std::less<>> secrets_;
+};
+
+bool is_md5(std::string_view secret);
+bool is_verifier(std::string_view secret);
+
+}  // namespace clonesafe::proxy::postgres
+
+#endif  // CLONESAFE_PROXY_PROTOCOLS_POSTGRES_USERS_H_
