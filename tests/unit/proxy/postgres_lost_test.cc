@@ -1,0 +1,206 @@
+// PostgreSQL sessions whose server is lost at exact moments: the test plays the server.
+#include "proxy/wire/postgres/server_messages.h"
+#include "tests/unit/proxy/network.h"
+#include "tests/unit/proxy/postgres_server.h"
+
+namespace clonesafe::proxy {
+namespace {
+
+namespace pg = wire::postgres;
+
+std::string ready(char status) {
+  std::string out;
+  pg::append_ready_for_query(out, static_cast<pg::TransactionStatus>(status));
+  return out;
+}
+std::string done(const std::string& tag) {
+  std::string out;
+  EXPECT_TRUE(pg::append_command_complete(out, tag));
+  return out;
+}
+
+class PostgresLostTest : public ProxyTest {
+ protected:
+  PostgresLostTest() {
+    enter_network();
+    listener_ = listen_on(kFar, port_);
+    proxy_.emplace(port_);
+    application_.emplace(proxy_->connect());
+    std::thread server([this] { server_.emplace(accept()); });
+    EXPECT_EQ(application_->log_in("postgres"), "");
+    server.join();
+  }
+  // The next connection of the proxy's, which is let in.
+  PostgresPeer accept() {
+    PostgresPeer peer(accept_from(listener_));
+    peer.welcome(++process_);
+    return peer;
+  }
+  // The application sends it, and the server has it.
+  void under_way(const std::string& messages) {
+    application_->send(messages);
+    EXPECT_EQ(receive(server_->fd(), messages.size()), messages);
+  }
+  void exchange(const std::string& sql, const std::string& tag, char status) {
+    under_way(query_message(sql));
+    server_->send(done(tag) + ready(status));
+    EXPECT_EQ(application_->answer(), tag + " " + status);
+  }
+  // The session works, with another server.
+  void expect_goes_on() {
+    application_->send(query_message("SELECT 1"));
+    const PostgresPeer next = accept();
+    EXPECT_EQ(next.receive().type, 'Q');
+    next.send(done("SELECT 1") + ready('I'));
+    EXPECT_EQ(application_->answer(), "SELECT 1 I");
+    EXPECT_TRUE(sees_nothing(server_->fd())) << "not a byte to the parent's";
+  }
+
+  int port_ = 0;
+  std::uint32_t process_ = 0;
+  UniqueFd listener_;
+  std::optional<PostgresProxy> proxy_;
+  std::optional<PostgresPeer> application_, server_;
+};
+
+TEST_F(PostgresLostTest, CommitUnderWayIsReportedAsUnknownAndNeverRepeated) {
+  exchange("BEGIN", "BEGIN", 'T');
+  under_way(query_message("COMMIT"));
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!08007 end");
+  EXPECT_TRUE(sees_nothing(listener_));
+  EXPECT_TRUE(sees_nothing(server_->fd()));
+}
+
+TEST_F(PostgresLostTest, CommitOfAPreparedStatementIsUnknownToo) {
+  exchange("BEGIN", "BEGIN", 'T');
+  under_way(parse_message("c", "COMMIT") + bind_message("c") + execute_message() + sync_message());
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!08007 end");
+}
+
+TEST_F(PostgresLostTest, StatementUnderWayOutsideATransactionIsReportedAsUnknown) {
+  under_way(query_message("INSERT INTO t VALUES (1)"));
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!40003 I");
+  expect_goes_on();
+}
+
+TEST_F(PostgresLostTest, StatementUnderWayInATransactionFailsWithIt) {
+  exchange("BEGIN", "BEGIN", 'T');
+  under_way(query_message("INSERT INTO t VALUES (1)"));
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!40001 E");
+  EXPECT_EQ(application_->query("COMMIT"), "ROLLBACK I");
+  expect_goes_on();
+}
+
+TEST_F(PostgresLostTest, RollbackUnderWayIsDone) {
+  exchange("BEGIN", "BEGIN", 'T');
+  under_way(query_message("ROLLBACK"));
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "ROLLBACK I");
+  expect_goes_on();
+}
+
+// The application may have used what it got.
+TEST_F(PostgresLostTest, ReplyThatCameInPartEndsTheSession) {
+  under_way(query_message("SELECT 1"));
+  server_->send(done("SELECT 0"));
+  EXPECT_EQ(application_->receive().type, 'C');
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!08006 end");
+}
+
+TEST_F(PostgresLostTest, HalfAMessageEndsTheSessionWithoutAnother) {
+  under_way(query_message("SELECT 1"));
+  server_->send(std::string("D\0\0\1\0\0\1", 7));
+  EXPECT_EQ(receive(application_->fd(), 7).size(), 7u);
+  proxy_->clone();
+  EXPECT_EQ(wait_for_news(application_->fd()), Seen::kReset);
+}
+
+TEST_F(PostgresLostTest, CopyUnderWayEndsTheSession) {
+  under_way(query_message("COPY t FROM STDIN"));
+  server_->send(std::string("G\0\0\0\x09\0\0\1\0\0", 10));
+  EXPECT_EQ(application_->receive().type, 'G');
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!08006 end");
+}
+
+// What the application sends of a group that has failed already is left out up to its Sync.
+TEST_F(PostgresLostTest, GroupWithoutItsSyncFailsAsAWhole) {
+  under_way(parse_message("", "INSERT INTO t VALUES (1)") + bind_message(""));
+  proxy_->clone();
+  EXPECT_EQ(application_->receive().type, 'E');
+  application_->send(execute_message() + sync_message());
+  EXPECT_EQ(application_->answer(), "I");
+  expect_goes_on();
+}
+
+// The rest of a message that began on the old connection is not a message of the new one.
+TEST_F(PostgresLostTest, RestOfAMessageIsLeftOut) {
+  const std::string message = query_message("SELECT '" + std::string(2'000'000, 'x') + "'");
+  const std::string head = message.substr(0, 1'500'000);
+  application_->send(head);
+  EXPECT_EQ(receive(server_->fd(), 1000), head.substr(0, 1000));
+  proxy_->clone();
+  // It is too long to be looked at, so that nobody knows what it might have done.
+  EXPECT_EQ(application_->receive().type, 'E');
+}
+
+TEST_F(PostgresLostTest, GroupsThatFollowEachOtherAreAnsweredOneByOne) {
+  under_way(query_message("SELECT 1") + query_message("SELECT 2"));
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!40003 I");
+  EXPECT_EQ(application_->answer(), "!40003 I");
+  expect_goes_on();
+}
+
+TEST_F(PostgresLostTest, ServerThatSaysFarewellIsReplaced) {
+  std::string farewell;
+  EXPECT_TRUE(pg::append_error(
+      farewell, {.severity = "FATAL", .sqlstate = "57P01", .message = "terminating connection"}));
+  server_->send(farewell);
+  server_.emplace(PostgresPeer(UniqueFd()));
+  application_->send(query_message("SELECT 1"));
+  const PostgresPeer next = accept();
+  EXPECT_EQ(next.receive().type, 'Q');
+  next.send(done("SELECT 1") + ready('I'));
+  EXPECT_EQ(application_->answer(), "SELECT 1 I");
+}
+
+TEST_F(PostgresLostTest, CancelOfAStaleServersQueryIsDropped) {
+  under_way(query_message("SELECT 1"));
+  std::string request("\0\0\0\x10\x04\xd2\x16\x2e", 8);
+  request += application_->key();
+  clone_this_machine();
+  const PostgresPeer canceller = proxy_->connect();
+  canceller.send(request);
+  EXPECT_EQ(wait_for_news(canceller.fd()), Seen::kEnd);
+  EXPECT_TRUE(sees_nothing(listener_));
+  EXPECT_TRUE(sees_nothing(server_->fd()));
+}
+
+TEST_F(PostgresLostTest, ChangedParametersAreToldToTheApplication) {
+  proxy_->clone();
+  application_->send(query_message("SELECT 1"));
+  const PostgresPeer next(accept_from(listener_));
+  const std::string size = receive(next.fd(), 4);
+  receive(next.fd(), static_cast<unsigned char>(size[3]) - 4u);
+  std::string out("R\0\0\0\x08\0\0\0\0", 9);
+  EXPECT_TRUE(pg::append_parameter_status(out, {.name = "server_version", .value = "16.1"}));
+  EXPECT_TRUE(pg::append_backend_key_data(out, {.process = 9, .key = "key!"}));
+  next.send(out + ready('I'));
+  EXPECT_EQ(next.receive().type, 'Q');
+  next.send(done("SELECT 1") + ready('I'));
+  const PostgresMessage news = application_->receive();
+  EXPECT_EQ(news.type, 'S');
+  EXPECT_EQ(news.body, std::string("server_version\0"
+                                   "16.1\0",
+                                   20));
+  EXPECT_EQ(application_->answer(), "SELECT 1 I");
+}
+
+}  // namespace
+}  // namespace clonesafe::proxy

@@ -1,0 +1,65 @@
+#ifndef CLONESAFE_TESTS_UNIT_PROXY_POSTGRES_SERVER_H_
+#define CLONESAFE_TESTS_UNIT_PROXY_POSTGRES_SERVER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proxy/service/worker.h"
+#include "tests/support/child_process.h"
+#include "tests/unit/proxy/postgres_client.h"
+#include "tests/unit/proxy/proxy_fixture.h"
+
+namespace clonesafe::proxy {
+
+// A real PostgreSQL at kFar, as a user of few rights. `postgres` comes in without a password,
+// "scram" and "md5" with theirs, which is "secret".
+class PostgresServer {
+ public:
+  PostgresServer();
+  ~PostgresServer();
+
+  void start();
+  void stop();
+  int port() const { return port_; }
+  // A connection that the proxy has no part in.
+  PostgresPeer direct() const;
+  // What SCRAM's verifier of a user is.
+  std::string verifier(const std::string& user) const;
+
+  static support::ChildProcess run(const std::vector<std::string>& command, int output = 1);
+
+ private:
+  Folder folder_;
+  int port_ = 0;
+  std::optional<support::ChildProcess> process_;
+};
+
+// One service, in front of a server at kFar.
+class PostgresProxy {
+ public:
+  explicit PostgresProxy(int upstream_port, PostgresConfig postgres = trusting(),
+                         std::optional<ServerTlsOptions> listen_tls = {},
+                         std::optional<ClientTlsOptions> upstream_tls = {});
+
+  static PostgresConfig trusting() {
+    return {.authentication = PostgresAuthentication::kTrust, .users_file = {}};
+  }
+  int port() const { return port_; }
+  PostgresPeer connect() const;
+  // Of an application that logged in.
+  PostgresPeer session(const std::string& user = "postgres",
+                       const std::string& password = {}) const;
+  void clone();
+  const ServiceCounts& counts() { return worker_->service(0).counts(); }
+
+ private:
+  int port_ = 0;
+  std::vector<ServiceParts> parts_;
+  std::unique_ptr<Worker> worker_;
+};
+
+}  // namespace clonesafe::proxy
+
+#endif  // CLONESAFE_TESTS_UNIT_PROXY_POSTGRES_SERVER_H_
