@@ -16,6 +16,7 @@
 #include "proxy/protocols/postgres/login.h"
 #include "proxy/protocols/postgres/postgres.h"
 #include "proxy/protocols/postgres/shared.h"
+#include "proxy/protocols/postgres/users.h"
 #include "proxy/protocols/redis/redis.h"
 #include "proxy/protocols/tcp/tcp.h"
 #include "proxy/tls/tls_stream.h"
@@ -53,6 +54,11 @@ Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
     auto shared = postgres::Shared::make();
     if (!shared) return fail(shared.error(), "service '" + config.name + "'");
     parts.postgres = std::move(*shared);
+    // It is read again at each login; a mistake in it is told now.
+    if (const std::string& file = config.postgres.users_file; !file.empty()) {
+      if (auto users = postgres::Users::read(file); !users)
+        return fail(users.error(), "service '" + config.name + "'");
+    }
   }
   return parts;
 }

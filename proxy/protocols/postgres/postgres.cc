@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "proxy/core/backoff.h"
+#include "proxy/core/within.h"
 #include "proxy/protocols/postgres/admission.h"
 #include "proxy/protocols/postgres/login.h"
 #include "proxy/protocols/postgres/lost_transaction.h"
@@ -69,13 +70,7 @@ class PostgresSession final : public Session {
 
  private:
   Awaitable<bool> admit() {
-    asio::steady_timer limit = host().loop.timer();
-    limit.expires_after(kAdmissionLimit);
-    limit.async_wait([this](const boost::system::error_code& error) {
-      if (!error) admission_.reset();
-    });
-    auto admitted = co_await admission_.admit();
-    limit.cancel();
+    auto admitted = co_await within(host().loop, kAdmissionLimit, admission_.admit());
     if (!admitted) {
       spdlog::info("{}: {}: {}", host().config.name, to_text(client_.from),
                    admitted.error().message());
@@ -138,6 +133,7 @@ class PostgresSession final : public Session {
       }
       if (piece.first && lost_.takes_messages()) {
         answers += lost_.take(piece, options_);
+        if (!lost_.active()) down_wake_.cancel();
         discards_ = !piece.last;
         continue;
       }

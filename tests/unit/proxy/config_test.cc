@@ -122,6 +122,12 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
       {service + "protocol = \"http\"\n[service.upstream.tls]\nalpn = [\"h2\"]\n",
        {"p.toml:1:1", "HTTP/2 is not supported"}},
       {service + "http.forwarded = \"all\"\n", {"'http.forwarded' is none of \"none\""}},
+      {service + "protocol = \"postgres\"\n", {"'a', without 'postgres.users_file'"}},
+      {service + "protocol = \"postgres\"\npostgres.authentication = \"none\"\n",
+       {"p.toml:6:27: 'postgres.authentication' is none of \"scram-sha-256\""}},
+      {"[[service]]\nname = \"a\"\nlisten = \"10.0.0.1:1\"\nupstream.address = \"b:1\"\n"
+       "protocol = \"postgres\"\npostgres.authentication = \"trust\"\n",
+       {"with 'trust', which is for loopback addresses and Unix sockets"}},
       {"service = 1\n", {"p.toml:1:11: 'service' is not a list of tables"}},
       {"a=[}", {"p.toml"}},
       {"x = \"\xc3\xa4\"", {"p.toml:1:6: a character that is not ASCII"}},
