@@ -49,7 +49,9 @@ std::string PostgresPeer::log_in(const std::string& user, const std::string& pas
       out, pg::kVersion30,
       {{.name = "user", .value = user}, {.name = "database", .value = database}}));
   send(out);
-  auto client = wire::scram::Client::with_password(password, "123456789012345678").value();
+  auto client =
+      wire::scram::Client::with_password(password.empty() ? "none" : password, "123456789012345678")
+          .value();
   for (;;) {
     const PostgresMessage message = receive();
     if (message.type == 0) return "end";
