@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/ip/tcp.hpp>
-#include <cstring>
+#include <optional>
 
 #include "proxy/core/bytes.h"
 #include "proxy/core/network.h"
@@ -70,13 +70,13 @@ Awaitable<Result<Ends>> read_proxy_header(Stream& stream, Ends ends) {
   for (;;) {
     const auto header = wire_format::parse_header(begun);
     if (!header) co_return fail(header.error());
-    if (*header) {
-      const wire_format::Header& found = **header;
-      const bool ipv4 = found.transport == wire_format::Transport::kTcp4;
-      if (found.command == wire_format::Command::kProxy &&
-          (ipv4 || found.transport == wire_format::Transport::kTcp6)) {
-        ends.from = endpoint_of(found.source, ipv4);
-        ends.to = endpoint_of(found.destination, ipv4);
+    const std::optional<wire_format::Header>& found = *header;
+    if (found) {
+      const bool ipv4 = found->transport == wire_format::Transport::kTcp4;
+      if (found->command == wire_format::Command::kProxy &&
+          (ipv4 || found->transport == wire_format::Transport::kTcp6)) {
+        ends.from = endpoint_of(found->source, ipv4);
+        ends.to = endpoint_of(found->destination, ipv4);
       }
       co_return ends;
     }
