@@ -193,7 +193,7 @@ void Shadow::transaction_lost() {
 std::string Shadow::pinned() const {
   if (!pinned_.empty()) return pinned_;
   if (locks_) return "an advisory lock";
-  if (committed_.set_config || now_.set_config) return "set_config()";
+  if (committed_.set_config) return "set_config()";
   if (committed_.temporary) return "a temporary table";
   if (!committed_.held_cursors.empty()) return "a cursor WITH HOLD";
   return {};
