@@ -51,8 +51,11 @@ class PostgresSession final : public Session {
   }
 
   Awaitable<void> run() {
-    if (!co_await admit()) co_return;
-    if (!co_await connect()) co_return;
+    // GCC 12 puts what is awaited in a condition before the frame, in a coroutine without
+    // variables.
+    bool goes_on = co_await admit();
+    if (goes_on) goes_on = co_await connect();
+    if (!goes_on) co_return;
     co_await (up() && down());
   }
 
