@@ -180,8 +180,6 @@ TEST_F(ProxyTest, ApplicationsGoOnAndClonesHaveSessionsOfTheirOwn) {
       randoms.insert(client.random);
       ports.insert(client.port);
     }
-    // Held until it was safe, and by then the proxy had let go: not one packet by the old ports.
-    EXPECT_TRUE(segments_of(sides[clone - 1]->network.captured(), parents[0].port).empty());
   }
   EXPECT_GE(randoms.size(), 3u) << "two clones began their sessions alike";
   EXPECT_GE(ports.size(), 3u);
@@ -189,7 +187,9 @@ TEST_F(ProxyTest, ApplicationsGoOnAndClonesHaveSessionsOfTheirOwn) {
   EXPECT_TRUE(goes_on(guest));
   EXPECT_EQ(source->server->clients().size(), 1u);
 
-  // Not held: the kernel may send again what was sent, and nothing else; no reset and no end.
+  // By the source's connection the kernel of a clone may send again what was sent, byte for byte,
+  // until the proxy has let go of it; a network that is held parks that, and sends it in the end.
+  // Nobody seals anything anew, and nobody says goodbye.
   std::map<std::uint32_t, std::string> sent;
   for (const Segment& segment : segments_of(source->network.captured(), parents[0].port))
     sent[segment.sequence] = segment.payload;
@@ -199,13 +199,14 @@ TEST_F(ProxyTest, ApplicationsGoOnAndClonesHaveSessionsOfTheirOwn) {
        std::string("tap=") + HostNetwork::kTap + ",netns=" + free->network.name()});
   ASSERT_TRUE(not_held);
   EXPECT_TRUE(goes_on(not_held->guest(1)));
-  int again = 0;
-  for (const Segment& segment : segments_of(free->network.captured(), parents[0].port)) {
-    if (segment.payload.empty()) continue;
-    ++again;
-    EXPECT_EQ(sent[segment.sequence], segment.payload) << "new ciphertext under an old key";
+  for (const Side* side : {&*first, &*second, &*free}) {
+    SCOPED_TRACE(side->network.name());
+    for (const Segment& segment : segments_of(side->network.captured(), parents[0].port)) {
+      if (!segment.payload.empty()) {
+        EXPECT_EQ(sent[segment.sequence], segment.payload) << "new ciphertext under an old key";
+      }
+    }
   }
-  RecordProperty("retransmissions", again);
 }
 
 }  // namespace
