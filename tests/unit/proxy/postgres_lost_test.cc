@@ -170,6 +170,24 @@ TEST_F(PostgresLostTest, ServerThatSaysFarewellIsReplaced) {
   EXPECT_EQ(application_->answer(), "SELECT 1 I");
 }
 
+// What answers in a server's place could be anybody: nothing is said without TLS.
+TEST_F(PostgresLostTest, ServerWithoutTheTlsThatIsWantedGetsNothing) {
+  const Folder folder;
+  make_certificate(folder, "server.test");
+  PostgresProxy proxy(
+      port_, PostgresProxy::trusting(), {},
+      ClientTlsOptions{.ca_file = folder / "server.test.pem", .server_name = "server.test"},
+      Milliseconds(0));
+  std::thread server([this] {
+    const UniqueFd fd = accept_from(listener_);
+    EXPECT_EQ(receive(fd, 8), std::string("\0\0\0\x08\x04\xd2\x16\x2f", 8));
+    send_all(fd, "N");
+    EXPECT_EQ(receive(fd, 1), "");
+  });
+  EXPECT_EQ(proxy.connect().log_in("postgres"), "!08006");
+  server.join();
+}
+
 TEST_F(PostgresLostTest, CancelOfAStaleServersQueryIsDropped) {
   under_way(query_message("SELECT 1"));
   std::string request("\0\0\0\x10\x04\xd2\x16\x2e", 8);

@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -45,6 +46,11 @@ PostgresServer::PostgresServer() {
   std::ofstream(folder_ / "data/pg_hba.conf") << "host all scram 0.0.0.0/0 scram-sha-256\n"
                                                  "host all md5 0.0.0.0/0 md5\n"
                                                  "host all all 0.0.0.0/0 trust\n";
+  make_certificate(folder_, kName);
+  if (::geteuid() == 0) {
+    EXPECT_EQ(::chown(key().c_str(), server_user().pw_uid, server_user().pw_gid), 0);
+  }
+  EXPECT_EQ(::chmod(key().c_str(), S_IRUSR), 0);
   listen_on(kFar, port_).reset();
   start();
   const PostgresPeer first = direct();
@@ -67,9 +73,28 @@ support::ChildProcess PostgresServer::run(const std::vector<std::string>& comman
 }
 
 void PostgresServer::start() {
-  process_.emplace(run({kPrograms + "postgres", "-D", folder_ / "data", "-h", kFar, "-p",
-                        std::to_string(port_), "-k", "", "-F", "-c", "autovacuum=off", "-c",
-                        "log_min_messages=fatal", "-c", "shared_buffers=16MB"},
+  process_.emplace(run({kPrograms + "postgres",
+                        "-D",
+                        folder_ / "data",
+                        "-h",
+                        kFar,
+                        "-p",
+                        std::to_string(port_),
+                        "-k",
+                        "",
+                        "-F",
+                        "-c",
+                        "autovacuum=off",
+                        "-c",
+                        "log_min_messages=fatal",
+                        "-c",
+                        "shared_buffers=16MB",
+                        "-c",
+                        "ssl=on",
+                        "-c",
+                        "ssl_cert_file=" + certificate(),
+                        "-c",
+                        "ssl_key_file=" + key()},
                        2));
   EXPECT_TRUE(support::eventually(std::chrono::seconds(60), [this] {
     auto ready = run({kPrograms + "pg_isready", "-q", "-h", kFar, "-p", std::to_string(port_)});
@@ -98,7 +123,7 @@ std::string PostgresServer::verifier(const std::string& user) const {
 
 PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
                              std::optional<ServerTlsOptions> listen_tls,
-                             std::optional<ClientTlsOptions> upstream_tls) {
+                             std::optional<ClientTlsOptions> upstream_tls, Milliseconds hold) {
   ServiceConfig config{.name = "database", .protocol = Protocol::kPostgres};
   config.listen = {parse_address("127.0.0.1:1").value()};
   config.upstream.addresses = {
@@ -106,6 +131,7 @@ PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
   config.upstream.tls = std::move(upstream_tls);
   config.listen_tls = std::move(listen_tls);
   config.postgres = std::move(postgres);
+  config.hold = hold;
   parts_.push_back(ServiceParts::make(config).value());
   worker_ = std::make_unique<Worker>(parts_);
   std::vector<UniqueFd> sockets;

@@ -20,8 +20,12 @@ class PostgresServer {
   PostgresServer();
   ~PostgresServer();
 
+  static constexpr const char* kName = "server.test";
+
   void start();
   void stop();
+  // Of its own authority, for kName.
+  std::string certificate() const { return folder_ / (std::string(kName) + ".pem"); }
   int port() const { return port_; }
   // A connection that the proxy has no part in.
   PostgresPeer direct() const;
@@ -31,6 +35,8 @@ class PostgresServer {
   static support::ChildProcess run(const std::vector<std::string>& command, int output = 1);
 
  private:
+  std::string key() const { return folder_ / (std::string(kName) + ".key"); }
+
   Folder folder_;
   int port_ = 0;
   std::optional<support::ChildProcess> process_;
@@ -41,7 +47,8 @@ class PostgresProxy {
  public:
   explicit PostgresProxy(int upstream_port, PostgresConfig postgres = trusting(),
                          std::optional<ServerTlsOptions> listen_tls = {},
-                         std::optional<ClientTlsOptions> upstream_tls = {});
+                         std::optional<ClientTlsOptions> upstream_tls = {},
+                         Milliseconds hold = Milliseconds(5'000));
 
   static PostgresConfig trusting() {
     return {.authentication = PostgresAuthentication::kTrust, .users_file = {}};

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <sstream>
 
 #include "proxy/wire/postgres/client_messages.h"
 #include "proxy/wire/postgres/startup.h"
@@ -45,6 +46,21 @@ class PostgresTest : public ProxyTest {
     return folder / "users";
   }
 
+  // No TCP connection here has bytes under way.
+  static bool everything_is_acknowledged() {
+    std::ifstream table("/proc/thread-self/net/tcp");
+    std::string line;
+    std::getline(table, line);
+    while (std::getline(table, line)) {
+      std::istringstream words(line);
+      std::string word;
+      for (int i = 0; i < 5; ++i) words >> word;
+      // tx_queue; of one that listens it is something else.
+      if (!word.starts_with("00000000:")) return false;
+    }
+    return true;
+  }
+
   static std::unique_ptr<PostgresServer> server_;
 };
 std::unique_ptr<PostgresServer> PostgresTest::server_;
@@ -53,6 +69,8 @@ TEST_F(PostgresTest, SessionGoesOnInACloneAndTheParentsIsUndisturbed) {
   PostgresProxy proxy(server_->port());
   const PostgresPeer application = proxy.session();
   const std::string parents = application.query("SELECT pg_backend_pid()");
+  // Here is no parent that would do so after the clone.
+  ASSERT_TRUE(support::eventually(std::chrono::seconds(20), everything_is_acknowledged));
   proxy.clone();
   const std::string clones = application.query("SELECT pg_backend_pid()");
   EXPECT_TRUE(clones.ends_with(" SELECT 1 I")) << clones;
@@ -308,6 +326,17 @@ TEST_F(PostgresTest, ProgramsOfPostgresRunThroughIt) {
       << report;
 }
 
+TEST_F(PostgresTest, TlsToTheServerIsAskedForAnewInTheClone) {
+  PostgresProxy proxy(
+      server_->port(), PostgresProxy::trusting(), {},
+      ClientTlsOptions{.ca_file = server_->certificate(), .server_name = PostgresServer::kName});
+  const PostgresPeer application = proxy.session();
+  const std::string is_encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+  EXPECT_EQ(application.query(is_encrypted), "t SELECT 1 I");
+  proxy.clone();
+  EXPECT_EQ(application.query(is_encrypted), "t SELECT 1 I");
+}
+
 TEST_F(PostgresTest, TlsIsSpokenWhereItIsAskedFor) {
   const Folder folder;
   make_certificate(folder, "proxy.test");
@@ -322,7 +351,8 @@ TEST_F(PostgresTest, TlsIsSpokenWhereItIsAskedFor) {
   hasty.send(request + "x");
   EXPECT_EQ(receive(hasty.fd(), 1), "");
   const std::string report = program(
-      {"env", "PGSSLMODE=require", "psql", "-X", "-A", "-t", "-c", "SELECT 'secure'"}, proxy);
+      {"env", "HOME=/", "PGSSLMODE=require", "psql", "-X", "-A", "-t", "-c", "SELECT 'secure'"},
+      proxy);
   EXPECT_EQ(report, "secure\n");
 }
 
