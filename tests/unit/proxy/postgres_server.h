@@ -59,7 +59,7 @@ class PostgresProxy {
   PostgresPeer session(const std::string& user = "postgres",
                        const std::string& password = {}) const;
   void clone();
-  const ServiceCounts& counts() { return worker_->service(0).counts(); }
+  ServiceCounts counts() { return worker_->service(0).counts(); }
 
  private:
   int port_ = 0;
