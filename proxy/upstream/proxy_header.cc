@@ -39,8 +39,10 @@ std::size_t sure_to_be_its(std::string_view begun) {
   if (begun.size() < kShortest) return kShortest - begun.size();
   if (begun.starts_with('P')) return 1;
   if (begun.size() < kFixed) return kFixed - begun.size();
-  const std::size_t rest = static_cast<unsigned char>(begun[kFixed - 2]) << 8 |
-                           static_cast<unsigned char>(begun[kFixed - 1]);
+  const auto byte = [begun](std::size_t at) {
+    return static_cast<std::size_t>(static_cast<unsigned char>(begun[at]));
+  };
+  const std::size_t rest = byte(kFixed - 2) << 8 | byte(kFixed - 1);
   return kFixed + rest - std::min(kFixed + rest, begun.size());
 }
 

@@ -224,9 +224,9 @@ TEST_F(PostgresTest, CancelReachesTheServerThatTheSessionHasNow) {
   }));
   const auto cancel = [&](std::string key) {
     std::string request;
-    const std::uint32_t process =
-        static_cast<unsigned char>(key[0]) << 24 | static_cast<unsigned char>(key[1]) << 16 |
-        static_cast<unsigned char>(key[2]) << 8 | static_cast<unsigned char>(key[3]);
+    std::uint32_t process = 0;
+    for (const char byte : key.substr(0, 4))
+      process = process << 8 | static_cast<unsigned char>(byte);
     EXPECT_TRUE(pg::append_cancel_request(request, process, key.substr(4)));
     const PostgresPeer peer = proxy.connect();
     peer.send(request);
