@@ -26,9 +26,10 @@ TEST(BalloonDevice, InflatedPagesAreZerosOnceTheDriverHears) {
   EXPECT_TRUE(machine.is(kFirst + 1, kUsed));
   machine.poll();
   EXPECT_TRUE(machine.answered(balloon::kInflateQueue));
-  for (const std::uint32_t page : {1, 2, 4})
+  for (const std::uint32_t page : {1u, 2u, 4u})
     EXPECT_TRUE(machine.is(kFirst + page, std::byte{0})) << page;
-  for (const std::uint32_t page : {0, 3, 5}) EXPECT_TRUE(machine.is(kFirst + page, kUsed)) << page;
+  for (const std::uint32_t page : {0u, 3u, 5u})
+    EXPECT_TRUE(machine.is(kFirst + page, kUsed)) << page;
   EXPECT_EQ(machine.device.counts().inflated, 3u);
   EXPECT_EQ(machine.device.counts().discarded, 3u);
   // What an incremental snapshot must have.
