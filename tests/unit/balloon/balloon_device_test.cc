@@ -63,9 +63,9 @@ TEST(BalloonDevice, ReportedPagesAreZerosOnceTheDriverHears) {
         queue);
     machine.poll();
     EXPECT_TRUE(machine.answered(queue)) << queue;
-    for (const std::uint32_t page : {0, 1, 5})
+    for (const std::uint32_t page : {0u, 1u, 5u})
       EXPECT_TRUE(machine.is(kFirst + page, std::byte{0})) << page;
-    for (const std::uint32_t page : {2, 3, 4, 6})
+    for (const std::uint32_t page : {2u, 3u, 4u, 6u})
       EXPECT_TRUE(machine.is(kFirst + page, kUsed)) << page;
     EXPECT_EQ(machine.device.counts().reported, 3u);
   }

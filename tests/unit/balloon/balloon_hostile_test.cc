@@ -33,9 +33,9 @@ TEST(BalloonHostile, PagesThatMustStayDo) {
   machine.poll();
   EXPECT_TRUE(machine.answered(balloon::kInflateQueue));
   EXPECT_TRUE(machine.answered(3));
-  for (const std::uint32_t page : {1, 3, 5, 7})
+  for (const std::uint32_t page : {1u, 3u, 5u, 7u})
     EXPECT_TRUE(machine.is(kFirst + page, kUsed)) << page;
-  for (const std::uint32_t page : {0, 2, 4, 6})
+  for (const std::uint32_t page : {0u, 2u, 4u, 6u})
     EXPECT_TRUE(machine.is(kFirst + page, std::byte{0})) << page;
 }
 

@@ -103,8 +103,9 @@ TEST_P(PageDiscardTest, HalfPagesAndPagesThatAreKeptStay) {
   const auto part = memory_.page(1, 8).subspan(100, 7 * kPage);
   const std::vector<std::uint64_t> kept = {0, 4, 5, 0x100000};
   EXPECT_EQ(discard.discard(part, kept), 4u);
-  for (const std::size_t page : {0, 1, 4, 5, 8}) EXPECT_TRUE(is(memory_.page(page), kNew)) << page;
-  for (const std::size_t page : {2, 3, 6, 7})
+  for (const std::size_t page : {0uz, 1uz, 4uz, 5uz, 8uz})
+    EXPECT_TRUE(is(memory_.page(page), kNew)) << page;
+  for (const std::size_t page : {2uz, 3uz, 6uz, 7uz})
     EXPECT_TRUE(is(memory_.page(page), std::byte{0})) << page;
 }
 
