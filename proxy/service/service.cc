@@ -42,11 +42,12 @@ Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
   return parts;
 }
 
-Service::Service(Loop& loop, const ServiceParts& parts)
+Service::Service(Loop& loop, std::shared_ptr<const ServiceParts> parts)
     : loop_(loop),
-      parts_(parts),
-      upstream_(loop, parts.config.upstream, parts.upstream_tls ? &*parts.upstream_tls : nullptr),
-      host_{.loop = loop, .config = parts.config, .upstream = upstream_} {}
+      parts_(std::move(parts)),
+      upstream_(loop, parts_->config.upstream,
+                parts_->upstream_tls ? &*parts_->upstream_tls : nullptr),
+      host_{.loop = loop, .config = parts_->config, .upstream = upstream_} {}
 
 Service::~Service() = default;
 
@@ -56,10 +57,10 @@ Status Service::listen(std::vector<UniqueFd> sockets) {
     int family = 0;
     socklen_t size = sizeof family;
     if (::getsockopt(fd.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0)
-      return fail_errno("service '" + parts_.config.name + "': socket");
+      return fail_errno("service '" + parts_->config.name + "': socket");
     boost::system::error_code error;
     acceptor->assign(asio::generic::stream_protocol(family, 0), fd.get(), error);
-    if (error) return fail("service '" + parts_.config.name + "': " + error.message());
+    if (error) return fail("service '" + parts_->config.name + "': " + error.message());
     [[maybe_unused]] const int owned_by_acceptor = fd.release();
     acceptors_.push_back(std::move(acceptor));
     asio::co_spawn(loop_.io(), accept(shared_from_this(), *acceptors_.back()), asio::detached);
@@ -79,13 +80,13 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& accepto
     const auto [error] = co_await acceptor.async_accept(socket, from, kAwait);
     if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
     if (error) {
-      spdlog::warn("{}: accept: {}", parts_.config.name, error.message());
+      spdlog::warn("{}: accept: {}", parts_->config.name, error.message());
       asio::steady_timer pause = loop_.timer();
       pause.expires_after(kAcceptPause);
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (host_.sessions.size() >= parts_.config.max_sessions) {
+    if (host_.sessions.size() >= parts_->config.max_sessions) {
       ++host_.counts.refused;
       continue;  // closed
     }
@@ -95,34 +96,63 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& accepto
 }
 
 // The application's stream, with its TLS session.
-Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, const Endpoint& from) {
-  const Guard guard = is_local(from) ? Guard() : Guard(loop_.fence());
-  if (socket.native_handle() >= 0 && from.protocol().family() != AF_UNIX) {
+Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, SessionRecord& record) {
+  const Guard guard = is_local(record.from) ? Guard() : Guard(loop_.fence());
+  if (socket.native_handle() >= 0 && record.from.protocol().family() != AF_UNIX) {
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(std::move(socket), guard);
-  if (!parts_.listen_tls) co_return stream;
-  auto session = parts_.listen_tls->session();
+  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
+      std::move(socket), guard, PlainStream::Watch{.traffic = &record.application, .gate = &gate_});
+  if (!parts_->listen_tls) co_return stream;
+  auto session = parts_->listen_tls->session();
   if (!session) co_return fail(session.error());
   auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
   if (!tls) co_return fail(tls.error());
-  if (auto shaken = co_await (*tls)->handshake(); !shaken) co_return fail(shaken.error());
+  if (auto shaken = co_await (*tls)->handshake(); !shaken) {
+    ++host_.counts.failed_tls_handshakes;
+    co_return fail(shaken.error());
+  }
+  ++host_.counts.tls_handshakes;
   co_return std::move(*tls);
 }
 
 Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket, Endpoint from) {
-  auto application = co_await greet(std::move(socket), from);
+  SessionRecord record{.from = std::move(from)};
+  records_.insert(&record);
+  co_await serve_recorded(std::move(socket), record);
+  records_.erase(&record);
+  ended_ += record.application;
+  if (parts_->config.access_log) log_access(record);
+}
+
+Awaitable<void> Service::serve_recorded(Socket socket, SessionRecord& record) {
+  auto application = co_await greet(std::move(socket), record);
   if (!application) {
-    spdlog::info("{}: {}: {}", parts_.config.name, to_text(from), application.error().message());
+    record.how = "refused";
+    spdlog::info("{}: {}: {}", parts_->config.name, to_text(record.from),
+                 application.error().message());
     co_return;
   }
-  switch (parts_.config.protocol) {
+  // Each makes its session before it waits for anything.
+  host_.next_record = &record;
+  switch (parts_->config.protocol) {
     case Protocol::kTcp:
-      co_return co_await serve_tcp(host_, std::move(*application), std::move(from));
+      co_return co_await serve_tcp(host_, std::move(*application), record.from);
     case Protocol::kRedis:
-      co_return co_await redis::serve(host_, std::move(*application), std::move(from));
+      co_return co_await redis::serve(host_, std::move(*application), record.from);
   }
+}
+
+void Service::log_access(const SessionRecord& record) const {
+  const auto time = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - record.since);
+  spdlog::info(
+      "access: service={} from={} upstream={} from_application={} to_application={} ms={} "
+      "end=\"{}\"",
+      parts_->config.name, to_text(record.from),
+      record.upstream.size() == 0 ? "-" : to_text(record.upstream), record.application.read_bytes,
+      record.application.written_bytes, time.count(), record.how.empty() ? "ended" : record.how);
 }
 
 void Service::fence() {
@@ -143,17 +173,72 @@ void Service::fence_some(std::vector<Session*> all) {
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {
-  const auto idle = parts_.config.idle;
+  const auto idle = parts_->config.idle;
   if (idle.count() == 0) return;
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
-    if (host_.sessions.contains(session) && now - session->last_used() > idle) session->reset();
+    if (host_.sessions.contains(session) && now - session->last_used() > idle) {
+      session->ends("idle");
+      session->reset();
+    }
   }
 }
 
 void Service::reset_all() {
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
-    if (host_.sessions.contains(session)) session->reset();
+    if (!host_.sessions.contains(session)) continue;
+    session->ends("stopped");
+    session->reset();
   }
+}
+
+void Service::park(bool part) {
+  hold_applications(Gate::Reason::kParked);
+  upstream_.park();
+  if (!part) return;
+  for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
+    if (host_.sessions.contains(session)) session->park();
+  }
+}
+
+// Upstreams first: what applications sent may need one at once.
+void Service::unpark() {
+  upstream_.unpark();
+  release_applications(Gate::Reason::kParked);
+}
+
+ServiceCensus Service::census() const {
+  const ServiceConfig& config = parts_->config;
+  ServiceCensus census{.name = config.name,
+                       .listen = {},
+                       .upstream = {},
+                       .upstream_tls = config.upstream.tls.has_value(),
+                       .sessions = session_count(),
+                       .max_sessions = config.max_sessions,
+                       .counts = host_.counts,
+                       .upstream_counts = upstream_.counts(),
+                       .applications = ended_,
+                       .upstreams = upstream_.traffic()};
+  for (const Address& address : config.listen) census.listen.push_back(address.text());
+  for (const Address& address : config.upstream.addresses)
+    census.upstream.push_back(address.text());
+  for (const SessionRecord* record : records_) census.applications += record->application;
+  return census;
+}
+
+std::vector<SessionCensus> Service::sessions(std::size_t limit) const {
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<SessionCensus> all;
+  for (const SessionRecord* record : records_) {
+    if (all.size() >= limit) break;
+    all.push_back(
+        {.service = parts_->config.name,
+         .from = to_text(record->from),
+         .upstream = record->upstream.size() == 0 ? std::string() : to_text(record->upstream),
+         .age = std::chrono::duration_cast<std::chrono::milliseconds>(now - record->since),
+         .from_application = record->application.read_bytes,
+         .to_application = record->application.written_bytes});
+  }
+  return all;
 }
 
 }  // namespace clonesafe::proxy

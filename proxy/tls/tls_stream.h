@@ -31,6 +31,7 @@ class TlsStream final : public Stream {
   // Says that no more will come (close_notify); reading goes on.
   Awaitable<Status> finish() override;
   bool stale() const override { return below_->stale(); }
+  // The session's keys are gone from memory afterwards, whoever still waits.
   void close() override;
   void reset() override;
 
@@ -45,6 +46,9 @@ class TlsStream final : public Stream {
   // Waits for sealed bytes and gives them to the session; false at their end.
   Awaitable<Result<bool>> take_sealed();
   void keep_unread();
+  // Why nothing can be sealed or opened: it is closed, or stale.
+  Status usable() const;
+  void forget();
   // Sends what the session has sealed.
   Awaitable<Status> send_sealed();
   Error error(const std::string& what) const;

@@ -84,17 +84,19 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
   const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
   Socket socket(loop_.io());
   if (auto opened = co_await open(socket, endpoint); !opened) co_return fail(opened.error());
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(std::move(socket), guard);
+  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
+      std::move(socket), guard, PlainStream::Watch{.traffic = &traffic_});
   if (tls_ == nullptr) co_return stream;
   auto session = tls_->session(address.host);
   if (!session) co_return fail(session.error());
   auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
   if (!tls) co_return fail(tls.error());
   if (auto shaken = co_await (*tls)->handshake(); !shaken) co_return fail(shaken.error());
+  ++counts_.tls_handshakes;
   co_return std::move(*tls);
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt() {
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(Endpoint* reached) {
   Error last("there is no address");
   for (const Address& address : config_.addresses) {
     auto endpoints = co_await resolve(address);
@@ -103,20 +105,34 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt() {
       continue;
     }
     for (const Endpoint& endpoint : *endpoints) {
+      const auto begin = std::chrono::steady_clock::now();
       auto stream = co_await within(loop_, config_.connect_timeout, connect_to(address, endpoint));
-      if (stream) co_return stream;
+      if (stream) {
+        counts_.connects.add(std::chrono::duration_cast<std::chrono::microseconds>(
+            std::chrono::steady_clock::now() - begin));
+        if (reached != nullptr) *reached = endpoint;
+        co_return stream;
+      }
+      ++counts_.failed_connects;
       last = std::move(stream).error().within(to_text(endpoint));
     }
   }
   co_return fail(std::move(last));
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold) {
-  const auto until = std::chrono::steady_clock::now() + hold;
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold,
+                                                             Endpoint* reached) {
+  auto until = std::chrono::steady_clock::now() + hold;
   Backoff backoff(kFirstPause, kLongestPause);
   for (;;) {
+    if (gate_.closed()) {
+      asio::steady_timer timer = loop_.timer();
+      co_await gate_.wait(timer);
+      until = std::chrono::steady_clock::now() + hold;
+      continue;
+    }
     const Fence::Epoch epoch = loop_.fence().now();
-    auto stream = co_await attempt();
+    auto stream = co_await attempt(reached);
     if (stream) co_return stream;
     // A clone's own first attempt is at once, whatever became of its parent's.
     if (loop_.fence().now() != epoch) {

@@ -15,7 +15,9 @@
 #include "proxy/core/loop.h"
 #include "proxy/core/plain_stream.h"
 #include "proxy/core/stream.h"
+#include "proxy/core/traffic.h"
 #include "proxy/tls/context.h"
+#include "proxy/upstream/upstream_counts.h"
 
 namespace clonesafe::proxy {
 
@@ -27,11 +29,20 @@ class Upstream {
       : loop_(loop), config_(config), tls_(tls), resolver_(loop.io()) {}
 
   // A new connection, in this generation: the first attempt at once, then others until `hold` is
-  // over. An error names the addresses that were tried last, and why.
-  Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold);
+  // over. An error names the addresses that were tried last, and why. `reached`, if not null, is
+  // set to where the connection leads. While it is parked nothing is opened, and no time passes.
+  Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold,
+                                                     Endpoint* reached = nullptr);
+
+  // A snapshot was announced.
+  void park() { gate_.close(Gate::Reason::kParked); }
+  void unpark() { gate_.open(Gate::Reason::kParked); }
+
+  const UpstreamCounts& counts() const { return counts_; }
+  const Traffic& traffic() const { return traffic_; }
 
  private:
-  Awaitable<Result<std::unique_ptr<Stream>>> attempt();
+  Awaitable<Result<std::unique_ptr<Stream>>> attempt(Endpoint* reached);
   Awaitable<Result<std::vector<Endpoint>>> resolve(const Address& address);
   Awaitable<Result<std::unique_ptr<Stream>>> connect_to(const Address& address,
                                                         const Endpoint& endpoint);
@@ -42,6 +53,9 @@ class Upstream {
   const UpstreamConfig& config_;
   const TlsContext* const tls_;
   boost::asio::ip::tcp::resolver resolver_;
+  Gate gate_;
+  UpstreamCounts counts_;
+  Traffic traffic_;
   // Of its connections: a clone must not use again what its parent did.
   Fence::Epoch ports_epoch_ = 0;
   std::set<std::uint16_t> ports_;

@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
@@ -109,6 +111,14 @@ class RedisSession final : public Session {
     if (upstream_ && upstream_->stale()) upstream_->close();
   }
   void reset() override { end(); }
+  // Subscriptions are there again with the next connection.
+  void park() override {
+    if (!upstream_ || !sent_.empty() || !to_skip_.empty() || confirmations_to_skip_ != 0 ||
+        in_transaction_ || transaction_sent_ || watching_ || !shadow_.unrepeatable().empty())
+      return;
+    asio::co_spawn(host().loop.io(), part_from(std::exchange(upstream_, nullptr)), asio::detached);
+    down_wake_.cancel();
+  }
 
  private:
   // --- From the application. ---
@@ -118,7 +128,10 @@ class RedisSession final : public Session {
     while (!ended_) {
       const auto count = co_await application_->read(host().loop.scratch());
       if (ended_) co_return;
-      if (!count || *count == 0) co_return end();
+      if (!count || *count == 0) {
+        ends(count ? "ended" : "application failed");
+        co_return end();
+      }
       use();
       std::string_view input = view_of(host().loop.scratch().first(*count));
       if (!rest.empty() || !upstream_) {
@@ -290,7 +303,10 @@ class RedisSession final : public Session {
                                                         : input.substr(0, taken->consumed));
       rest = std::move(left);
       if (!written) co_return end();
-      if (quits_) co_return end();
+      if (quits_) {
+        ends("ended");
+        co_return end();
+      }
     }
   }
 
@@ -468,10 +484,11 @@ class RedisSession final : public Session {
   }
 
   Awaitable<void> reconnect() {
-    auto connected = co_await host().upstream.connect(host().config.hold);
+    auto connected = co_await host().upstream.connect(host().config.hold, reached());
     if (ended_) co_return;
     if (!connected) {
       ++host().counts.failed;
+      ends("no upstream");
       spdlog::warn("{}: no upstream for {}: {}", host().config.name, to_text(from_),
                    connected.error().message());
       co_return co_await refuse("no upstream can be reached");
@@ -540,6 +557,7 @@ class RedisSession final : public Session {
 
   // The protocol's own way to say why a session ends.
   Awaitable<void> refuse(const std::string& why) {
+    ends("refused");
     const std::string line = error_line(why);
     if (!ended_) [[maybe_unused]]
       const bool given = co_await give(line);
