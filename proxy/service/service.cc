@@ -174,7 +174,8 @@ void Service::fence_some(std::vector<Session*> all) {
 
 void Service::look(std::chrono::steady_clock::time_point now) {
   const auto idle = parts_->config.idle;
-  if (idle.count() == 0) return;
+  // Whoever is held back is not idle, and nothing is closed meanwhile.
+  if (idle.count() == 0 || gate_.closed()) return;
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
     if (host_.sessions.contains(session) && now - session->last_used() > idle) {
       session->ends("idle");

@@ -62,7 +62,7 @@ struct ApiCallOptions {
   // For the answer; 0: any time.
   std::chrono::milliseconds timeout{0};
   std::size_t longest_answer = kApiLineMax;  // with its newline
-  ApiFiles* received = nullptr;  // gets the descriptors that come with the answer
+  ApiFiles* received = nullptr;              // gets the descriptors that come with the answer
 };
 Result<boost::json::object> call_api(const std::filesystem::path& path,
                                      const boost::json::object& request,

@@ -4,7 +4,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
 #include <boost/json.hpp>
+#include <sstream>
 
 #include "proxy/admin/call.h"
 #include "proxy/ctl/tables.h"
@@ -185,6 +189,24 @@ TEST_F(AdminTest, ReloadThatIsRefusedChangesNothing) {
   EXPECT_THAT(refused.error().message(), HasSubstr("nonsense"));
   const auto [application, upstream] = session();
   EXPECT_THAT(metrics(), HasSubstr("clonesafe_proxy_reloads_total{result=\"refused\"} 2\n"));
+}
+
+TEST_F(AdminTest, AccessLogHasALineForEachSession) {
+  std::ostringstream log;
+  const auto earlier = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  start("", "access_log = true");
+  spdlog::set_level(spdlog::level::info);
+  {
+    const auto ends = session();
+  }
+  while (ask({{"call", "status"}})->at("sessions").to_number<int>() != 0) std::this_thread::yield();
+  end();
+  spdlog::set_default_logger(earlier);
+  EXPECT_THAT(log.str(), HasSubstr("access: service=test from=127.0.0.1:"));
+  EXPECT_THAT(log.str(), HasSubstr("from_application=1 to_application=1 ms="));
+  EXPECT_THAT(log.str(), HasSubstr("end=\"ended\""));
 }
 
 }  // namespace

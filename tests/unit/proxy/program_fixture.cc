@@ -25,14 +25,14 @@ void ProgramTest::start(const std::string& general, const std::string& service) 
   auto program = Program::make(*config, file());
   ASSERT_TRUE(program) << program.error().message();
   program_ = std::move(*program);
-  std::atomic<bool> over = false;
-  thread_ = std::thread([this, &over] {
+  over_ = false;
+  thread_ = std::thread([this] {
     ended_ = program_->run();
-    over = true;
+    over_ = true;
   });
   // It answers once it serves; before that nobody is there.
   Result<boost::json::object> answer = fail("not asked yet");
-  while (!over && !answer) {
+  while (!over_ && !answer) {
     answer = ask({{"call", "status"}});
     std::this_thread::yield();
   }

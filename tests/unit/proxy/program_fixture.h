@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_TESTS_UNIT_PROXY_PROGRAM_FIXTURE_H_
 #define CLONESAFE_TESTS_UNIT_PROXY_PROGRAM_FIXTURE_H_
 
+#include <atomic>
 #include <boost/json/object.hpp>
 #include <fstream>
 #include <memory>
@@ -47,7 +48,8 @@ class ProgramTest : public ProxyTest {
   UniqueFd upstream_;
   std::unique_ptr<Program> program_;
   std::thread thread_;
-  Status ended_;
+  Status ended_;  // once over_ is true
+  std::atomic<bool> over_ = false;
 };
 
 }  // namespace clonesafe::proxy
