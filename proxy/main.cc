@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
   log_to_standard_error();
   const auto config = load_config(file);
   if (!config) return report(config.error());
-  auto program = Program::make(*config);
+  auto program = Program::make(*config, file);
   if (!program) return report(program.error());
   if (check) return 0;
   if (auto run = (*program)->run(); !run) return report(run.error());

@@ -20,15 +20,17 @@ class PrometheusText {
     text_ += "# HELP " + name_ + " " + std::string(help) + "\n";
     text_ += "# TYPE " + name_ + " " + std::string(type) + "\n";
   }
-  void sample(std::uint64_t value, std::string_view labels = {}) {
-    line(labels, std::to_string(value));
+  // `suffix` is for the parts of a histogram: "_bucket", "_sum", "_count".
+  void sample(std::uint64_t value, std::string_view labels = {}, std::string_view suffix = {}) {
+    line(labels, std::to_string(value), suffix);
   }
-  void seconds(std::uint64_t microseconds, std::string_view labels = {}) {
+  void seconds(std::uint64_t microseconds, std::string_view labels = {},
+               std::string_view suffix = {}) {
     char text[32];
     std::snprintf(text, sizeof text, "%llu.%06llu",
                   static_cast<unsigned long long>(microseconds / 1'000'000),
                   static_cast<unsigned long long>(microseconds % 1'000'000));
-    line(labels, text);
+    line(labels, text, suffix);
   }
   std::string take() { return std::move(text_); }
 
@@ -43,8 +45,8 @@ class PrometheusText {
   }
 
  private:
-  void line(std::string_view labels, const std::string& value) {
-    text_ += name_;
+  void line(std::string_view labels, const std::string& value, std::string_view suffix) {
+    text_ += name_ + std::string(suffix);
     if (!labels.empty()) text_ += "{" + std::string(labels) + "}";
     text_ += " " + value + "\n";
   }

@@ -16,6 +16,7 @@ using toml_file::number;
 using toml_file::Taker;
 
 constexpr std::int64_t kMaxTime = 86'400'000;
+constexpr std::int64_t kMaxParkDeadline = 60'000;
 constexpr std::size_t kMaxAlpnName = 255;
 constexpr std::int64_t kMaxHead = 1 << 20;
 constexpr std::int64_t kMaxBody = std::int64_t{1} << 50;
@@ -167,6 +168,7 @@ toml_file::Keys keys_of(ServiceConfig& service) {
       {"idle_ms", number(service.idle, 0, kMaxTime)},
       {"max_sessions", number(service.max_sessions, 1, 1'000'000)},
       {"allow_window", toml_file::truth(service.allow_window)},
+      {"access_log", toml_file::truth(service.access_log)},
   };
 }
 
@@ -250,6 +252,11 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
        toml_file::one_of<std::string>(
            config.log_level,
            {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}})},
+      {"control_socket", toml_file::text(config.control_socket)},
+      {"user", toml_file::text(config.user)},
+      {"park",
+       toml_file::one_of<Park>(config.park, {{"keep", Park::kKeep}, {"close", Park::kClose}})},
+      {"park_deadline_ms", number(config.park_deadline, 1, kMaxParkDeadline)},
       {"service", services(config.services, name, located)},
   };
   if (auto read = toml_file::read(*table, keys, name); !read)

@@ -86,11 +86,24 @@ struct ServiceConfig {
   bool accept_proxy_protocol = false;
   std::vector<Network> trusted_proxies;
   HttpConfig http;
+  bool access_log = false;  // a line for each session that ended
+};
+
+// What becomes of upstreams' connections when a snapshot is announced. Nothing is sent to them, and
+// none is opened, until it is over.
+enum class Park {
+  kKeep,  // nothing is closed
+  kClose  // they are closed with a goodbye: the image holds no session's keys
 };
 
 struct Config {
   std::uint32_t threads = 1;
   std::string log_level = "info";
+  std::string control_socket;  // empty: none
+  std::string user;            // to become one; empty: stays what it is
+  Park park = Park::kKeep;
+  // How long sessions may take to come to rest before a snapshot is refused.
+  Milliseconds park_deadline{3'000};
   std::vector<ServiceConfig> services;
 };
 

@@ -35,15 +35,29 @@ Awaitable<Result<std::size_t>> PlainStream::read(std::span<std::byte> to) {
   const std::size_t room = std::min(to.size(), waiting_.size());
   const auto [error, count] =
       co_await socket_.async_receive(boost::asio::buffer(waiting_.data(), room), kAwait);
+  if (held_back() && (!error || error == boost::asio::error::eof)) {
+    if (!co_await pass_gate()) co_return fail("the connection is closed");
+  }
   if (error == boost::asio::error::eof) co_return std::size_t{0};
   if (error) co_return fail("recv: " + error.message());
   if (stale()) co_return stale_error();
   std::memcpy(to.data(), waiting_.data(), count);
+  if (watch_.traffic != nullptr) watch_.traffic->read_bytes += count;
   if (count < room || count == to.size()) co_return count;
   const auto rest = to.subspan(count);
   const ssize_t more = ::recv(fd(), rest.data(), rest.size(), MSG_DONTWAIT);
+  if (watch_.traffic != nullptr && more > 0)
+    watch_.traffic->read_bytes += static_cast<std::uint64_t>(more);
   // An end, or an error, comes with the next read.
   co_return count + static_cast<std::size_t>(std::max<ssize_t>(more, 0));
+}
+
+Awaitable<bool> PlainStream::pass_gate() {
+  boost::asio::steady_timer timer(socket_.get_executor());
+  at_gate_ = &timer;
+  while (held_back() && socket_.is_open()) co_await watch_.gate->wait(timer);
+  at_gate_ = nullptr;
+  co_return socket_.is_open();
 }
 
 // As much as the socket takes now.
@@ -53,7 +67,11 @@ Result<std::size_t> PlainStream::send(std::span<const std::byte> from) {
     // Last before the bytes leave: what they are is settled.
     if (stale()) return stale_error();
     const ssize_t count = ::send(fd(), from.data(), from.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (count >= 0) return static_cast<std::size_t>(count);
+    if (count >= 0) {
+      if (watch_.traffic != nullptr)
+        watch_.traffic->written_bytes += static_cast<std::uint64_t>(count);
+      return static_cast<std::size_t>(count);
+    }
     if (errno == EINTR) continue;
     if (would_block(errno)) return 0;
     return fail_errno("send");
@@ -94,8 +112,18 @@ bool PlainStream::quiet() {
 
 // Out of the event loop, which would say goodbye as it closes.
 int PlainStream::take_descriptor() {
+  if (!socket_.is_open()) return -1;
+  if (at_gate_ != nullptr) at_gate_->cancel();
+  if (watch_.traffic != nullptr) --watch_.traffic->open;
   boost::system::error_code error;
-  return socket_.is_open() ? socket_.release(error) : -1;
+  return socket_.release(error);
+}
+
+void PlainStream::abandon(int descriptor) {
+  const Farewell how = abandon_socket(descriptor);
+  if (watch_.traffic == nullptr) return;
+  ++(how == Farewell::kSilent ? watch_.traffic->left_silently
+                              : watch_.traffic->left_by_short_lived_reset);
 }
 
 void PlainStream::close() {
@@ -103,7 +131,7 @@ void PlainStream::close() {
   const int descriptor = take_descriptor();
   if (descriptor < 0) return;
   if (silently) {
-    abandon_socket(descriptor);
+    abandon(descriptor);
   } else {
     ::close(descriptor);
   }
@@ -114,7 +142,7 @@ void PlainStream::reset() {
   const int descriptor = take_descriptor();
   if (descriptor < 0) return;
   if (silently) {
-    abandon_socket(descriptor);
+    abandon(descriptor);
   } else {
     reset_socket(descriptor);
   }

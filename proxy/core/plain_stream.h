@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "proxy/core/fence.h"
+#include "proxy/core/gate.h"
 #include "proxy/core/stream.h"
+#include "proxy/core/traffic.h"
 
 namespace clonesafe::proxy {
 
@@ -16,8 +18,18 @@ using Socket = boost::asio::generic::stream_protocol::socket;
 // A TCP connection or Unix socket, and what its guard says of it.
 class PlainStream final : public Stream {
  public:
+  // Both outlive the stream; either may be null.
+  struct Watch {
+    Traffic* traffic = nullptr;
+    Gate* gate = nullptr;  // what is read is held back while it is closed
+  };
+
   // The socket is connected and non-blocking.
-  PlainStream(Socket socket, Guard guard) : socket_(std::move(socket)), guard_(guard) {}
+  PlainStream(Socket socket, Guard guard) : PlainStream(std::move(socket), guard, Watch()) {}
+  PlainStream(Socket socket, Guard guard, Watch watch)
+      : socket_(std::move(socket)), guard_(guard), watch_(watch) {
+    if (watch_.traffic != nullptr) ++watch_.traffic->open;
+  }
   ~PlainStream() override { PlainStream::close(); }
 
   Awaitable<Result<std::size_t>> read(std::span<std::byte> to) override;
@@ -34,10 +46,16 @@ class PlainStream final : public Stream {
   Awaitable<Status> write_rest(std::vector<std::byte> rest);
   Result<std::size_t> send(std::span<const std::byte> from);
   int take_descriptor();
+  void abandon(int descriptor);
+  // False: it was closed meanwhile.
+  Awaitable<bool> pass_gate();
+  bool held_back() const { return watch_.gate != nullptr && watch_.gate->closed(); }
 
   Socket socket_;
   std::array<std::byte, 4096> waiting_;
   const Guard guard_;
+  const Watch watch_;
+  boost::asio::steady_timer* at_gate_ = nullptr;  // of whoever waits there
 };
 
 }  // namespace clonesafe::proxy

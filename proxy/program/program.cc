@@ -6,23 +6,23 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/post.hpp>
 #include <cerrno>
 
 #include "clonesafe/clonesafe.h"
-#include "clonesafe/hooks.h"
+#include "libclonesafe/base/service_manager.h"
+#include "proxy/program/library_error.h"
+#include "proxy/program/rights.h"
 #include "proxy/tls/random.h"
+#include "vmm_device/machine/api_server.h"
 
 namespace clonesafe::proxy {
 namespace {
 
-std::string message_of(int code) {
-  return "libclonesafe: error " + std::to_string(code);
-}
-
-sigset_t stop_signals() {
+sigset_t handled_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
   return signals;
 }
 
@@ -35,6 +35,11 @@ bool stays_here(const std::vector<Address>& addresses) {
   return true;
 }
 
+void tell_service_manager(const std::string& lines) {
+  if (auto told = notify_service_manager(lines); !told)
+    spdlog::warn("the service manager can't be told: {}", told.error().message());
+}
+
 }  // namespace
 
 void log_to_standard_error() {
@@ -43,27 +48,42 @@ void log_to_standard_error() {
   spdlog::set_default_logger(std::move(logger));
 }
 
-Result<std::unique_ptr<Program>> Program::make(const Config& config) {
-  spdlog::set_level(spdlog::level::from_str(config.log_level));
-  // First, while the process may still map what tells it of a clone.
-  if (const int code = cs_init(); code != 0) return fail(message_of(code));
-  if (auto random = use_clone_safe_random(); !random) return fail(random.error());
-  std::unique_ptr<Program> program(new Program(config));
-  for (const ServiceConfig& service : program->config_.services) {
+Program::Program(const Config& config, std::string file, Parts parts)
+    : config_(config),
+      file_(std::move(file)),
+      parts_(std::move(parts)),
+      listeners_(config.threads) {}
+
+Program::~Program() = default;
+
+Result<Program::Parts> Program::parts_of(const Config& config) {
+  Parts all;
+  for (const ServiceConfig& service : config.services) {
     auto parts = ServiceParts::make(service);
     if (!parts) return fail(parts.error());
-    program->parts_.push_back(std::move(*parts));
+    all.push_back(std::make_shared<const ServiceParts>(std::move(*parts)));
   }
-  return program;
+  return all;
+}
+
+Result<std::unique_ptr<Program>> Program::make(const Config& config, std::string file) {
+  spdlog::set_level(spdlog::level::from_str(config.log_level));
+  // First, while the process may still map what tells it of a clone.
+  if (const int code = cs_init(); code != 0) return fail(library_error(code));
+  if (auto random = use_clone_safe_random(); !random) return fail(random.error());
+  auto parts = parts_of(config);
+  if (!parts) return fail(parts.error());
+  return std::unique_ptr<Program>(new Program(config, std::move(file), std::move(*parts)));
 }
 
 // A clone that is noticed late has sealed something under its parent's keys by then.
-Status Program::check_tier() const {
+Status Program::check_tier(const Parts& parts) {
   cs_status_report report{};
-  if (const int code = cs_status(&report, sizeof report); code != 0) return fail(message_of(code));
+  if (const int code = cs_status(&report, sizeof report); code != 0)
+    return fail(library_error(code));
   if (report.tier >= CS_TIER_ANNOUNCED) return {};
-  for (const ServiceParts& service : parts_) {
-    const ServiceConfig& config = service.config;
+  for (const auto& service : parts) {
+    const ServiceConfig& config = service->config;
     if (!config.upstream.tls || config.allow_window || stays_here(config.upstream.addresses))
       continue;
     return fail(
@@ -77,74 +97,76 @@ Status Program::check_tier() const {
 }
 
 Status Program::listen() {
-  for (std::uint32_t i = 0; i < config_.threads; ++i)
-    workers_.push_back(std::make_unique<Worker>(parts_));
-  for (std::size_t index = 0; index < parts_.size(); ++index) {
-    const ServiceConfig& service = parts_[index].config;
-    std::vector<UniqueFd> shared;  // Unix sockets: one, and copies of it
-    for (const Address& address : service.listen) {
-      if (!address.is_unix()) continue;
-      auto fd = listen_at(address);
-      if (!fd) return fail(fd.error(), "service '" + service.name + "'");
-      shared.push_back(std::move(*fd));
+  if (auto inherited = listeners_.inherit(); !inherited) return inherited;
+  auto listeners = listeners_.with(config_.services);
+  if (!listeners) return fail(listeners.error());
+  listeners_ = std::move(*listeners);
+  return listen_for_operators();
+}
+
+// In place of what is served now, on all threads or, if a socket can't be had, on none.
+Status Program::serve(const Parts& parts, const Listeners& listeners) {
+  std::vector<std::vector<Worker::Part>> all(workers_.size());
+  for (std::size_t thread = 0; thread < workers_.size(); ++thread) {
+    for (const auto& service : parts) {
+      auto sockets = listeners.sockets(service->config, thread);
+      if (!sockets) return fail(sockets.error());
+      all[thread].push_back({.parts = service, .sockets = std::move(*sockets)});
     }
-    for (const auto& worker : workers_) {
-      std::vector<UniqueFd> sockets;
-      for (const UniqueFd& fd : shared) {
-        sockets.emplace_back(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
-        if (!sockets.back()) return fail_errno("service '" + service.name + "': dup");
-      }
-      for (const Address& address : service.listen) {
-        if (address.is_unix()) continue;
-        auto fd = listen_at(address);
-        if (!fd) return fail(fd.error(), "service '" + service.name + "'");
-        sockets.push_back(std::move(*fd));
-      }
-      if (auto listening = worker->service(index).listen(std::move(sockets)); !listening)
-        return listening;
-    }
+  }
+  for (std::size_t thread = 0; thread < workers_.size(); ++thread) {
+    if (auto served = workers_[thread]->serve(std::move(all[thread])); !served) return served;
   }
   return {};
 }
 
-// After a restore every thread lets go of what is stale, and the agent, if there is one, waits for
-// that. Streams that are used look at the generation themselves, and need no news.
-Status Program::follow_generation() {
-  cs_hook_options options{};
-  options.function = [](const cs_event*, void* program) {
-    for (const auto& worker : static_cast<Program*>(program)->workers_) worker->fence();
-    return CS_HOOK_OK;
-  };
-  options.argument = this;
-  options.name = "clonesafe-proxy";
-  options.priority = CS_PRIORITY_CONNECTIONS;
-  cs_hook* hook = nullptr;  // for as long as the process lives
-  if (const int code = cs_after_restore_hook(&options, &hook); code != 0)
-    return fail(message_of(code));
-  if (const int code = cs_watch_start(nullptr); code != 0) return fail(message_of(code));
+Status Program::start() {
+  for (std::uint32_t i = 0; i < config_.threads; ++i)
+    workers_.push_back(std::make_unique<Worker>());
+  if (auto served = serve(parts_, listeners_); !served) return served;
+  for (const auto& worker : workers_) worker->start();
+  auto parking = Parking::start(workers_, config_);
+  if (!parking) return fail(parking.error());
+  parking_ = std::move(*parking);
   return {};
 }
 
-Status Program::wait_for_signal() {
-  const sigset_t signals = stop_signals();
-  int signal = 0;
-  if (const int error = sigwait(&signals, &signal); error != 0) return fail_errno("sigwait", error);
-  return {};
+void Program::wait_for_signal() {
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    if (signal != SIGHUP) return io_.stop();
+    if (auto loaded = reload(); !loaded) spdlog::error("reload: {}", loaded.error().message());
+    wait_for_signal();
+  });
+}
+
+void Program::stop() {
+  boost::asio::post(io_, [this] { io_.stop(); });
 }
 
 Status Program::run() {
-  if (auto tier = check_tier(); !tier) return tier;
+  if (auto tier = check_tier(parts_); !tier) return tier;
   ::signal(SIGPIPE, SIG_IGN);
-  // In every thread that starts after this: they are for wait_for_signal().
-  const sigset_t signals = stop_signals();
-  if (const int error = pthread_sigmask(SIG_BLOCK, &signals, nullptr); error != 0)
+  // In every thread that starts after this: they are for this one.
+  const sigset_t handled = handled_signals();
+  sigset_t before;
+  if (const int error = pthread_sigmask(SIG_BLOCK, &handled, &before); error != 0)
     return fail_errno("pthread_sigmask", error);
+  boost::system::error_code error;
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) signals_.add(signal, error);
+  if (error) return fail("signals: " + error.message());
   if (auto listening = listen(); !listening) return listening;
-  for (const auto& worker : workers_) worker->start();
-  if (auto followed = follow_generation(); !followed) return followed;
+  if (auto dropped = drop_rights(config_.user); !dropped) return dropped;
+  if (auto started = start(); !started) return started;
+  wait_for_signal();
+  if (const int failed = pthread_sigmask(SIG_SETMASK, &before, nullptr); failed != 0)
+    return fail_errno("pthread_sigmask", failed);
   spdlog::info("serving, {} services on {} threads", parts_.size(), workers_.size());
-  if (auto waited = wait_for_signal(); !waited) return waited;
-  cs_watch_stop();
+  tell_service_manager("READY=1");
+  io_.run();
+  tell_service_manager("STOPPING=1");
+  operators_.reset();
+  parking_.reset();
   workers_.clear();
   return {};
 }

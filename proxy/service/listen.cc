@@ -10,21 +10,22 @@ namespace {
 
 constexpr int kBacklog = 4096;
 
-// A socket file that nobody listens at any more is in the way of the next who does.
-Status remove_dead_socket(const Address& address, const Endpoint& endpoint) {
+}  // namespace
+
+Status remove_dead_socket(const Address& address) {
+  const auto endpoint = numeric_endpoint(address);
+  if (!endpoint) return fail(endpoint.error());
   struct stat status{};
   if (::lstat(address.path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) return fail(address.text() + ": is there, and no socket");
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!probe) return fail_errno(address.text());
-  if (::connect(probe.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) == 0 ||
+  if (::connect(probe.get(), endpoint->data(), static_cast<socklen_t>(endpoint->size())) == 0 ||
       errno != ECONNREFUSED)
     return fail(address.text() + ": another process listens there");
   if (::unlink(address.path.c_str()) != 0) return fail_errno(address.text());
   return {};
 }
-
-}  // namespace
 
 Result<UniqueFd> listen_at(const Address& address) {
   const auto endpoint = numeric_endpoint(address);
@@ -33,8 +34,7 @@ Result<UniqueFd> listen_at(const Address& address) {
   UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail_errno(address.text());
   if (family == AF_UNIX) {
-    if (auto removed = remove_dead_socket(address, *endpoint); !removed)
-      return fail(removed.error());
+    if (auto removed = remove_dead_socket(address); !removed) return fail(removed.error());
   } else {
     const int on = 1;
     ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

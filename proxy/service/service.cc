@@ -30,6 +30,7 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 // Out of descriptors or memory: others may be freed soon.
 constexpr std::chrono::milliseconds kAcceptPause{50};
 constexpr std::chrono::milliseconds kProxyHeaderTimeout{5'000};
+constexpr std::chrono::milliseconds kHandshakeTimeout{10'000};
 // Stale connections that are closed at once.
 constexpr std::size_t kFenceBatch = 64;
 
@@ -63,18 +64,19 @@ Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
   return parts;
 }
 
-Service::Service(Loop& loop, const ServiceParts& parts)
+Service::Service(Loop& loop, std::shared_ptr<const ServiceParts> parts)
     : loop_(loop),
-      parts_(parts),
-      upstream_(loop, parts.config.upstream, parts.upstream_tls ? &*parts.upstream_tls : nullptr,
-                parts.config.protocol == Protocol::kPostgres ? postgres::request_tls : nullptr),
-      pool_(parts.config.upstream),
+      parts_(std::move(parts)),
+      upstream_(loop, parts_->config.upstream,
+                parts_->upstream_tls ? &*parts_->upstream_tls : nullptr,
+                parts_->config.protocol == Protocol::kPostgres ? postgres::request_tls : nullptr),
+      pool_(parts_->config.upstream),
       host_{.loop = loop,
-            .config = parts.config,
+            .config = parts_->config,
             .upstream = upstream_,
             .pool = pool_,
-            .listen_tls = parts.listen_tls ? &*parts.listen_tls : nullptr,
-            .postgres = parts.postgres.get()} {}
+            .listen_tls = parts_->listen_tls ? &*parts_->listen_tls : nullptr,
+            .postgres = parts_->postgres.get()} {}
 
 Service::~Service() = default;
 
@@ -84,10 +86,10 @@ Status Service::listen(std::vector<UniqueFd> sockets) {
     int family = 0;
     socklen_t size = sizeof family;
     if (::getsockopt(fd.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0)
-      return fail_errno("service '" + parts_.config.name + "': socket");
+      return fail_errno("service '" + parts_->config.name + "': socket");
     boost::system::error_code error;
     acceptor->assign(asio::generic::stream_protocol(family, 0), fd.get(), error);
-    if (error) return fail("service '" + parts_.config.name + "': " + error.message());
+    if (error) return fail("service '" + parts_->config.name + "': " + error.message());
     [[maybe_unused]] const int owned_by_acceptor = fd.release();
     acceptors_.push_back(std::move(acceptor));
     asio::co_spawn(loop_.io(), accept(shared_from_this(), *acceptors_.back()), asio::detached);
@@ -107,13 +109,13 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& accepto
     const auto [error] = co_await acceptor.async_accept(socket, from, kAwait);
     if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
     if (error) {
-      spdlog::warn("{}: accept: {}", parts_.config.name, error.message());
+      spdlog::warn("{}: accept: {}", parts_->config.name, error.message());
       asio::steady_timer pause = loop_.timer();
       pause.expires_after(kAcceptPause);
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (host_.sessions.size() >= parts_.config.max_sessions) {
+    if (host_.sessions.size() >= parts_->config.max_sessions) {
       ++host_.counts.refused;
       continue;  // closed
     }
@@ -123,45 +125,65 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& accepto
 }
 
 // The application's stream, with its TLS session. `ends` become what a PROXY header says.
-Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Ends& ends) {
+Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Ends& ends,
+                                                          Traffic& traffic) {
   const Guard guard = is_local(ends.from) ? Guard() : Guard(loop_.fence());
   if (socket.native_handle() >= 0 && ends.from.protocol().family() != AF_UNIX) {
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(std::move(socket), guard);
-  if (parts_.config.accept_proxy_protocol) {
+  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
+      std::move(socket), guard, PlainStream::Watch{.traffic = &traffic, .gate = &gate_});
+  if (parts_->config.accept_proxy_protocol) {
     if (!is_trusted(ends.from)) co_return fail("none of the proxies that are trusted");
     auto named = co_await within(loop_, kProxyHeaderTimeout, read_proxy_header(*stream, ends));
     if (!named) co_return fail(named.error());
     ends = std::move(*named);
   }
-  const bool asks_for_tls = parts_.config.protocol == Protocol::kPostgres;
-  if (!parts_.listen_tls || asks_for_tls) co_return stream;
-  auto session = parts_.listen_tls->session();
+  const bool asks_for_tls = parts_->config.protocol == Protocol::kPostgres;
+  if (!parts_->listen_tls || asks_for_tls) co_return stream;
+  auto session = parts_->listen_tls->session();
   if (!session) co_return fail(session.error());
   auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
   if (!tls) co_return fail(tls.error());
-  if (auto shaken = co_await (*tls)->handshake(); !shaken) co_return fail(shaken.error());
+  if (auto shaken = co_await within(loop_, kHandshakeTimeout, (*tls)->handshake()); !shaken) {
+    ++host_.counts.failed_tls_handshakes;
+    co_return fail(shaken.error());
+  }
+  ++host_.counts.tls_handshakes;
   co_return std::move(*tls);
 }
 
 bool Service::is_trusted(const Endpoint& peer) const {
-  return std::ranges::any_of(parts_.config.trusted_proxies,
+  return std::ranges::any_of(parts_->config.trusted_proxies,
                              [&](const Network& network) { return network.contains(peer); });
 }
 
 Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket, Endpoint from) {
+  SessionRecord record{.from = std::move(from)};
+  records_.insert(&record);
+  co_await serve_recorded(std::move(socket), record);
+  records_.erase(&record);
+  ended_ += record.application;
+  if (parts_->config.access_log) log_access(record);
+}
+
+Awaitable<void> Service::serve_recorded(Socket socket, SessionRecord& record) {
   boost::system::error_code error;
-  Ends ends{.from = from, .to = socket.local_endpoint(error)};
-  auto application = co_await greet(std::move(socket), ends);
+  Ends ends{.from = record.from, .to = socket.local_endpoint(error)};
+  auto application = co_await greet(std::move(socket), ends, record.application);
+  record.from = ends.from;
   if (!application) {
-    spdlog::info("{}: {}: {}", parts_.config.name, to_text(from), application.error().message());
+    record.how = "refused";
+    spdlog::info("{}: {}: {}", parts_->config.name, to_text(record.from),
+                 application.error().message());
     co_return;
   }
   Client client{.from = ends.from,
-                .preface = proxy_header(parts_.config.upstream.send_proxy_protocol, ends)};
-  switch (parts_.config.protocol) {
+                .preface = proxy_header(parts_->config.upstream.send_proxy_protocol, ends)};
+  // Each makes its session before it waits for anything.
+  host_.next_record = &record;
+  switch (parts_->config.protocol) {
     case Protocol::kTcp:
       co_return co_await serve_tcp(host_, std::move(*application), std::move(client));
     case Protocol::kRedis:
@@ -171,6 +193,17 @@ Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket,
     case Protocol::kPostgres:
       co_return co_await postgres::serve(host_, std::move(*application), std::move(client));
   }
+}
+
+void Service::log_access(const SessionRecord& record) const {
+  const auto time = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - record.since);
+  spdlog::info(
+      "access: service={} from={} upstream={} from_application={} to_application={} ms={} "
+      "end=\"{}\"",
+      parts_->config.name, to_text(record.from),
+      record.upstream.size() == 0 ? "-" : to_text(record.upstream), record.application.read_bytes,
+      record.application.written_bytes, time.count(), record.how.empty() ? "ended" : record.how);
 }
 
 void Service::fence() {
@@ -192,12 +225,15 @@ void Service::fence_some(std::vector<Session*> all) {
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {
+  // Whoever is held back is not idle, and nothing is closed meanwhile.
+  if (gate_.closed()) return;
   pool_.look(now);
-  const auto idle = parts_.config.idle;
-  if (idle.count() == 0 && parts_.config.protocol != Protocol::kHttp) return;
+  const auto idle = parts_->config.idle;
+  if (idle.count() == 0 && parts_->config.protocol != Protocol::kHttp) return;
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
     if (!host_.sessions.contains(session)) continue;
     if (idle.count() != 0 && now - session->last_used() > idle) {
+      session->ends("idle");
       session->reset();
     } else {
       session->look(now);
@@ -207,8 +243,68 @@ void Service::look(std::chrono::steady_clock::time_point now) {
 
 void Service::reset_all() {
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
-    if (host_.sessions.contains(session)) session->reset();
+    if (!host_.sessions.contains(session)) continue;
+    session->ends("stopped");
+    session->reset();
   }
+}
+
+void Service::park(bool part) {
+  hold_applications(Gate::Reason::kParked);
+  upstream_.park();
+  if (!part) return;
+  for (std::shared_ptr<Stream>& stream : pool_.take_all())
+    asio::co_spawn(loop_.io(), part_from(std::move(stream)), asio::detached);
+  for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
+    if (host_.sessions.contains(session)) session->park();
+  }
+}
+
+// Upstreams first: what applications sent may need one at once.
+void Service::unpark() {
+  upstream_.unpark();
+  release_applications(Gate::Reason::kParked);
+}
+
+ServiceCounts Service::counts() const {
+  ServiceCounts all = host_.counts;
+  all.fenced += pool_.fenced();
+  return all;
+}
+
+ServiceCensus Service::census() const {
+  const ServiceConfig& config = parts_->config;
+  ServiceCensus census{.name = config.name,
+                       .listen = {},
+                       .upstream = {},
+                       .upstream_tls = config.upstream.tls.has_value(),
+                       .sessions = session_count(),
+                       .max_sessions = config.max_sessions,
+                       .counts = counts(),
+                       .upstream_counts = upstream_.counts(),
+                       .applications = ended_,
+                       .upstreams = upstream_.traffic()};
+  for (const Address& address : config.listen) census.listen.push_back(address.text());
+  for (const Address& address : config.upstream.addresses)
+    census.upstream.push_back(address.text());
+  for (const SessionRecord* record : records_) census.applications += record->application;
+  return census;
+}
+
+std::vector<SessionCensus> Service::sessions(std::size_t limit) const {
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<SessionCensus> all;
+  for (const SessionRecord* record : records_) {
+    if (all.size() >= limit) break;
+    all.push_back(
+        {.service = parts_->config.name,
+         .from = to_text(record->from),
+         .upstream = record->upstream.size() == 0 ? std::string() : to_text(record->upstream),
+         .age = std::chrono::duration_cast<std::chrono::milliseconds>(now - record->since),
+         .from_application = record->application.read_bytes,
+         .to_application = record->application.written_bytes});
+  }
+  return all;
 }
 
 }  // namespace clonesafe::proxy

@@ -10,13 +10,15 @@
 
 #include "libclonesafe/base/unique_fd.h"
 #include "proxy/config/config.h"
+#include "proxy/core/gate.h"
 #include "proxy/core/loop.h"
+#include "proxy/service/census.h"
 #include "proxy/session/session.h"
 #include "proxy/upstream/upstream.h"
 
 namespace clonesafe::proxy {
 
-// A service's part that all threads share: made before they start, and never changed.
+// A service's part that all threads share: made before they use it, and never changed.
 struct ServiceParts {
   ServiceConfig config;
   std::optional<TlsContext> listen_tls;
@@ -29,7 +31,7 @@ struct ServiceParts {
 // A service on one thread. What it waits for keeps it alive.
 class Service : public std::enable_shared_from_this<Service> {
  public:
-  Service(Loop& loop, const ServiceParts& parts);
+  Service(Loop& loop, std::shared_ptr<const ServiceParts> parts);
   ~Service();
 
   // Listening sockets of its own (SO_REUSEPORT), or a copy of a Unix socket's.
@@ -42,32 +44,49 @@ class Service : public std::enable_shared_from_this<Service> {
   void look(std::chrono::steady_clock::time_point now);
   void reset_all();
 
-  const ServiceParts& parts() const { return parts_; }
-  ServiceCounts counts() const {
-    ServiceCounts all = host_.counts;
-    all.fenced += pool_.fenced();
-    return all;
-  }
-  std::size_t session_count() const { return host_.sessions.size(); }
+  // While there is a reason nothing that applications send is passed on. Nothing is closed.
+  void hold_applications(Gate::Reason reason) { gate_.close(reason); }
+  void release_applications(Gate::Reason reason) { gate_.open(reason); }
+  // A snapshot was announced: no upstream connection is opened. With `part` those that nothing is
+  // under way on are closed; asked again and again.
+  void park(bool part);
+  void unpark();
+
+  const ServiceParts& parts() const { return *parts_; }
+  ServiceCounts counts() const;
+  // With those that are in their handshake.
+  std::size_t session_count() const { return records_.size(); }
+  std::uint64_t upstream_connections() const { return upstream_.traffic().open; }
+
+  ServiceCensus census() const;
+  // Up to `limit` of them.
+  std::vector<SessionCensus> sessions(std::size_t limit) const;
 
  private:
   using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::generic::stream_protocol>;
   Awaitable<void> accept(std::shared_ptr<Service> self, Acceptor& acceptor);
   Awaitable<void> serve(std::shared_ptr<Service> kept, Socket socket, Endpoint from);
-  Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, Ends& ends);
+  Awaitable<void> serve_recorded(Socket socket, SessionRecord& record);
+  Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, Ends& ends, Traffic& traffic);
   bool is_trusted(const Endpoint& peer) const;
+  void log_access(const SessionRecord& record) const;
   void fence_some(std::vector<Session*> all);
 
   Loop& loop_;
-  const ServiceParts& parts_;
+  const std::shared_ptr<const ServiceParts> parts_;
+  Gate gate_;
   Upstream upstream_;
   Pool pool_;
   SessionHost host_;
+  std::unordered_set<SessionRecord*> records_;
+  Traffic ended_;  // of applications' connections
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
 };
 
 // A socket that listens at the address; for TCP one of several that do.
 Result<UniqueFd> listen_at(const Address& address);
+// A Unix socket's file that nobody listens at any more is in the way of the next who does.
+Status remove_dead_socket(const Address& address);
 
 }  // namespace clonesafe::proxy
 

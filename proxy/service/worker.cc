@@ -17,12 +17,16 @@ namespace asio = boost::asio;
 // How often limits, and the generation of connections that nobody uses, are looked at. Connections
 // that are used look at it themselves.
 constexpr std::chrono::milliseconds kLookEvery{100};
+// How often sessions are asked whether they are idle by now, before a snapshot.
+constexpr std::chrono::milliseconds kParkAgain{5};
 
 }  // namespace
 
 Worker::Worker(const std::vector<ServiceParts>& parts) {
-  for (const ServiceParts& part : parts)
-    services_.push_back(std::make_shared<Service>(loop_, part));
+  for (const ServiceParts& part : parts) {
+    services_.push_back(std::make_shared<Service>(
+        loop_, std::shared_ptr<const ServiceParts>(std::shared_ptr<void>(), &part)));
+  }
 }
 
 Worker::~Worker() {
@@ -39,7 +43,7 @@ void Worker::start() {
 
 void Worker::stop() {
   asio::post(loop_.io(), [this] {
-    for (const auto& service : services_) {
+    for (const auto& service : all()) {
       service->stop_listening();
       service->reset_all();
     }
@@ -47,20 +51,147 @@ void Worker::stop() {
   });
 }
 
-void Worker::fence() {
+// On the thread, if there is one yet.
+void Worker::run(const std::function<void()>& what) {
+  if (!thread_.joinable()) return what();
   std::promise<void> done;
-  asio::post(loop_.io(), [this, &done] {
-    look();
+  asio::post(loop_.io(), [&what, &done] {
+    what();
     done.set_value();
   });
   done.get_future().wait();
+}
+
+void Worker::fence() {
+  run([this] { look(); });
+}
+
+std::vector<std::shared_ptr<Service>> Worker::all() const {
+  std::vector<std::shared_ptr<Service>> both = services_;
+  both.insert(both.end(), retired_.begin(), retired_.end());
+  return both;
+}
+
+Status Worker::serve(std::vector<Part> parts) {
+  Status served;
+  run([&] {
+    std::vector<std::shared_ptr<Service>> fresh;
+    for (Part& part : parts) {
+      const auto& service = fresh.emplace_back(std::make_shared<Service>(loop_, part.parts));
+      if (paused_) service->hold_applications(Gate::Reason::kPaused);
+      if (parked_) service->park(false);
+      served = service->listen(std::move(part.sockets));
+      if (!served) break;
+    }
+    // All or none of them.
+    auto& gone = served ? services_ : fresh;
+    for (const auto& service : gone) service->stop_listening();
+    if (!served) return;
+    retired_.insert(retired_.end(), services_.begin(), services_.end());
+    services_ = std::move(fresh);
+    bury();
+  });
+  return served;
+}
+
+// Those that were replaced, once their last session has ended.
+void Worker::bury() {
+  std::erase_if(retired_, [this](const std::shared_ptr<Service>& service) {
+    if (service->session_count() != 0) return false;
+    ServiceCensus past = service->census();
+    past.max_sessions = 0;
+    add_to(past_, past);
+    return true;
+  });
+}
+
+void Worker::stop_listening() {
+  run([this] {
+    for (const auto& service : services_) service->stop_listening();
+  });
+}
+void Worker::reset_all() {
+  run([this] {
+    for (const auto& service : all()) service->reset_all();
+  });
+}
+void Worker::pause() {
+  run([this] {
+    paused_ = true;
+    for (const auto& service : all()) service->hold_applications(Gate::Reason::kPaused);
+  });
+}
+void Worker::resume() {
+  run([this] {
+    paused_ = false;
+    for (const auto& service : all()) service->release_applications(Gate::Reason::kPaused);
+  });
+}
+
+std::uint64_t Worker::upstream_connections() const {
+  std::uint64_t count = 0;
+  for (const auto& service : all()) count += service->upstream_connections();
+  return count;
+}
+
+Awaitable<void> Worker::park_all(Parking how) {
+  const auto until = std::chrono::steady_clock::now() + how.deadline;
+  asio::steady_timer timer = loop_.timer();
+  for (;;) {
+    for (const auto& service : all()) service->park(how.part);
+    // A goodbye that the socket takes at once is over now.
+    if (!how.part || upstream_connections() == 0 || std::chrono::steady_clock::now() >= until)
+      co_return;
+    timer.expires_after(kParkAgain);
+    [[maybe_unused]] const auto waited =
+        co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
+std::future<std::vector<ServiceCensus>> Worker::park(Parking how) {
+  auto done = std::make_shared<std::promise<std::vector<ServiceCensus>>>();
+  asio::post(loop_.io(), [this, how, done] {
+    parked_ = true;
+    asio::co_spawn(loop_.io(), park_all(how),
+                   [this, done](const std::exception_ptr&) { done->set_value(take_census()); });
+  });
+  return done->get_future();
+}
+void Worker::unpark() {
+  run([this] {
+    parked_ = false;
+    for (const auto& service : all()) service->unpark();
+  });
+}
+
+std::vector<ServiceCensus> Worker::take_census() const {
+  std::vector<ServiceCensus> census;
+  for (const auto& service : all()) add_to(census, service->census());
+  for (const ServiceCensus& past : past_) add_to(census, past);
+  return census;
+}
+std::vector<ServiceCensus> Worker::census() {
+  std::vector<ServiceCensus> census;
+  run([&] { census = take_census(); });
+  return census;
+}
+
+std::vector<SessionCensus> Worker::sessions(std::size_t limit) {
+  std::vector<SessionCensus> sessions;
+  run([&] {
+    for (const auto& service : all()) {
+      const auto more = service->sessions(limit - sessions.size());
+      sessions.insert(sessions.end(), more.begin(), more.end());
+    }
+  });
+  return sessions;
 }
 
 void Worker::look() {
   const Fence::Epoch epoch = loop_.fence().now();
   if (epoch != epoch_) {
     epoch_ = epoch;
-    for (const auto& service : services_) service->fence();
+    for (const auto& service : all()) service->fence();
   }
 }
 
@@ -72,7 +203,8 @@ Awaitable<void> Worker::watch() {
     if (error) co_return;
     look();
     const auto now = std::chrono::steady_clock::now();
-    for (const auto& service : services_) service->look(now);
+    for (const auto& service : all()) service->look(now);
+    bury();
   }
 }
 

@@ -5,11 +5,16 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_set>
+#include <utility>
 
 #include "proxy/config/config.h"
 #include "proxy/core/loop.h"
+#include "proxy/core/stream.h"
+#include "proxy/session/session_record.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/upstream/proxy_header.h"
 #include "proxy/upstream/upstream.h"
@@ -22,10 +27,23 @@ class Shared;
 
 struct ServiceCounts {
   std::uint64_t accepted = 0;
-  std::uint64_t refused = 0;   // there were too many sessions
-  std::uint64_t failed = 0;    // no upstream could be reached
-  std::uint64_t fenced = 0;    // upstream connections that a clone abandoned
-  std::uint64_t reopened = 0;  // sessions that went on with another one
+  std::uint64_t refused = 0;         // there were too many sessions
+  std::uint64_t failed = 0;          // no upstream could be reached
+  std::uint64_t fenced = 0;          // upstream connections that a clone abandoned
+  std::uint64_t reopened = 0;        // sessions that went on with another one
+  std::uint64_t tls_handshakes = 0;  // with applications
+  std::uint64_t failed_tls_handshakes = 0;
+
+  ServiceCounts& operator+=(const ServiceCounts& other) {
+    accepted += other.accepted;
+    refused += other.refused;
+    failed += other.failed;
+    fenced += other.fenced;
+    reopened += other.reopened;
+    tls_handshakes += other.tls_handshakes;
+    failed_tls_handshakes += other.failed_tls_handshakes;
+    return *this;
+  }
 };
 
 class Session;
@@ -47,12 +65,20 @@ struct SessionHost {
   postgres::Shared* postgres = nullptr;
   ServiceCounts counts = {};
   std::unordered_set<Session*> sessions = {};
+  SessionRecord* next_record = nullptr;  // of the session that is made next
 };
+
+// Says goodbye in the transport's way, and closes it. For an upstream that nothing is asked of any
+// more; whoever reads from it is woken.
+Awaitable<void> part_from(std::shared_ptr<Stream> stream);
 
 // One application's connection, seen by who looks after all of them.
 class Session {
  public:
-  explicit Session(SessionHost& host) : host_(host) { host_.sessions.insert(this); }
+  Session(SessionHost& host, Client client)
+      : host_(host), client_(std::move(client)), record_(std::exchange(host.next_record, nullptr)) {
+    host_.sessions.insert(this);
+  }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   virtual ~Session() { host_.sessions.erase(this); }
@@ -63,15 +89,29 @@ class Session {
   virtual void reset() = 0;
   // From time to time, for limits of its protocol's own.
   virtual void look(std::chrono::steady_clock::time_point /*now*/) {}
+  // A snapshot was announced whose image shall hold no connection: if nothing is under way, the
+  // upstream's is closed with a goodbye, and the next is opened when it is needed. Asked again and
+  // again until all are gone.
+  virtual void park() = 0;
+  // Notes why it ends.
+  void ends(std::string_view how) {
+    if (record_ != nullptr && record_->how.empty()) record_->how = how;
+  }
   // When a byte was last carried.
   std::chrono::steady_clock::time_point last_used() const { return last_used_; }
 
  protected:
   SessionHost& host() const { return host_; }
+  const Client& client() const { return client_; }
+  // A new connection to the upstream, for this client, and who is at its other end; an error was
+  // counted and logged.
+  Awaitable<Result<std::unique_ptr<Stream>>> connect(Upstream::Peer* peer = nullptr);
   void use() { last_used_ = std::chrono::steady_clock::now(); }
 
  private:
   SessionHost& host_;
+  const Client client_;
+  SessionRecord* const record_;
   std::chrono::steady_clock::time_point last_used_ = std::chrono::steady_clock::now();
 };
 

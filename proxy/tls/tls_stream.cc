@@ -94,7 +94,7 @@ void TlsStream::keep_unread() {
 
 Awaitable<Status> TlsStream::handshake() {
   for (;;) {
-    if (stale()) co_return fail("the machine was cloned in the TLS handshake");
+    if (auto can = usable(); !can) co_return fail(can.error(), "TLS handshake");
     ERR_clear_error();
     const int done = SSL_do_handshake(ssl_.get());
     const int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), done);
@@ -115,7 +115,7 @@ Awaitable<Status> TlsStream::handshake() {
 Awaitable<Result<std::size_t>> TlsStream::read(std::span<std::byte> to) {
   for (;;) {
     // Even reading can seal something: an alert, or the answer to a request for new keys.
-    if (stale()) co_return fail("the TLS session is of a generation before this one");
+    if (auto can = usable(); !can) co_return fail(can.error());
     ERR_clear_error();
     // As many records as there are and have room.
     std::size_t taken = 0;
@@ -150,7 +150,7 @@ Awaitable<Status> TlsStream::write(std::span<const std::byte> from) {
   // All of it is sealed before anything is waited for.
   std::span<const std::byte> left = from;
   while (!left.empty()) {
-    if (stale()) co_return fail("the TLS session is of a generation before this one");
+    if (auto can = usable(); !can) co_return fail(can.error());
     ERR_clear_error();
     std::size_t count = 0;
     const auto part = left.first(std::min(left.size(), kSealAtOnce));
@@ -162,32 +162,45 @@ Awaitable<Status> TlsStream::write(std::span<const std::byte> from) {
 }
 
 Awaitable<Status> TlsStream::finish() {
-  if (stale()) co_return fail("the TLS session is of a generation before this one");
+  if (auto can = usable(); !can) co_return fail(can.error());
   ERR_clear_error();
   if (SSL_shutdown(ssl_.get()) < 0) co_return fail(error("TLS"));
   co_return co_await send_sealed();
 }
 
 bool TlsStream::quiet() {
-  return !ended_ && kept_.empty() && SSL_has_pending(ssl_.get()) == 0 && below_->quiet();
+  return ssl_ != nullptr && !ended_ && kept_.empty() && SSL_has_pending(ssl_.get()) == 0 &&
+         below_->quiet();
+}
+
+Status TlsStream::usable() const {
+  if (ssl_ == nullptr) return fail("the connection is closed");
+  if (stale()) return fail("the TLS session is of a generation before this one");
+  return {};
+}
+
+// Nothing is sealed any more, whatever the session's end would have said.
+void TlsStream::forget() {
+  if (ssl_ == nullptr) return;
+  SSL_set_quiet_shutdown(ssl_.get(), 1);
+  SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  ssl_.reset();
 }
 
 void TlsStream::close() {
-  // Nothing is sealed any more, whatever the session's end would have said.
-  SSL_set_quiet_shutdown(ssl_.get(), 1);
-  SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  forget();
   below_->close();
 }
 
 void TlsStream::reset() {
-  SSL_set_quiet_shutdown(ssl_.get(), 1);
-  SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  forget();
   below_->reset();
 }
 
 std::string_view TlsStream::alpn() const {
   const unsigned char* name = nullptr;
   unsigned size = 0;
+  if (ssl_ == nullptr) return {};
   SSL_get0_alpn_selected(ssl_.get(), &name, &size);
   return {reinterpret_cast<const char*>(name), size};
 }

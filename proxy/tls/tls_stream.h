@@ -34,6 +34,7 @@ class TlsStream final : public Stream {
   Awaitable<Status> finish() override;
   bool stale() const override { return below_->stale(); }
   bool quiet() override;
+  // The session's keys are gone from memory afterwards, whoever still waits.
   void close() override;
   void reset() override;
 
@@ -48,6 +49,9 @@ class TlsStream final : public Stream {
   // Waits for sealed bytes and gives them to the session; false at their end.
   Awaitable<Result<bool>> take_sealed();
   void keep_unread();
+  // Why nothing can be sealed or opened: it is closed, or stale.
+  Status usable() const;
+  void forget();
   // Sends what the session has sealed.
   Awaitable<Status> send_sealed();
   Error error(const std::string& what) const;

@@ -1,6 +1,7 @@
 #include "proxy/upstream/pool.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace clonesafe::proxy {
 namespace {
@@ -29,6 +30,12 @@ void Pool::keep(std::shared_ptr<Stream> stream, std::string_view key) {
     idle_.pop_front();
   }
   idle_.push_back({.stream = std::move(stream), .key = std::string(key), .since = Clock::now()});
+}
+
+std::vector<std::shared_ptr<Stream>> Pool::take_all() {
+  std::vector<std::shared_ptr<Stream>> all;
+  for (Idle& idle : std::exchange(idle_, {})) all.push_back(std::move(idle.stream));
+  return all;
 }
 
 void Pool::close(Stream& stream) {

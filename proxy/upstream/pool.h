@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "proxy/config/config.h"
 #include "proxy/core/stream.h"
@@ -27,6 +28,9 @@ class Pool {
   std::shared_ptr<Stream> take(std::string_view key);
   // Nobody else uses it any more. Beyond the limit the oldest one is closed.
   void keep(std::shared_ptr<Stream> stream, std::string_view key);
+
+  // All of them, to be parted from.
+  std::vector<std::shared_ptr<Stream>> take_all();
 
   // Lets go of what is of an earlier generation, without a word.
   void fence();

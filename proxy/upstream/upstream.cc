@@ -74,7 +74,8 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
   const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
   Socket socket(loop_.io());
   if (auto opened = co_await open(socket, endpoint); !opened) co_return fail(opened.error());
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(std::move(socket), guard);
+  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
+      std::move(socket), guard, PlainStream::Watch{.traffic = &traffic_});
   if (!preface.empty()) {
     if (auto sent = co_await stream->write(bytes_of(preface)); !sent) co_return fail(sent.error());
   }
@@ -87,6 +88,7 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
   auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
   if (!tls) co_return fail(tls.error());
   if (auto shaken = co_await (*tls)->handshake(); !shaken) co_return fail(shaken.error());
+  ++counts_.tls_handshakes;
   co_return std::move(*tls);
 }
 
@@ -99,12 +101,16 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::string_view pr
       continue;
     }
     for (const Endpoint& endpoint : *endpoints) {
+      const auto begin = std::chrono::steady_clock::now();
       auto stream =
           co_await within(loop_, config_.connect_timeout, connect_to(address, endpoint, preface));
       if (stream) {
+        counts_.connects.add(std::chrono::duration_cast<std::chrono::microseconds>(
+            std::chrono::steady_clock::now() - begin));
         if (peer != nullptr) *peer = {.address = address, .endpoint = endpoint};
         co_return stream;
       }
+      ++counts_.failed_connects;
       last = std::move(stream).error().within(to_text(endpoint));
     }
   }
@@ -119,9 +125,15 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_again(const Peer& p
 
 Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold,
                                                              std::string_view preface, Peer* peer) {
-  const auto until = std::chrono::steady_clock::now() + hold;
+  auto until = std::chrono::steady_clock::now() + hold;
   Backoff backoff(kFirstPause, kLongestPause);
   for (;;) {
+    if (gate_.closed()) {
+      asio::steady_timer timer = loop_.timer();
+      co_await gate_.wait(timer);
+      until = std::chrono::steady_clock::now() + hold;
+      continue;
+    }
     const Fence::Epoch epoch = loop_.fence().now();
     auto stream = co_await attempt(preface, peer);
     if (stream) co_return stream;

@@ -16,7 +16,9 @@
 #include "proxy/core/loop.h"
 #include "proxy/core/plain_stream.h"
 #include "proxy/core/stream.h"
+#include "proxy/core/traffic.h"
 #include "proxy/tls/context.h"
+#include "proxy/upstream/upstream_counts.h"
 
 namespace clonesafe::proxy {
 
@@ -39,13 +41,21 @@ class Upstream {
 
   // A new connection, in this generation: the first attempt at once, then others until `hold` is
   // over. `preface` is sent first, before TLS. An error names the addresses that were tried last,
-  // and why. `peer`, if given, is then who was reached.
+  // and why. `peer`, if given, is then who was reached. While it is parked nothing is opened, and
+  // no time passes.
   Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold,
                                                      std::string_view preface = {},
                                                      Peer* peer = nullptr);
   // One attempt, at somebody who was reached before.
   Awaitable<Result<std::unique_ptr<Stream>>> connect_again(const Peer& peer,
                                                            std::string_view preface = {});
+
+  // A snapshot was announced.
+  void park() { gate_.close(Gate::Reason::kParked); }
+  void unpark() { gate_.open(Gate::Reason::kParked); }
+
+  const UpstreamCounts& counts() const { return counts_; }
+  const Traffic& traffic() const { return traffic_; }
 
  private:
   Awaitable<Result<std::unique_ptr<Stream>>> attempt(std::string_view preface, Peer* peer);
@@ -61,6 +71,9 @@ class Upstream {
   const TlsContext* const tls_;
   const RequestTls request_tls_;
   boost::asio::ip::tcp::resolver resolver_;
+  Gate gate_;
+  UpstreamCounts counts_;
+  Traffic traffic_;
   // Of its connections: a clone must not use again what its parent did.
   Fence::Epoch ports_epoch_ = 0;
   std::set<std::uint16_t> ports_;

@@ -89,7 +89,7 @@ Result<std::string> receive_line(int fd, const ApiCallOptions& options, ApiFiles
       line.resize(end);
       return line;
     }
-    if (line.size() > kApiLineMax) return fail("an answer without an end");
+    if (line.size() > options.longest_answer) return fail("an answer without an end");
   }
 }
 
@@ -105,7 +105,7 @@ Result<json::object> exchange(const std::filesystem::path& path, const json::obj
   auto line = receive_line(fd->get(), options, files);
   if (!line) return fail(sent ? line.error() : sent.error());
   if (options.received != nullptr) *options.received = std::move(files);
-  return parse_api_line(*line);
+  return parse_api_line(*line, options.longest_answer);
 }
 
 // The process at the other end, as a pidfd: taken while it is connected, so it is that one.

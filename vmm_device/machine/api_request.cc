@@ -10,9 +10,9 @@ constexpr std::size_t kMaxDepth = 8;
 
 }  // namespace
 
-Result<json::object> parse_api_line(std::string_view line) {
-  if (line.size() >= kApiLineMax)
-    return fail("a line of more than " + std::to_string(kApiLineMax) + " bytes");
+Result<json::object> parse_api_line(std::string_view line, std::size_t longest) {
+  if (line.size() >= longest)
+    return fail("a line of more than " + std::to_string(longest) + " bytes");
   json::parse_options options;
   options.max_depth = kMaxDepth;
   boost::system::error_code error;

@@ -27,8 +27,9 @@ struct ApiRequest {
   ApiFiles files;  // what is not the machine's to look up: at most kApiFilesMax
 };
 
-// One line without its newline.
-Result<boost::json::object> parse_api_line(std::string_view line);
+// One line without its newline, which with it has at most `longest` bytes.
+Result<boost::json::object> parse_api_line(std::string_view line,
+                                           std::size_t longest = kApiLineMax);
 // A request that names a version must name ours.
 Status check_api_version(const boost::json::object& request);
 

@@ -61,7 +61,8 @@ struct ApiCallOptions {
   std::function<void()> waiting = {};
   // For the answer; 0: any time.
   std::chrono::milliseconds timeout{0};
-  ApiFiles* received = nullptr;  // gets the descriptors that come with the answer
+  std::size_t longest_answer = kApiLineMax;  // with its newline
+  ApiFiles* received = nullptr;              // gets the descriptors that come with the answer
 };
 Result<boost::json::object> call_api(const std::filesystem::path& path,
                                      const boost::json::object& request,

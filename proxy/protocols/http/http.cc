@@ -51,9 +51,8 @@ Awaitable<void> say_and_close(std::shared_ptr<Stream> stream, std::string text) 
 class HttpSession final : public Session {
  public:
   HttpSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
-      : Session(host),
+      : Session(host, std::move(client)),
         application_(std::move(application)),
-        client_(std::move(client)),
         requests_({.size = host.config.http.max_head}),
         body_wake_(host.loop.timer()) {}
 
@@ -74,6 +73,8 @@ class HttpSession final : public Session {
     if (upstream_ && upstream_->stale()) upstream_->close();
   }
   void reset() override { end(); }
+  // A connection that nothing is under way on is the pool's.
+  void park() override {}
   void look(std::chrono::steady_clock::time_point now) override {
     if (ended_) return;
     if (read_limit_.over(now)) return reading_took_too_long();
@@ -109,7 +110,7 @@ class HttpSession final : public Session {
         }
         if (*head != nullptr) {
           read_limit_.off();
-          auto request = take_request(**head, host().config, client_.from);
+          auto request = take_request(**head, host().config, client().from);
           if (!request) {
             co_await refuse(400, request.error());
             co_return false;
@@ -129,7 +130,7 @@ class HttpSession final : public Session {
   }
 
   Awaitable<void> refuse(std::uint16_t status, const Error& why) {
-    spdlog::info("{}: {}: {}", host().config.name, to_text(client_.from), why.message());
+    spdlog::info("{}: {}: {}", host().config.name, to_text(client().from), why.message());
     request_ = {};
     co_await give_error(status);
   }
@@ -159,7 +160,8 @@ class HttpSession final : public Session {
   Result<std::size_t> take_body(std::string_view bytes) {
     const auto part = body_->next(bytes);
     if (!part) {
-      spdlog::info("{}: {}: {}", host().config.name, to_text(client_.from), part.error().message());
+      spdlog::info("{}: {}: {}", host().config.name, to_text(client().from),
+                   part.error().message());
       failure_ = 400;
       return fail(part.error());
     }
@@ -240,17 +242,12 @@ class HttpSession final : public Session {
   Awaitable<void> answer() {
     bool repeated = false;
     while (!ended_) {
-      auto stream = host().pool.take(client_.preface);
+      auto stream = host().pool.take(client().preface);
       if (!stream) {
-        auto connected = co_await host().upstream.connect(host().config.hold, client_.preface);
+        auto connected = co_await connect();
         if (ended_) co_return;
         if (failure_ != 0) co_return co_await give_error(failure_);
-        if (!connected) {
-          ++host().counts.failed;
-          spdlog::warn("{}: no upstream for {}: {}", host().config.name, to_text(client_.from),
-                       connected.error().message());
-          co_return co_await give_error(503);
-        }
+        if (!connected) co_return co_await give_error(503);
         stream = std::move(*connected);
         // Not a byte of the request is on it.
         if (stream->stale()) continue;
@@ -342,7 +339,7 @@ class HttpSession final : public Session {
   }
 
   Outcome bad_response(const Error& why) {
-    spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(client_.from),
+    spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(client().from),
                  why.message());
     return Outcome::kBad;
   }
@@ -390,7 +387,7 @@ class HttpSession final : public Session {
     }
     upstream_ = nullptr;
     if (head.persistent && rest.empty() && sent_whole_ == stream.get()) {
-      host().pool.keep(std::move(stream), client_.preface);
+      host().pool.keep(std::move(stream), client().preface);
     } else {
       stream->close();
     }
@@ -410,8 +407,11 @@ class HttpSession final : public Session {
     if (!co_await give(out)) co_return Outcome::kLost;
     std::vector<std::byte> first(bytes_of(input_).begin(), bytes_of(input_).end());
     goes_on_ = false;
-    const RelayEnd end = co_await relay(
-        host().loop, *application_, *stream, [this] { use(); }, WhenStale::kReset, first);
+    // A variable: GCC 12 destroys what is made in braces in such an expression twice.
+    RelayWatch watch{.used = [this](Direction /*direction*/) { use(); },
+                     .gone = [stream] { return stream->stale(); }};
+    const RelayEnd end = co_await relay(host().loop, *application_, *stream, std::move(watch),
+                                        WhenStale::kReset, first);
     if (end == RelayEnd::kStale || end == RelayEnd::kStaleInTheMiddle) ++host().counts.fenced;
     stream->close();
     upstream_ = nullptr;
@@ -489,7 +489,6 @@ class HttpSession final : public Session {
   }
 
   const std::shared_ptr<Stream> application_;
-  const Client client_;
   HeadReader requests_;
   std::string input_;  // of the application, that isn't read yet
   bool ended_ = false;

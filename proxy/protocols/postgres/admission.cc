@@ -75,7 +75,11 @@ Awaitable<Status> Admission::start_tls(std::string_view received) {
   if (!tls) co_return fail(tls.error());
   TlsStream& stream = **tls;
   stream_ = std::move(*tls);
-  if (auto shaken = co_await stream.handshake(); !shaken) co_return shaken;
+  if (auto shaken = co_await stream.handshake(); !shaken) {
+    ++host_.counts.failed_tls_handshakes;
+    co_return shaken;
+  }
+  ++host_.counts.tls_handshakes;
   encrypted_ = true;
   // Direct TLS has no other sign that both sides mean this protocol.
   if (!received.empty() && stream.alpn() != kAlpn)

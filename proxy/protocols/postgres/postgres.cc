@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -35,12 +37,18 @@ bool passes(std::string_view sqlstate) {
          sqlstate == sqlstate::kCannotConnectNow || sqlstate == sqlstate::kAdminShutdown;
 }
 
+Awaitable<void> say_goodbye(std::shared_ptr<Stream> server) {
+  std::string terminate;
+  pg::append_terminate(terminate);
+  [[maybe_unused]] const auto told = co_await server->write(bytes_of(terminate));
+  co_await part_from(server);
+}
+
 class PostgresSession final : public Session {
  public:
   PostgresSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
-      : Session(host),
-        client_(std::move(client)),
-        admission_(host, std::move(application), client_),
+      : Session(host, std::move(client)),
+        admission_(host, std::move(application), this->client()),
         pending_(shadow_),
         lost_(shadow_),
         up_wake_(host.loop.timer()),
@@ -54,7 +62,7 @@ class PostgresSession final : public Session {
     // GCC 12 puts what is awaited in a condition before the frame, in a coroutine without
     // variables.
     bool goes_on = co_await admit();
-    if (goes_on) goes_on = co_await connect();
+    if (goes_on) goes_on = co_await open_session();
     if (!goes_on) co_return;
     co_await (up() && down());
   }
@@ -70,12 +78,21 @@ class PostgresSession final : public Session {
     admission_.reset();
     end();
   }
+  // What listens goes on with the next connection, and is told nothing in between.
+  void park() override {
+    if (!upstream_ || !pending_.idle() || pending_.status() != TransactionStatus::kIdle ||
+        up_in_message_ || down_in_message_ || lost_.active() || !shadow_.pinned().empty())
+      return;
+    host().postgres->set_target(own_.process, std::nullopt);
+    asio::co_spawn(host().loop.io(), say_goodbye(std::exchange(upstream_, nullptr)),
+                   asio::detached);
+  }
 
  private:
   Awaitable<bool> admit() {
     auto admitted = co_await within(host().loop, kAdmissionLimit, admission_.admit());
     if (!admitted) {
-      spdlog::info("{}: {}: {}", host().config.name, to_text(client_.from),
+      spdlog::info("{}: {}: {}", host().config.name, to_text(client().from),
                    admitted.error().message());
       co_return false;
     }
@@ -196,7 +213,7 @@ class PostgresSession final : public Session {
       const auto stream = upstream_;
       if (!stream) {
         if (!lost_.active() && (wants_upstream_ || shadow_.listening())) {
-          if (!co_await connect()) co_return;
+          if (!co_await open_session()) co_return;
         } else {
           down_wake_.expires_at(asio::steady_timer::time_point::max());
           co_await down_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -241,7 +258,7 @@ class PostgresSession final : public Session {
     if (ended_) co_return;
     if (!given) co_return end();
     if (!taken) {
-      spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(client_.from),
+      spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(client().from),
                    taken.error().message());
       co_return co_await refuse_session(sqlstate::kProtocolViolation, taken.error().message());
     }
@@ -253,7 +270,7 @@ class PostgresSession final : public Session {
     const auto fields = pg::parse_error_fields(piece.body(), piece.last);
     if (!fields || (fields->severity != "FATAL" && fields->severity != "PANIC")) return false;
     spdlog::info("{}: the upstream of {} ended the session: {}", host().config.name,
-                 to_text(client_.from), fields->sqlstate);
+                 to_text(client().from), fields->sqlstate);
     return true;
   }
 
@@ -397,7 +414,7 @@ class PostgresSession final : public Session {
   }
 
   // False if the session has ended.
-  Awaitable<bool> connect() {
+  Awaitable<bool> open_session() {
     const auto until = std::chrono::steady_clock::now() + host().config.hold;
     Backoff backoff(kFirstPause, kLongestPause);
     const auto replay = shadow_.replay();
@@ -408,13 +425,9 @@ class PostgresSession final : public Session {
     for (;;) {
       CancelTarget target{.opened = cs_stamp{}};
       if (cs_generation(&*target.opened) != 0) target.opened.reset();
-      auto connected =
-          co_await host().upstream.connect(host().config.hold, client_.preface, &target.peer);
+      auto connected = co_await connect(&target.peer);
       if (ended_) co_return false;
       if (!connected) {
-        ++host().counts.failed;
-        spdlog::warn("{}: no upstream for {}: {}", host().config.name, to_text(client_.from),
-                     connected.error().message());
         co_await refuse_session(sqlstate::kConnectionFailure, "no upstream can be reached");
         co_return false;
       }
@@ -433,7 +446,7 @@ class PostgresSession final : public Session {
       const auto pause = backoff.next();
       if (!passes(backend.error().sqlstate) || std::chrono::steady_clock::now() + pause >= until) {
         ++host().counts.failed;
-        spdlog::warn("{}: the upstream refuses {}: {}", host().config.name, to_text(client_.from),
+        spdlog::warn("{}: the upstream refuses {}: {}", host().config.name, to_text(client().from),
                      backend.error().message);
         co_await refuse_session(backend.error().sqlstate, backend.error().message);
         co_return false;
@@ -512,7 +525,6 @@ class PostgresSession final : public Session {
     down_wake_.cancel();
   }
 
-  const Client client_;
   Admission admission_;
   Application application_;
   Shared::Key own_;  // of the application, to cancel with

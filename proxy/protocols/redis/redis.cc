@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
@@ -89,9 +91,8 @@ PushKind kind_of(Command command) {
 class RedisSession final : public Session {
  public:
   RedisSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
-      : Session(host),
+      : Session(host, std::move(client)),
         application_(std::move(application)),
-        client_(std::move(client)),
         up_wake_(host.loop.timer()),
         down_wake_(host.loop.timer()) {}
 
@@ -103,6 +104,14 @@ class RedisSession final : public Session {
     if (upstream_ && upstream_->stale()) upstream_->close();
   }
   void reset() override { end(); }
+  // Subscriptions are there again with the next connection.
+  void park() override {
+    if (!upstream_ || !sent_.empty() || !to_skip_.empty() || confirmations_to_skip_ != 0 ||
+        in_transaction_ || transaction_sent_ || watching_ || !shadow_.unrepeatable().empty())
+      return;
+    asio::co_spawn(host().loop.io(), part_from(std::exchange(upstream_, nullptr)), asio::detached);
+    down_wake_.cancel();
+  }
 
  private:
   // --- From the application. ---
@@ -112,7 +121,10 @@ class RedisSession final : public Session {
     while (!ended_) {
       const auto count = co_await application_->read(host().loop.scratch());
       if (ended_) co_return;
-      if (!count || *count == 0) co_return end();
+      if (!count || *count == 0) {
+        ends(count ? "ended" : "application failed");
+        co_return end();
+      }
       use();
       std::string_view input = view_of(host().loop.scratch().first(*count));
       if (!rest.empty() || !upstream_) {
@@ -275,7 +287,7 @@ class RedisSession final : public Session {
       std::string altered;
       const auto taken = take_replies(input, altered);
       if (!taken) {
-        spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(client_.from),
+        spdlog::warn("{}: the upstream of {}: {}", host().config.name, to_text(client().from),
                      taken.error().message());
         co_return co_await refuse(taken.error().message());
       }
@@ -284,7 +296,10 @@ class RedisSession final : public Session {
                                                         : input.substr(0, taken->consumed));
       rest = std::move(left);
       if (!written) co_return end();
-      if (quits_) co_return end();
+      if (quits_) {
+        ends("ended");
+        co_return end();
+      }
     }
   }
 
@@ -462,14 +477,9 @@ class RedisSession final : public Session {
   }
 
   Awaitable<void> reconnect() {
-    auto connected = co_await host().upstream.connect(host().config.hold, client_.preface);
+    auto connected = co_await connect();
     if (ended_) co_return;
-    if (!connected) {
-      ++host().counts.failed;
-      spdlog::warn("{}: no upstream for {}: {}", host().config.name, to_text(client_.from),
-                   connected.error().message());
-      co_return co_await refuse("no upstream can be reached");
-    }
+    if (!connected) co_return co_await refuse("no upstream can be reached");
     std::shared_ptr<Stream> stream(std::move(*connected));
     const Shadow::Replay replay = shadow_.replay();
     std::string bytes = replay.commands;
@@ -534,6 +544,7 @@ class RedisSession final : public Session {
 
   // The protocol's own way to say why a session ends.
   Awaitable<void> refuse(const std::string& why) {
+    ends("refused");
     const std::string line = error_line(why);
     if (!ended_) [[maybe_unused]]
       const bool given = co_await give(line);
@@ -555,7 +566,6 @@ class RedisSession final : public Session {
   }
 
   std::unique_ptr<Stream> application_;
-  const Client client_;
   // Null: none now. Whoever waits for it keeps it.
   std::shared_ptr<Stream> upstream_;
   asio::steady_timer up_wake_, down_wake_;

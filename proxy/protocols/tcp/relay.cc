@@ -11,12 +11,12 @@ using namespace boost::asio::experimental::awaitable_operators;
 // The two directions of one session.
 class Relay {
  public:
-  Relay(Loop& loop, Stream& application, Stream& upstream, std::function<void()> used,
-        WhenStale when_stale, std::vector<std::byte>& first)
+  Relay(Loop& loop, Stream& application, Stream& upstream, RelayWatch watch, WhenStale when_stale,
+        std::vector<std::byte>& first)
       : loop_(loop),
         application_(application),
         upstream_(upstream),
-        used_(std::move(used)),
+        watch_(std::move(watch)),
         keeps_(when_stale == WhenStale::kKeep),
         first_(first) {}
 
@@ -35,7 +35,7 @@ class Relay {
     if (why != RelayEnd::kStale || !keeps_) application_.reset();
   }
   void write_failed() {
-    if (!upstream_.stale()) return end(RelayEnd::kUpstreamFailed);
+    if (!watch_.gone()) return end(RelayEnd::kUpstreamFailed);
     // Whatever the other direction made of it: some of these bytes may have left.
     end_ = RelayEnd::kStaleInTheMiddle;
     upstream_.reset();
@@ -46,6 +46,7 @@ class Relay {
     std::vector<std::byte> first;
     first.swap(first_);
     if (!first.empty()) {
+      watch_.used(Direction::kUp);
       if (!co_await upstream_.write(first)) co_return write_failed();
     }
     for (;;) {
@@ -53,7 +54,7 @@ class Relay {
       if (!count) co_return end(RelayEnd::kApplicationFailed);
       const auto bytes = loop_.scratch().first(*count);
       // Not one of these bytes was sent: they can go to another connection.
-      if (upstream_.stale()) {
+      if (watch_.gone()) {
         first_.assign(bytes.begin(), bytes.end());
         end(RelayEnd::kStale);
         if (bytes.empty()) end_ = RelayEnd::kEnded;
@@ -64,7 +65,7 @@ class Relay {
         if (!co_await upstream_.finish()) write_failed();
         co_return;
       }
-      used_();
+      watch_.used(Direction::kUp);
       if (!co_await upstream_.write(bytes)) co_return write_failed();
     }
   }
@@ -74,12 +75,14 @@ class Relay {
       const auto count = co_await upstream_.read(loop_.scratch());
       if (end_) co_return;
       // Nothing is under way to a stale upstream, or up() will say so.
-      if (!count) co_return end(upstream_.stale() ? RelayEnd::kStale : RelayEnd::kUpstreamFailed);
+      if (!count) co_return end(watch_.gone() ? RelayEnd::kStale : RelayEnd::kUpstreamFailed);
       if (*count == 0) {
+        // A goodbye that was answered.
+        if (watch_.gone()) co_return end(RelayEnd::kStale);
         if (!co_await application_.finish()) end(RelayEnd::kApplicationFailed);
         co_return;
       }
-      used_();
+      watch_.used(Direction::kDown);
       if (!co_await application_.write(loop_.scratch().first(*count)))
         co_return end(RelayEnd::kApplicationFailed);
     }
@@ -88,7 +91,7 @@ class Relay {
   Loop& loop_;
   Stream& application_;
   Stream& upstream_;
-  const std::function<void()> used_;
+  const RelayWatch watch_;
   const bool keeps_;
   std::vector<std::byte>& first_;
   std::optional<RelayEnd> end_;
@@ -96,10 +99,9 @@ class Relay {
 
 }  // namespace
 
-Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream,
-                          std::function<void()> used, WhenStale when_stale,
-                          std::vector<std::byte>& first) {
-  Relay both(loop, application, upstream, std::move(used), when_stale, first);
+Awaitable<RelayEnd> relay(Loop& loop, Stream& application, Stream& upstream, RelayWatch watch,
+                          WhenStale when_stale, std::vector<std::byte>& first) {
+  Relay both(loop, application, upstream, std::move(watch), when_stale, first);
   co_return co_await both.run();
 }
 

@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <vector>
 
 #include "proxy/protocols/tcp/relay.h"
@@ -9,10 +11,25 @@
 namespace clonesafe::proxy {
 namespace {
 
+std::string_view name_of(RelayEnd end) {
+  switch (end) {
+    case RelayEnd::kEnded:
+      return "ended";
+    case RelayEnd::kStale:
+    case RelayEnd::kStaleInTheMiddle:
+      return "cloned";
+    case RelayEnd::kApplicationFailed:
+      return "application failed";
+    case RelayEnd::kUpstreamFailed:
+      return "upstream failed";
+  }
+  return "";
+}
+
 class TcpSession final : public Session {
  public:
   TcpSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
-      : Session(host), application_(std::move(application)), client_(std::move(client)) {}
+      : Session(host, std::move(client)), application_(std::move(application)) {}
 
   Awaitable<void> run() {
     const ServiceConfig& config = host().config;
@@ -20,19 +37,19 @@ class TcpSession final : public Session {
         config.on_clone == OnClone::kReopen ? WhenStale::kKeep : WhenStale::kReset;
     std::vector<std::byte> first;
     for (;;) {
-      auto connected = co_await host().upstream.connect(config.hold, client_.preface);
-      if (!connected) {
-        ++host().counts.failed;
-        spdlog::warn("{}: no upstream for {}: {}", config.name, to_text(client_.from),
-                     connected.error().message());
-        co_return application_->reset();
-      }
+      auto connected = co_await connect();
+      if (!connected) co_return application_->reset();
       upstream_ = std::move(*connected);
-      const RelayEnd end = co_await relay(
-          host().loop, *application_, *upstream_, [this] { use(); }, when_stale, first);
-      if (end == RelayEnd::kStale || end == RelayEnd::kStaleInTheMiddle) ++host().counts.fenced;
+      parted_ = false;
+      answered_ = true;
+      RelayWatch watch{.used = [this](Direction direction) { note(direction); },
+                       .gone = [this] { return parted_ || upstream_->stale(); }};
+      const RelayEnd end = co_await relay(host().loop, *application_, *upstream_, std::move(watch),
+                                          when_stale, first);
+      if (upstream_->stale() && (end == RelayEnd::kStale || end == RelayEnd::kStaleInTheMiddle))
+        ++host().counts.fenced;
       upstream_.reset();
-      if (end != RelayEnd::kStale || when_stale != WhenStale::kKeep) co_return;
+      if (end != RelayEnd::kStale || when_stale != WhenStale::kKeep) co_return ends(name_of(end));
       ++host().counts.reopened;
     }
   }
@@ -47,10 +64,23 @@ class TcpSession final : public Session {
     if (upstream_) upstream_->close();
   }
 
+  // Where each message stands for itself, nothing is under way if the last bytes were an answer.
+  void park() override {
+    if (host().config.on_clone != OnClone::kReopen || !upstream_ || parted_ || !answered_) return;
+    parted_ = true;
+    boost::asio::co_spawn(host().loop.io(), part_from(upstream_), boost::asio::detached);
+  }
+
  private:
+  void note(Direction direction) {
+    use();
+    answered_ = direction == Direction::kDown;
+  }
+
   std::unique_ptr<Stream> application_;
-  std::unique_ptr<Stream> upstream_;
-  const Client client_;
+  std::shared_ptr<Stream> upstream_;
+  bool answered_ = true;
+  bool parted_ = false;
 };
 
 }  // namespace

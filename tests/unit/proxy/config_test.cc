@@ -9,6 +9,10 @@ namespace {
 using testing::HasSubstr;
 
 constexpr const char* kWhole = R"(threads = 2
+control_socket = "/run/proxy.sock"
+user = "proxy"
+park = "close"
+park_deadline_ms = 700
 log_level = "warning"
 
 [[service]]
@@ -20,6 +24,7 @@ hold_ms = 100
 idle_ms = 200
 max_sessions = 3
 allow_window = true
+access_log = true
 
 [service.listen_tls]
 certificate = "/etc/db.pem"
@@ -61,6 +66,10 @@ TEST(ProxyConfig, TakesAllThatThereIs) {
   const auto config = parse_config(kWhole, "proxy.toml");
   ASSERT_TRUE(config) << config.error().message();
   EXPECT_EQ(config->threads, 2u);
+  EXPECT_EQ(config->control_socket, "/run/proxy.sock");
+  EXPECT_EQ(config->user, "proxy");
+  EXPECT_EQ(config->park, Park::kClose);
+  EXPECT_EQ(config->park_deadline, Milliseconds(700));
   ASSERT_EQ(config->services.size(), 3u);
   const ServiceConfig& db = config->services[0];
   EXPECT_EQ(db.name, "db");
@@ -70,6 +79,7 @@ TEST(ProxyConfig, TakesAllThatThereIs) {
   EXPECT_EQ(db.idle, Milliseconds(200));
   EXPECT_EQ(db.max_sessions, 3u);
   EXPECT_TRUE(db.allow_window);
+  EXPECT_TRUE(db.access_log);
   EXPECT_EQ(db.listen_tls->key, "/etc/db.key");
   EXPECT_EQ(db.upstream.connect_timeout, Milliseconds(300));
   EXPECT_EQ(db.upstream.tls->lowest_version, TLS1_3_VERSION);

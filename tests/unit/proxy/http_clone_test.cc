@@ -206,5 +206,37 @@ TEST_F(HttpRepeatTest, NorAfterAnyByteOfAResponse) {
   EXPECT_TRUE(sees_nothing(upstream_));
 }
 
+using HttpParkTest = HttpTest;
+
+TEST_F(HttpParkTest, IdleConnectionsAreClosedAndNoneIsOpened) {
+  start();
+  const UniqueFd application = this->application();
+  send_all(application, request());
+  const UniqueFd upstream = accepted();
+  answer(application, upstream);
+  const auto parked = worker_->park({.part = true, .deadline = std::chrono::seconds(20)}).get();
+  EXPECT_EQ(parked.at(0).upstreams.open, 0u);
+  EXPECT_EQ(wait_for_news(upstream), Seen::kEnd);
+  send_all(application, request());
+  EXPECT_TRUE(sees_nothing(upstream_)) << "a connection was opened";
+  worker_->unpark();
+  answer(application, accepted());
+}
+
+TEST_F(HttpParkTest, RequestUnderWayIsWaitedFor) {
+  start();
+  const UniqueFd application = this->application();
+  send_all(application, request());
+  const UniqueFd upstream = accepted();
+  hear(upstream, request());
+  const std::chrono::milliseconds now{1};
+  EXPECT_EQ(worker_->park({.part = true, .deadline = now}).get().at(0).upstreams.open, 1u);
+  auto parked = worker_->park({.part = true, .deadline = std::chrono::seconds(20)});
+  send_all(upstream, response());
+  hear(application, response());
+  EXPECT_EQ(parked.get().at(0).upstreams.open, 0u);
+  worker_->unpark();
+}
+
 }  // namespace
 }  // namespace clonesafe::proxy

@@ -155,4 +155,11 @@ void PostgresProxy::clone() {
   worker_->fence();
 }
 
+std::uint64_t PostgresProxy::park(std::chrono::milliseconds deadline) {
+  std::uint64_t open = 0;
+  for (const ServiceCensus& service : worker_->park({.part = true, .deadline = deadline}).get())
+    open += service.upstreams.open;
+  return open;
+}
+
 }  // namespace clonesafe::proxy

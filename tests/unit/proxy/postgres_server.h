@@ -59,6 +59,9 @@ class PostgresProxy {
   PostgresPeer session(const std::string& user = "postgres",
                        const std::string& password = {}) const;
   void clone();
+  // A snapshot is announced whose image shall hold no connection; gives how many are left.
+  std::uint64_t park(std::chrono::milliseconds deadline = std::chrono::seconds(20));
+  void unpark() { worker_->unpark(); }
   ServiceCounts counts() { return worker_->service(0).counts(); }
 
  private:

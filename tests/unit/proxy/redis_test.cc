@@ -285,5 +285,29 @@ TEST_F(RedisTest, ReplyOffIsRefused) {
   application.ask("PING", "+PONG\r\n");
 }
 
+TEST_F(RedisTest, ParkedItsConnectionIsClosedAndTheSessionGoesOn) {
+  const Client application = client();
+  application.ask("SELECT 3", "+OK\r\n");
+  application.ask("SET key before", "+OK\r\n");
+  const auto parked = worker_->park({.part = true, .deadline = std::chrono::seconds(20)}).get();
+  ASSERT_EQ(parked.size(), 1u);
+  EXPECT_EQ(parked[0].upstreams.open, 0u);
+  application.say("GET key");
+  EXPECT_EQ(worker_->census()[0].upstreams.open, 0u);
+  worker_->unpark();
+  application.hear(bulk("before"));
+}
+
+TEST_F(RedisTest, TransactionIsNotParted) {
+  const Client application = client();
+  application.ask("MULTI", "+OK\r\n");
+  const auto parked =
+      worker_->park({.part = true, .deadline = std::chrono::milliseconds(30)}).get();
+  ASSERT_EQ(parked.size(), 1u);
+  EXPECT_EQ(parked[0].upstreams.open, 1u);
+  worker_->unpark();
+  application.ask("EXEC", "*0\r\n");
+}
+
 }  // namespace
 }  // namespace clonesafe::proxy

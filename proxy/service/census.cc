@@ -1,0 +1,25 @@
+#include "proxy/service/census.h"
+
+#include <algorithm>
+
+namespace clonesafe::proxy {
+
+void ServiceCensus::add(const ServiceCensus& other) {
+  sessions += other.sessions;
+  max_sessions += other.max_sessions;
+  counts += other.counts;
+  upstream_counts += other.upstream_counts;
+  applications += other.applications;
+  upstreams += other.upstreams;
+}
+
+void add_to(std::vector<ServiceCensus>& all, const ServiceCensus& other) {
+  const auto same = std::ranges::find(all, other.name, &ServiceCensus::name);
+  if (same == all.end()) {
+    all.push_back(other);
+  } else {
+    same->add(other);
+  }
+}
+
+}  // namespace clonesafe::proxy
