@@ -162,7 +162,9 @@ TEST_F(PostgresLostTest, ServerThatSaysFarewellIsReplaced) {
   EXPECT_TRUE(pg::append_error(
       farewell, {.severity = "FATAL", .sqlstate = "57P01", .message = "terminating connection"}));
   server_->send(farewell);
-  server_.emplace(PostgresPeer(UniqueFd()));
+  // A query that is on its way before the farewell is heard is answered with 40003.
+  ASSERT_TRUE(support::eventually(std::chrono::seconds(20),
+                                  [&] { return proxy_->upstream_connections() == 0; }));
   application_->send(query_message("SELECT 1"));
   const PostgresPeer next = accept();
   EXPECT_EQ(next.receive().type, 'Q');
