@@ -95,6 +95,7 @@ Result<std::string> run_clone(CloneParts parts, const supervisor::CloneRequest& 
     if (held)
       by_clone = {.packets = held->frames_parked,
                   .dropped_packets = held->frames_lost,
+                  .stale_packets = held->frames_stale,
                   .streams = held->streams,
                   .flushes = held->flushes};
     events.safe(report.state, repairs, at, by_clone);

@@ -27,6 +27,7 @@ struct Hold {
 struct Held {
   std::uint64_t frames_parked = 0;
   std::uint64_t frames_lost = 0;
+  std::uint64_t frames_stale = 0;  // of TCP connections of before, never sent
   std::uint64_t streams = 0;
   std::uint64_t flushes = 0;
 };

@@ -105,6 +105,9 @@ void put_nets(Text& text, const Metrics& metrics) {
       &NetFigures::parked);
   put("net_held_dropped_frames_total", "Frames that were lost while the network was held.",
       &NetFigures::held_lost);
+  put("net_held_stale_frames_total",
+      "Frames of TCP connections from before the hold that the guest sent during it: not sent.",
+      &NetFigures::held_stale);
 }
 
 void put_balloon(Text& text, const Metrics& metrics) {

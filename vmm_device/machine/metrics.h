@@ -38,6 +38,7 @@ struct NetFigures {
   std::uint64_t parents = 0;
   std::uint64_t parked = 0;
   std::uint64_t held_lost = 0;
+  std::uint64_t held_stale = 0;
 };
 
 // What a vsock device did, and has now.

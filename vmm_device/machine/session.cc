@@ -193,6 +193,7 @@ Held Session::Impl::held() const {
     const virtio::NetCounts counts = net->counts();
     held.frames_parked += counts.parked;
     held.frames_lost += counts.held_lost;
+    held.frames_stale += counts.held_stale;
   }
   if (machine_->vsock() != nullptr) held.streams = machine_->vsock()->counts().held;
   for (const auto& disk : machine_->disks()) held.flushes += disk->counts().held;

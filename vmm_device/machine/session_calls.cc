@@ -89,6 +89,7 @@ json::object Session::Impl::status() const {
     result["hold"] = json::object{{"held", holds_},
                                   {"packets", held.frames_parked},
                                   {"dropped", held.frames_lost},
+                                  {"stale", held.frames_stale},
                                   {"streams", held.streams},
                                   {"flushes", held.flushes}};
   } else {
@@ -144,7 +145,8 @@ Metrics Session::Impl::metrics() const {
                             .sent_lost = counts.sent_lost,
                             .parents = counts.parents,
                             .parked = counts.parked,
-                            .held_lost = counts.held_lost});
+                            .held_lost = counts.held_lost,
+                            .held_stale = counts.held_stale});
   }
   if (virtio::BalloonDevice* const balloon = machine_->balloon()) {
     const virtio::BalloonCounts& counts = balloon->counts();

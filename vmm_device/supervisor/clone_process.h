@@ -52,18 +52,20 @@ struct Repair {
   std::string detail;
 };
 
-// What was held until the report: packets that were sent after it and those that are lost, streams
-// and flushes that waited.
+// What was held until the report: packets that were sent after it, those that are lost and those of
+// TCP connections of before, and streams and flushes that waited.
 struct HeldByClone {
   std::uint64_t packets = 0;
   std::uint64_t dropped_packets = 0;
+  std::uint64_t stale_packets = 0;
   std::uint64_t streams = 0;
   std::uint64_t flushes = 0;
 
   // By their names in lines and reports.
-  std::array<std::pair<const char*, std::uint64_t*>, 4> named() {
+  std::array<std::pair<const char*, std::uint64_t*>, 5> named() {
     return {{{"held_packets", &packets},
              {"dropped_packets", &dropped_packets},
+             {"stale_packets", &stale_packets},
              {"held_streams", &streams},
              {"held_flushes", &flushes}}};
   }

@@ -32,10 +32,11 @@ struct NetCounts {
   std::uint64_t received_lost = 0;  // too large for the driver's buffers, or cut short
   std::uint64_t sent_frames = 0;
   std::uint64_t sent_bytes = 0;
-  std::uint64_t sent_lost = 0;  // malformed, or refused by the tap: its link is down, say
-  std::uint64_t parents = 0;    // of the parent's that a clone did not send
-  std::uint64_t parked = 0;     // while the network was held, to be sent later
-  std::uint64_t held_lost = 0;  // while it was held: received, or sent with no room to park it
+  std::uint64_t sent_lost = 0;   // malformed, or refused by the tap: its link is down, say
+  std::uint64_t parents = 0;     // of the parent's that a clone did not send
+  std::uint64_t parked = 0;      // while the network was held, to be sent later
+  std::uint64_t held_lost = 0;   // while it was held: received, or sent with no room to park it
+  std::uint64_t held_stale = 0;  // and sent on TCP connections of before: never sent
   std::uint64_t parked_now = 0;
 };
 
@@ -48,7 +49,9 @@ struct NetCounts {
 //
 // Held: from the device's making until release() no frame reaches the tap and none of the tap's
 // reaches the guest. Frames of the guest are parked (ParkedFrames) and sent in their order at the
-// release; what comes from the tap is dropped. The guest sees nothing of it: its link is up.
+// release, but for what a TCP connection of before the hold sends again: since nothing reaches the
+// guest, no new connection gets beyond its SYN, so every other TCP segment is of an old one, and
+// dropped. What comes from the tap is dropped. The guest sees nothing of it: its link is up.
 //
 // A snapshot has no frame in it: what was parked, and what waits for buffers, is the source's.
 //

@@ -122,6 +122,7 @@ class NetDevice::Impl : public std::enable_shared_from_this<Impl> {
   bool take_frame(const QueueLease& lease);
   // The parent's frames are done with, and not sent. At most a ring of them.
   Status drop_parents(Queue& queue);
+  void hold_frame();
   // False: the tap is full.
   bool send_parked(const QueueLease& lease);
   bool send(const QueueLease& lease, std::span<const iovec> parts, std::size_t size);

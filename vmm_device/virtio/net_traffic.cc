@@ -2,8 +2,11 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 
+#include "vmm_device/net/tcp_segment.h"
 #include "vmm_device/virtio/net_control.h"
 #include "vmm_device/virtio/net_device_impl.h"
 #include "vmm_device/virtio/net_receive.h"
@@ -116,11 +119,21 @@ bool NetDevice::Impl::take_frame(const QueueLease& lease) {
     return true;
   }
   if (!held_) return send(lease, frame_.parts, frame_.size);
-  if (parked_.park(frame_.parts, frame_.size))
-    ++counts_.parked;
-  else
-    ++counts_.held_lost;
+  hold_frame();
   return true;
+}
+
+void NetDevice::Impl::hold_frame() {
+  std::array<std::byte, network::kSegmentHead> head{};
+  const auto looked_at =
+      std::span(head).first(std::min(head.size(), frame_.size - sizeof(net::Header)));
+  if (chain_.read(sizeof(net::Header), looked_at) && network::continues_connection(looked_at)) {
+    ++counts_.held_stale;
+  } else if (parked_.park(frame_.parts, frame_.size)) {
+    ++counts_.parked;
+  } else {
+    ++counts_.held_lost;
+  }
 }
 
 Status NetDevice::Impl::drop_parents(Queue& queue) {

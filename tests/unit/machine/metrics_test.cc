@@ -72,14 +72,16 @@ TEST(Metrics, HasEachDisksFigures) {
 }
 
 TEST(Metrics, HasTheFiguresOfEachNetworkDevice) {
-  const std::string text = to_prometheus(
-      {.nets = {{.sent_frames = 3}, {.received_bytes = 4, .parked = 5, .held_lost = 6}},
-       .network_held = true});
+  const std::string text =
+      to_prometheus({.nets = {{.sent_frames = 3},
+                              {.received_bytes = 4, .parked = 5, .held_lost = 6, .held_stale = 7}},
+                     .network_held = true});
   EXPECT_THAT(text, HasSubstr("clonevm_network_held 1\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_net_sent_frames_total{net=\"0\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_net_received_bytes_total{net=\"1\"} 4\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_net_held_frames_total{net=\"1\"} 5\n"));
   EXPECT_THAT(text, HasSubstr("clonevm_net_held_dropped_frames_total{net=\"1\"} 6\n"));
+  EXPECT_THAT(text, HasSubstr("clonevm_net_held_stale_frames_total{net=\"1\"} 7\n"));
 }
 
 TEST(Metrics, LeavesOutWhatHasNotHappened) {

@@ -1,5 +1,6 @@
 // A network that is held until the guest is safe.
 #include "tests/unit/net/net_fixture.h"
+#include "tests/unit/net/tcp_frame.h"
 #include "vmm_device/virtio/parked_frames.h"
 
 namespace clonesafe::virtio {
@@ -48,6 +49,25 @@ TEST(HeldNetwork, WithoutAHoldFramesTravelAtOnce) {
   EXPECT_THAT(machine.all_that_left(), ElementsAre(padded("one")));
   machine.device->release();
   EXPECT_EQ(machine.device->counts().parked, 0u);
+}
+
+// No connection that is opened while it is held gets beyond its SYN.
+TEST(HeldNetwork, SegmentsOfOldTcpConnectionsAreNeverSent) {
+  NetMachine machine(kHeld);
+  machine.start();
+  const std::string opening = tcp_frame(kTcpSyn), going_on = tcp_frame(kTcpAck);
+  machine.send(going_on);
+  machine.send(opening);
+  machine.send(going_on);
+  EXPECT_EQ(machine.guest.sending(machine.memory), 0u) << "the guest goes on";
+  EXPECT_EQ(machine.device->counts().parked, 1u);
+  EXPECT_EQ(machine.device->counts().held_stale, 2u);
+  EXPECT_EQ(machine.device->counts().held_lost, 0u);
+  machine.device->release();
+  EXPECT_THAT(machine.all_that_left(), ElementsAre(opening));
+  machine.send(going_on);
+  EXPECT_THAT(machine.all_that_left(), ElementsAre(going_on));
+  EXPECT_EQ(machine.device->counts().held_stale, 2u);
 }
 
 TEST(HeldNetwork, ParkedFramesAreACopy) {

@@ -81,7 +81,7 @@ TEST_F(Restore, JsonHasTheMembersThatTheManualNames) {
       R"("generation":"0000000000001235","restore_us":100,"first_exit_us":200,)"
       R"("safe_us":1000,"repairs":[{"name":"kernel_rng","result":"ok","us":12,"detail":""},)"
       R"({"name":"hostname","result":"skipped","us":0,"detail":"not set"}],)"
-      R"("held_packets":null,"dropped_packets":null,"held_streams":null,"held_flushes":null,"state":"safe","reason":null})");
+      R"("held_packets":null,"dropped_packets":null,"stale_packets":null,"held_streams":null,"held_flushes":null,"state":"safe","reason":null})");
 }
 
 TEST_F(Restore, TellsWhatAHeldNetworkDidToPackets) {
@@ -89,13 +89,16 @@ TEST_F(Restore, TellsWhatAHeldNetworkDidToPackets) {
   json.json = true;
   restore(json, [&](const CloneRequest& request, CloneEvents& events) {
     say_running(request, events);
-    events.safe("safe", {}, monotonic_us(),
-                HeldByClone{.packets = 3, .dropped_packets = 4, .streams = 5, .flushes = 6});
+    events.safe(
+        "safe", {}, monotonic_us(),
+        HeldByClone{
+            .packets = 3, .dropped_packets = 4, .stale_packets = 7, .streams = 5, .flushes = 6});
     return std::string("powered off");
   });
   EXPECT_THAT(
       out_.text(),
-      HasSubstr(R"("held_packets":3,"dropped_packets":4,"held_streams":5,"held_flushes":6)"));
+      HasSubstr(
+          R"("held_packets":3,"dropped_packets":4,"stale_packets":7,"held_streams":5,"held_flushes":6)"));
 }
 
 TEST_F(Restore, GivesEachCloneTheFileOfItsNumber) {
