@@ -26,6 +26,7 @@
 #include "vmm_device/machine/bus.h"
 #include "vmm_device/machine/power.h"
 #include "vmm_device/machine/serial.h"
+#include "vmm_device/virtio/balloon_device.h"
 #include "vmm_device/virtio/block_device.h"
 #include "vmm_device/virtio/net_device.h"
 #include "vmm_device/virtio/parked_frames.h"
@@ -39,8 +40,8 @@ namespace {
 
 constexpr std::size_t kMemory = 16384;
 constexpr std::uint64_t kImage = 65536;
-constexpr std::size_t kDevices = 4;
-constexpr std::size_t kMostQueues = 3;  // of a device
+constexpr std::size_t kDevices = 5;
+constexpr std::size_t kMostQueues = 5;  // of a device
 constexpr std::size_t kMaxStreams = 4;
 constexpr std::uint16_t kSerialPort = 0x3f8;
 
@@ -106,6 +107,8 @@ class Machine {
   Machine(const FakeMemory& bytes, int image, const NetOptions& net_options)
       : memory_(bytes.memory()),
         disk_("disk", layered_disk(image), "serial"),
+        discard_(memory_, PageDiscard::Below::kZeros),
+        balloon_(discard_, kMemory, {.reporting = true}),
         serial_(line_, [](std::span<const std::byte>) {}) {
     vsock_ = VsockDevice::create(io_, {.guest_cid = 3,
                                        .max_connections = kMaxStreams,
@@ -128,7 +131,7 @@ class Machine {
                               .set_offloads = [](const auto&) { return Status(); }},
                              net_options)
                .value();
-    VirtioDevice* const devices[kDevices] = {vsock_.get(), &rng_, &disk_, net_.get()};
+    VirtioDevice* const devices[kDevices] = {vsock_.get(), &rng_, &disk_, net_.get(), &balloon_};
     for (std::size_t slot = 0; slot < kDevices; ++slot) {
       transports_.push_back(
           std::make_unique<MmioTransport>("device", memory_, line_, io_, *devices[slot]));
@@ -312,7 +315,7 @@ class Machine {
   // Others on the host, at any time.
   void host_turn(std::uint8_t what) {
     std::byte bytes[2000]{};
-    switch (what % 5) {
+    switch (what % 6) {
       case 0:
         static_cast<void>(::send(wire_.get(), bytes, what * 7u, MSG_DONTWAIT | MSG_NOSIGNAL));
         break;
@@ -327,6 +330,13 @@ class Machine {
         net_->release();
         disk_.release();
         boost::asio::post(io_, [this] { vsock_->release(); });
+        break;
+      case 4:
+        boost::asio::post(io_, [this, what] {
+          // Whoever asks on the host is refused more than there is.
+          if (what % 4 == 0) return balloon_.set_target(what / 4 % (balloon_.memory_pages() + 1));
+          static_cast<void>(balloon_.ask_statistics());
+        });
         break;
       default: {
         const std::lock_guard lock(served_mutex_);
@@ -347,6 +357,8 @@ class Machine {
   std::unique_ptr<VsockDevice> vsock_;
   RngDevice rng_;
   BlockDevice disk_;
+  PageDiscard discard_;
+  BalloonDevice balloon_;
   UniqueFd wire_;
   std::unique_ptr<NetDevice> net_;
   std::vector<std::unique_ptr<MmioTransport>> transports_;

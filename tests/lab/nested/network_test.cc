@@ -30,6 +30,12 @@ const std::string kStream =
     "    time.sleep(0.02)\n"
     "END\n";
 
+// What the agent runs before it reports: so at least one packet is sent while a clone is held,
+// however soon it is safe.
+const std::string kHook =
+    "mkdir -p /etc/clonesafe/hooks.d/after-restore && cd /etc/clonesafe/hooks.d/after-restore && "
+    "printf '#!/bin/sh\\nping -c 1 -W 1 10.0.0.1\\nexit 0\\n' >say && chmod 755 say";
+
 // The command server takes one line.
 std::string one_line(const std::string& script) {
   std::string line = "printf '%b' '";
@@ -202,6 +208,7 @@ TEST_F(NetworkTest, GuestTalksToAServerOverItsTapAndSoDoItsClones) {
   EXPECT_EQ(other->status, 1);
   EXPECT_EQ(other->output, "clonevm: net 0: tap vm0: in use by another process\n");
 
+  guest.get(kHook);
   ASSERT_EQ(guest.snapshot(scratch_ / "snapshot", {"--resume"})->status, 0);
   source->captured();
   const std::string names = first->name().substr(0, first->name().size() - 1) + "%d";
