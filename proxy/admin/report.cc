@@ -137,6 +137,11 @@ std::string to_prometheus(const std::vector<ServiceCensus>& services, const Proc
          "Sessions that went on with another upstream connection.",
          [](const auto& service) { return service.counts.reopened; });
   abandoned(text, services);
+  text.family("tombstones", "gauge", "Sockets that stand where stale ones stood.");
+  text.sample(process.tombstones.standing);
+  text.family("stale_segments_dropped_total", "counter",
+              "Segments for stale connections that their peers sent after those were left.");
+  text.sample(process.tombstones.dropped);
   bytes(text, services, "application_bytes_total", "Bytes on applications' connections.",
         &ServiceCensus::applications);
   bytes(text, services, "upstream_bytes_total", "Bytes on upstream connections.",

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/core/tombstones.h"
 #include "proxy/service/census.h"
 
 namespace clonesafe::proxy {
@@ -20,6 +21,7 @@ struct ProcessState {
   bool draining = false;
   std::uint64_t reloads = 0;
   std::uint64_t failed_reloads = 0;
+  Tombstones::Counts tombstones = {};
 };
 // Prometheus' text format.
 std::string to_prometheus(const std::vector<ServiceCensus>& services, const ProcessState& process);

@@ -1,5 +1,6 @@
 #include "proxy/core/farewell.h"
 
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -8,9 +9,21 @@
 namespace clonesafe::proxy {
 namespace {
 
-void set(int fd, int level, int option, int value) {
-  // A socket of another family refuses it, which does no harm.
-  [[maybe_unused]] const int set = ::setsockopt(fd, level, option, &value, sizeof value);
+bool set(int fd, int level, int option, int value) {
+  return ::setsockopt(fd, level, option, &value, sizeof value) == 0;
+}
+
+// Afterwards neither close(2) nor connect(2) sends. Takes CAP_NET_ADMIN.
+bool mute(int fd) {
+  return set(fd, IPPROTO_TCP, TCP_REPAIR, 1);
+}
+
+// Nothing that comes reaches TCP: no acknowledgement, no reset. Takes no right.
+bool drop_all(int fd) {
+  sock_filter code = BPF_STMT(BPF_RET | BPF_K, 0);
+  const sock_fprog program{.len = 1, .filter = &code};
+  return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0 &&
+         set(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
 }
 
 void reset_at_close(int fd) {
@@ -18,12 +31,58 @@ void reset_at_close(int fd) {
   ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
+struct Name {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(sockaddr_storage);
+
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
+  sockaddr* get() { return reinterpret_cast<sockaddr*>(&address); }
+};
+
+// A socket that drops everything and is bound where the other one is.
+UniqueFd make_beside(int fd, const Name& ours) {
+  UniqueFd beside(
+      ::socket(ours.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+  if (!beside || !drop_all(beside.get())) return {};
+  // The address may be gone, and may come back.
+  set(beside.get(), IPPROTO_IP, IP_FREEBIND, 1);
+  set(beside.get(), IPPROTO_IPV6, IPV6_FREEBIND, 1);
+  // With TCP_REPAIR a port is had whoever has it; without it, if both allow that.
+  if (!mute(beside.get())) {
+    set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set(beside.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  }
+  if (::bind(beside.get(), ours.get(), ours.size) != 0) return {};
+  return beside;
+}
+
+// A connection's segments come to who listens at its port, when the connection is no more: in no
+// moment to nobody.
+UniqueFd listen_beside(int fd, const Name& ours) {
+  UniqueFd listener = make_beside(fd, ours);
+  if (!listener || ::listen(listener.get(), 1) != 0) return {};
+  return listener;
+}
+
+// Where others are listened for the connection itself has to be there. The kernel takes no second
+// one with these ends: between two system calls there is none.
+UniqueFd take_place(int fd, const Name& ours) {
+  Name peer;
+  if (::getpeername(fd, peer.get(), &peer.size) != 0) return {};
+  UniqueFd next = make_beside(fd, ours);
+  if (!next) return {};
+  const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+  if (!mute(fd) || ::connect(fd, &nobody, sizeof nobody) != 0) return {};
+  // In repair it is established without a packet.
+  if (::connect(next.get(), peer.get(), peer.size) != 0) return {};
+  return next;
+}
+
 }  // namespace
 
 Farewell abandon_socket(int fd) {
-  const int on = 1;
   Farewell how = Farewell::kSilent;
-  if (::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) != 0) {
+  if (!mute(fd)) {
     set(fd, IPPROTO_IP, IP_TTL, 1);
     set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 1);
     reset_at_close(fd);
@@ -31,6 +90,15 @@ Farewell abandon_socket(int fd) {
   }
   ::close(fd);
   return how;
+}
+
+Replaced replace_socket(int fd, Opener opener) {
+  UniqueFd tombstone;
+  Name ours;
+  // From here on the connection hears nothing that it could answer.
+  if (drop_all(fd) && ::getsockname(fd, ours.get(), &ours.size) == 0)
+    tombstone = opener == Opener::kThisEnd ? listen_beside(fd, ours) : take_place(fd, ours);
+  return {.how = abandon_socket(fd), .tombstone = std::move(tombstone)};
 }
 
 void reset_socket(int fd) {

@@ -1,17 +1,31 @@
 #ifndef CLONESAFE_PROXY_CORE_FAREWELL_H_
 #define CLONESAFE_PROXY_CORE_FAREWELL_H_
 
+#include "libclonesafe/base/unique_fd.h"
+
 namespace clonesafe::proxy {
 
 // How a stale TCP connection was left. Its 4-tuple may be that of a machine that goes on using it:
 // the best is that nothing is sent.
 enum class Farewell {
-  kSilent,     // nothing is sent (TCP_REPAIR; takes CAP_NET_ADMIN)
+  kSilent,     // nothing is sent
   kShortLived  // a reset that the first router drops (TTL 1); a peer on the same link gets it
 };
 
-// Closes the socket of a stale connection. Never call shutdown(2) before: it sends.
+// Which end opened a connection: by a port of its own, or at one where others are listened for.
+enum class Opener { kThisEnd, kPeer };
+
+// Closes the socket of a stale connection. Silently with CAP_NET_ADMIN (TCP_REPAIR). Never call
+// shutdown(2) before: it sends.
 Farewell abandon_socket(int fd);
+
+// The same, and what drops the segments that its peer sends afterwards, as long as it is open.
+// Closing that sends nothing, whoever does. Without `tombstone` the kernel answers them by a reset.
+struct Replaced {
+  Farewell how = Farewell::kSilent;
+  UniqueFd tombstone;
+};
+Replaced replace_socket(int fd, Opener opener);
 
 // Closes it with a reset: what its peer sees is an error, not an end.
 void reset_socket(int fd);

@@ -43,6 +43,7 @@ class Guard {
   Guard() = default;
   explicit Guard(Fence& fence) : fence_(&fence), opened_(fence.now()) {}
 
+  bool can_be_stale() const noexcept { return fence_ != nullptr; }
   bool stale() const noexcept { return fence_ != nullptr && fence_->now() != opened_; }
 
  private:

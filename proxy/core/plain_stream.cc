@@ -120,10 +120,15 @@ int PlainStream::take_descriptor() {
 }
 
 void PlainStream::abandon(int descriptor) {
-  const Farewell how = abandon_socket(descriptor);
+  const Farewell how = tombstones() != nullptr ? tombstones()->bury(descriptor, watch_.opener)
+                                               : abandon_socket(descriptor);
   if (watch_.traffic == nullptr) return;
   ++(how == Farewell::kSilent ? watch_.traffic->left_silently
                               : watch_.traffic->left_by_short_lived_reset);
+}
+
+void PlainStream::leave_stale() {
+  if (stale()) close();
 }
 
 void PlainStream::close() {

@@ -9,6 +9,7 @@
 #include "proxy/core/fence.h"
 #include "proxy/core/gate.h"
 #include "proxy/core/stream.h"
+#include "proxy/core/tombstones.h"
 #include "proxy/core/traffic.h"
 
 namespace clonesafe::proxy {
@@ -16,18 +17,23 @@ namespace clonesafe::proxy {
 using Socket = boost::asio::generic::stream_protocol::socket;
 
 // A TCP connection or Unix socket, and what its guard says of it.
-class PlainStream final : public Stream {
+class PlainStream final : public Stream, private Tombstones::Holder {
  public:
-  // Both outlive the stream; either may be null.
+  // They outlive the stream; each may be null.
   struct Watch {
     Traffic* traffic = nullptr;
     Gate* gate = nullptr;  // what is read is held back while it is closed
+    Tombstones* tombstones = nullptr;
+    Opener opener = Opener::kThisEnd;
   };
 
   // The socket is connected and non-blocking.
   PlainStream(Socket socket, Guard guard) : PlainStream(std::move(socket), guard, Watch()) {}
   PlainStream(Socket socket, Guard guard, Watch watch)
-      : socket_(std::move(socket)), guard_(guard), watch_(watch) {
+      : Holder(guard.can_be_stale() ? watch.tombstones : nullptr),
+        socket_(std::move(socket)),
+        guard_(guard),
+        watch_(watch) {
     if (watch_.traffic != nullptr) ++watch_.traffic->open;
   }
   ~PlainStream() override { PlainStream::close(); }
@@ -45,6 +51,7 @@ class PlainStream final : public Stream {
  private:
   Awaitable<Status> write_rest(std::vector<std::byte> rest);
   Result<std::size_t> send(std::span<const std::byte> from);
+  void leave_stale() override;
   int take_descriptor();
   void abandon(int descriptor);
   // False: it was closed meanwhile.

@@ -79,8 +79,9 @@ std::vector<const json::object*> objects_in(const json::object& answer, std::str
 
 std::string status_table(const json::object& answer) {
   std::vector<Row> rows;
-  for (const char* name : {"proxy", "services", "threads", "sessions", "paused", "parked",
-                           "draining", "reloads", "tier", "agent"})
+  for (const char* name :
+       {"proxy", "services", "threads", "sessions", "paused", "parked", "draining", "tombstones",
+        "stale_segments_dropped", "reloads", "tier", "agent"})
     rows.push_back({name, text_of(answer, name)});
   return table(rows);
 }

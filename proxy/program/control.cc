@@ -103,6 +103,7 @@ std::vector<ServiceCensus> Program::census() {
 ProcessState Program::state() const {
   ProcessState state = state_;
   state.parked = parking_ != nullptr && parking_->parked();
+  for (const auto& worker : workers_) state.tombstones += worker->tombstones();
   return state;
 }
 
@@ -120,6 +121,8 @@ json::object Program::status() {
           {"paused", now.paused},
           {"parked", now.parked},
           {"draining", now.draining},
+          {"tombstones", now.tombstones.standing},
+          {"stale_segments_dropped", now.tombstones.dropped},
           {"reloads", now.reloads},
           {"tier", known ? cs_tier_name(report.tier) : "unknown"},
           {"agent", watch_name()}};

@@ -122,7 +122,7 @@ Status Program::serve(const Parts& parts, const Listeners& listeners) {
 
 Status Program::start() {
   for (std::uint32_t i = 0; i < config_.threads; ++i)
-    workers_.push_back(std::make_unique<Worker>());
+    workers_.push_back(std::make_unique<Worker>(config_.threads));
   if (auto served = serve(parts_, listeners_); !served) return served;
   for (const auto& worker : workers_) worker->start();
   auto parking = Parking::start(workers_, config_);

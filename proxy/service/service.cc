@@ -132,8 +132,12 @@ Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Ends& e
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
-      std::move(socket), guard, PlainStream::Watch{.traffic = &traffic, .gate = &gate_});
+  std::unique_ptr<Stream> stream =
+      std::make_unique<PlainStream>(std::move(socket), guard,
+                                    PlainStream::Watch{.traffic = &traffic,
+                                                       .gate = &gate_,
+                                                       .tombstones = &loop_.tombstones(),
+                                                       .opener = Opener::kPeer});
   if (parts_->config.accept_proxy_protocol) {
     if (!is_trusted(ends.from)) co_return fail("none of the proxies that are trusted");
     auto named = co_await within(loop_, kProxyHeaderTimeout, read_proxy_header(*stream, ends));
@@ -208,6 +212,7 @@ void Service::log_access(const SessionRecord& record) const {
 
 void Service::fence() {
   pool_.fence();
+  ++fencing_;
   fence_some({host_.sessions.begin(), host_.sessions.end()});
 }
 
@@ -218,7 +223,10 @@ void Service::fence_some(std::vector<Session*> all) {
     // It may have ended since.
     if (host_.sessions.contains(session)) session->fenced();
   }
-  if (all.empty()) return;
+  if (all.empty()) {
+    --fencing_;
+    return;
+  }
   asio::post(loop_.io(), [self = shared_from_this(), rest = std::move(all)]() mutable {
     self->fence_some(std::move(rest));
   });

@@ -41,6 +41,8 @@ class Service : public std::enable_shared_from_this<Service> {
   // Abandons what is stale, a number of sessions at a time, so that requests that wait are served
   // first.
   void fence();
+  // Whether some are left to be abandoned.
+  bool fencing() const { return fencing_ != 0; }
   void look(std::chrono::steady_clock::time_point now);
   void reset_all();
 
@@ -79,6 +81,7 @@ class Service : public std::enable_shared_from_this<Service> {
   Pool pool_;
   SessionHost host_;
   std::unordered_set<SessionRecord*> records_;
+  std::size_t fencing_ = 0;
   Traffic ended_;  // of applications' connections
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
 };

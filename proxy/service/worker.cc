@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -17,6 +18,8 @@ namespace asio = boost::asio;
 // How often limits, and the generation of connections that nobody uses, are looked at. Connections
 // that are used look at it themselves.
 constexpr std::chrono::milliseconds kLookEvery{100};
+// Stale connections that are closed at once.
+constexpr std::size_t kLeaveBatch = 64;
 // How often sessions are asked whether they are idle by now, before a snapshot.
 constexpr std::chrono::milliseconds kParkAgain{5};
 
@@ -64,6 +67,8 @@ void Worker::run(const std::function<void()>& what) {
 
 void Worker::fence() {
   run([this] { look(); });
+  // Requests that wait are served in between.
+  for (bool left = true; left && thread_.joinable();) run([&] { left = leaving_ != 0; });
 }
 
 std::vector<std::shared_ptr<Service>> Worker::all() const {
@@ -176,6 +181,12 @@ std::vector<ServiceCensus> Worker::census() {
   return census;
 }
 
+Tombstones::Counts Worker::tombstones() {
+  Tombstones::Counts counts;
+  run([&] { counts = loop_.tombstones().counts(); });
+  return counts;
+}
+
 std::vector<SessionCensus> Worker::sessions(std::size_t limit) {
   std::vector<SessionCensus> sessions;
   run([&] {
@@ -192,7 +203,28 @@ void Worker::look() {
   if (epoch != epoch_) {
     epoch_ = epoch;
     for (const auto& service : all()) service->fence();
+    ++leaving_;
+    leave_rest({});
   }
+}
+
+// What no session has: what is being opened, greeted or parted from. After the sessions, which know
+// best how to leave theirs.
+void Worker::leave_rest(std::vector<Tombstones::Holder*> all) {
+  const auto services = this->all();
+  if (!std::ranges::any_of(services, &Service::fencing)) {
+    if (all.empty()) all = loop_.tombstones().holders();
+    for (std::size_t done = 0; done < kLeaveBatch && !all.empty(); ++done) {
+      // It may be no more.
+      if (loop_.tombstones().has(all.back())) all.back()->leave_stale();
+      all.pop_back();
+    }
+    if (all.empty()) {
+      --leaving_;
+      return;
+    }
+  }
+  asio::post(loop_.io(), [this, rest = std::move(all)]() mutable { leave_rest(std::move(rest)); });
 }
 
 Awaitable<void> Worker::watch() {
@@ -204,6 +236,7 @@ Awaitable<void> Worker::watch() {
     look();
     const auto now = std::chrono::steady_clock::now();
     for (const auto& service : all()) service->look(now);
+    loop_.tombstones().look(now);
     bury();
   }
 }

@@ -19,7 +19,8 @@ namespace clonesafe::proxy {
 // other thread, and returns when that thread has done it.
 class Worker {
  public:
-  Worker() = default;
+  // One of so many.
+  explicit Worker(std::size_t workers = 1) : loop_(workers) {}
   // They outlive this.
   explicit Worker(const std::vector<ServiceParts>& parts);
   ~Worker();
@@ -57,6 +58,7 @@ class Worker {
   std::future<std::vector<ServiceCensus>> park(Parking how);
   void unpark();
 
+  Tombstones::Counts tombstones();
   // Per name, also of services that are no more.
   std::vector<ServiceCensus> census();
   std::vector<SessionCensus> sessions(std::size_t limit);
@@ -70,6 +72,7 @@ class Worker {
   Awaitable<void> park_all(Parking how);
   void bury();
   void look();
+  void leave_rest(std::vector<Tombstones::Holder*> all);
 
   Loop loop_;
   std::vector<std::shared_ptr<Service>> services_;
@@ -77,6 +80,7 @@ class Worker {
   std::vector<ServiceCensus> past_;                // of those that had
   bool paused_ = false;
   bool parked_ = false;
+  std::size_t leaving_ = 0;  // how often leave_rest() has not ended yet
   Fence::Epoch epoch_ = loop_.fence().now();
   std::thread thread_;
 };

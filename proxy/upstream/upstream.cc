@@ -21,6 +21,27 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kFirstPause{50}, kLongestPause{2'000};
 constexpr int kPortAttempts = 4;
 
+// A socket that waits for its peer, which a clone must not answer.
+class Connecting final : private Tombstones::Holder {
+ public:
+  Connecting(Tombstones& tombstones, Socket& socket, Guard guard)
+      : Holder(guard.can_be_stale() ? &tombstones : nullptr), socket_(socket), guard_(guard) {}
+  Connecting(const Connecting&) = delete;
+  Connecting& operator=(const Connecting&) = delete;
+  ~Connecting() { Connecting::leave_stale(); }
+
+  void leave_stale() override {
+    if (!guard_.stale() || !socket_.is_open()) return;
+    boost::system::error_code error;
+    // Out of the event loop, which would close it otherwise.
+    tombstones()->bury(socket_.release(error), Opener::kThisEnd);
+  }
+
+ private:
+  Socket& socket_;
+  const Guard guard_;
+};
+
 }  // namespace
 
 Awaitable<Result<std::vector<Endpoint>>> Upstream::resolve(const Address& address) {
@@ -43,8 +64,9 @@ void Upstream::turn_ports() {
   ports_.clear();
 }
 
-Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint) {
+Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint, Guard guard) {
   const bool local = is_local(endpoint);
+  const Connecting connecting(loop_.tombstones(), socket, guard);
   for (int attempt = 0; attempt < kPortAttempts; ++attempt) {
     boost::system::error_code error;
     if (socket.is_open()) socket.close(error);
@@ -54,6 +76,7 @@ Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint) {
     const bool is_clone = ports_epoch_ > 1;
     if (!local && is_clone) bind_random_port(socket.native_handle(), endpoint, earlier_ports_);
     const auto [failed] = co_await socket.async_connect(endpoint, kAwait);
+    if (guard.stale()) co_return fail("the machine was cloned");
     if (failed) co_return fail(failed.message());
     if (endpoint.protocol().family() == AF_UNIX) co_return Status();
     const int on = 1;
@@ -73,9 +96,10 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
                                                                 std::string_view preface) {
   const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
   Socket socket(loop_.io());
-  if (auto opened = co_await open(socket, endpoint); !opened) co_return fail(opened.error());
+  if (auto opened = co_await open(socket, endpoint, guard); !opened) co_return fail(opened.error());
   std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
-      std::move(socket), guard, PlainStream::Watch{.traffic = &traffic_});
+      std::move(socket), guard,
+      PlainStream::Watch{.traffic = &traffic_, .gate = nullptr, .tombstones = &loop_.tombstones()});
   if (!preface.empty()) {
     if (auto sent = co_await stream->write(bytes_of(preface)); !sent) co_return fail(sent.error());
   }

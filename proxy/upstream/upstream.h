@@ -63,7 +63,7 @@ class Upstream {
   Awaitable<Result<std::unique_ptr<Stream>>> connect_to(const Address& address,
                                                         const Endpoint& endpoint,
                                                         std::string_view preface);
-  Awaitable<Status> open(Socket& socket, const Endpoint& endpoint);
+  Awaitable<Status> open(Socket& socket, const Endpoint& endpoint, Guard guard);
   void turn_ports();
 
   Loop& loop_;

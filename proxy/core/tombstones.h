@@ -1,0 +1,90 @@
+#ifndef CLONESAFE_PROXY_CORE_TOMBSTONES_H_
+#define CLONESAFE_PROXY_CORE_TOMBSTONES_H_
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <unordered_set>
+#include <vector>
+
+#include "libclonesafe/base/unique_fd.h"
+#include "proxy/core/farewell.h"
+
+namespace clonesafe::proxy {
+
+// What stands where stale sockets stood. Without it the kernel answers a peer that goes on sending
+// with a reset, which ends the connection for the machine that goes on using it. A tombstone is a
+// socket too, and drops whatever reaches it. It never sends, in a clone of this machine neither.
+//
+// Also knows who holds a socket that may become stale, so that none is forgotten. Not thread-safe.
+class Tombstones {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Longer than Linux tries to reach a silent peer: it sends a segment again for 15 minutes, and
+  // first asks after two hours whether an idle peer is there still.
+  static constexpr std::chrono::hours kStand{3};
+
+  // A part of the descriptors that this process may have, for each of its threads that use this.
+  static std::size_t limit_for(std::size_t threads);
+
+  explicit Tombstones(std::size_t limit = limit_for(1)) : limit_(limit) {}
+
+  // Closes the socket of a stale connection, and sets a tombstone if it can. With too many of them
+  // the oldest goes. Never call shutdown(2) before: it sends.
+  Farewell bury(int fd, Opener opener);
+  // Those whose time is over go.
+  void look(Clock::time_point now);
+
+  struct Counts {
+    std::size_t standing = 0;
+    std::uint64_t dropped = 0;  // segments, so far
+
+    Counts& operator+=(const Counts& other) {
+      standing += other.standing;
+      dropped += other.dropped;
+      return *this;
+    }
+  };
+  Counts counts() const;
+
+  // Who has a socket that may become stale.
+  class Holder {
+   public:
+    Holder(const Holder&) = delete;
+    Holder& operator=(const Holder&) = delete;
+    // Buries it, if it is.
+    virtual void leave_stale() = 0;
+
+   protected:
+    explicit Holder(Tombstones* tombstones) : tombstones_(tombstones) {
+      if (tombstones_ != nullptr) tombstones_->holders_.insert(this);
+    }
+    ~Holder() {
+      if (tombstones_ != nullptr) tombstones_->holders_.erase(this);
+    }
+    Tombstones* tombstones() const { return tombstones_; }
+
+   private:
+    Tombstones* const tombstones_;
+  };
+  std::vector<Holder*> holders() const { return {holders_.begin(), holders_.end()}; }
+  bool has(Holder* holder) const { return holders_.contains(holder); }
+
+ private:
+  struct Tombstone {
+    UniqueFd socket;
+    Clock::time_point since;
+  };
+
+  void remove_oldest();
+
+  const std::size_t limit_;
+  std::deque<Tombstone> standing_;  // the oldest is first
+  std::uint64_t dropped_ = 0;       // by those that are gone
+  std::unordered_set<Holder*> holders_;
+};
+
+}  // namespace clonesafe::proxy
+
+#endif  // CLONESAFE_PROXY_CORE_TOMBSTONES_H_
