@@ -15,8 +15,9 @@ enum class Farewell {
 // Which end opened a connection: by a port of its own, or at one where others are listened for.
 enum class Opener { kThisEnd, kPeer };
 
-// Closes the socket of a stale connection. Silently with CAP_NET_ADMIN (TCP_REPAIR). Never call
-// shutdown(2) before: it sends.
+// Closes the socket of a stale connection. With CAP_NET_ADMIN nothing is sent at all (TCP_REPAIR);
+// without, what is sent goes to the loopback device, which drops it, or where that is refused, to
+// the first router. Never call shutdown(2) before: it sends.
 Farewell abandon_socket(int fd);
 
 // The same, and what drops the segments that its peer sends afterwards, as long as it is open.
