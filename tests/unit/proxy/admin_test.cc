@@ -93,6 +93,8 @@ TEST_F(AdminTest, UpstreamsAndMetricsCountWhatHappened) {
   EXPECT_THAT(text, HasSubstr("clonesafe_proxy_sessions" + service + "} 1\n"));
   EXPECT_THAT(text, HasSubstr("clonesafe_proxy_fenced_total" + service + "} 1\n"));
   EXPECT_THAT(text, HasSubstr("clonesafe_proxy_reopened_total" + service + "} 1\n"));
+  EXPECT_THAT(text, HasSubstr("clonesafe_proxy_tombstones 1\n"));
+  EXPECT_THAT(text, HasSubstr("clonesafe_proxy_stale_segments_dropped_total 0\n"));
   EXPECT_THAT(text, HasSubstr("clonesafe_proxy_abandoned_connections_total" + service +
                               ",how=\"silent\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("clonesafe_proxy_upstream_connect_seconds_bucket" + service +

@@ -87,6 +87,15 @@ TEST_F(ServiceTest, CloneLeavesTheParentsConnectionWithoutAWord) {
   EXPECT_TRUE(sees_nothing(upstream));
 }
 
+// However many there are: whoever is told that it is over may let packets out.
+TEST_F(ServiceTest, FenceHasLeftAllConnectionsWhenItReturns) {
+  start({});
+  std::vector<std::pair<UniqueFd, UniqueFd>> all;
+  for (int i = 0; i < 150; ++i) all.push_back(session());
+  clone();
+  EXPECT_EQ(worker_->tombstones().standing, all.size());
+}
+
 TEST_F(ServiceTest, ApplicationThatIsKeptGoesOnWithAnotherConnection) {
   start({.on_clone = OnClone::kReopen});
   const auto [application, upstream] = session();
