@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "proxy/service/worker.h"
 #include "tests/unit/proxy/network.h"
 #include "tests/unit/proxy/proxy_fixture.h"
+#include "tests/unit/proxy/running_service.h"
 
 namespace clonesafe::proxy {
 
@@ -25,18 +25,8 @@ class HttpTest : public ProxyTest {
   void serve(ServiceConfig config, Protocol protocol, int upstream_port) {
     config.name = "web";
     config.protocol = protocol;
-    config.listen = {parse_address("127.0.0.1:1").value()};  // another port, in truth
-    config.upstream.addresses = {
-        parse_address(std::string(kFar) + ":" + std::to_string(upstream_port)).value()};
-    worker_.reset();
-    parts_.clear();
-    parts_.push_back(ServiceParts::make(config).value());
-    worker_ = std::make_unique<Worker>(parts_);
-    std::vector<UniqueFd> sockets;
     port_ = 0;
-    sockets.push_back(listen_on("127.0.0.1", port_));
-    ASSERT_TRUE(worker_->service(0).listen(std::move(sockets)));
-    worker_->start();
+    worker_.start(std::move(config), kFar, upstream_port, listen_on("127.0.0.1", port_));
   }
   UniqueFd application() const { return connect_to("127.0.0.1", port_); }
   UniqueFd accepted() const { return accept_from(upstream_); }
@@ -78,10 +68,9 @@ class HttpTest : public ProxyTest {
     hear(application, response());
   }
 
-  std::vector<ServiceParts> parts_;
   UniqueFd upstream_;
   int port_ = 0;
-  std::unique_ptr<Worker> worker_;
+  RunningService worker_;
 };
 
 }  // namespace clonesafe::proxy

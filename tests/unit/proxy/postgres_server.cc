@@ -125,19 +125,11 @@ PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
                              std::optional<ServerTlsOptions> listen_tls,
                              std::optional<ClientTlsOptions> upstream_tls, Milliseconds hold) {
   ServiceConfig config{.name = "database", .protocol = Protocol::kPostgres};
-  config.listen = {parse_address("127.0.0.1:1").value()};
-  config.upstream.addresses = {
-      parse_address(std::string(kFar) + ":" + std::to_string(upstream_port)).value()};
   config.upstream.tls = std::move(upstream_tls);
   config.listen_tls = std::move(listen_tls);
   config.postgres = std::move(postgres);
   config.hold = hold;
-  parts_.push_back(ServiceParts::make(config).value());
-  worker_ = std::make_unique<Worker>(parts_);
-  std::vector<UniqueFd> sockets;
-  sockets.push_back(listen_on("127.0.0.1", port_));
-  EXPECT_TRUE(worker_->service(0).listen(std::move(sockets)));
-  worker_->start();
+  worker_.start(std::move(config), kFar, upstream_port, listen_on("127.0.0.1", port_));
 }
 
 PostgresPeer PostgresProxy::connect() const {

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "proxy/service/worker.h"
 #include "tests/support/child_process.h"
 #include "tests/unit/proxy/postgres_client.h"
 #include "tests/unit/proxy/proxy_fixture.h"
+#include "tests/unit/proxy/running_service.h"
 
 namespace clonesafe::proxy {
 
@@ -67,8 +67,7 @@ class PostgresProxy {
 
  private:
   int port_ = 0;
-  std::vector<ServiceParts> parts_;
-  std::unique_ptr<Worker> worker_;
+  RunningService worker_;
 };
 
 }  // namespace clonesafe::proxy

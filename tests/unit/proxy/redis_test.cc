@@ -4,10 +4,10 @@
 
 #include <fstream>
 
-#include "proxy/service/worker.h"
 #include "tests/support/child_process.h"
 #include "tests/unit/proxy/network.h"
 #include "tests/unit/proxy/proxy_fixture.h"
+#include "tests/unit/proxy/running_service.h"
 
 namespace clonesafe::proxy {
 namespace {
@@ -20,19 +20,9 @@ class RedisTest : public ProxyTest {
     start_proxy(server_port_);
   }
   void start_proxy(int upstream_port) {
-    worker_.reset();
-    parts_.clear();
-    ServiceConfig config{.name = "cache", .protocol = Protocol::kRedis};
-    config.listen = {parse_address("127.0.0.1:1").value()};
-    config.upstream.addresses = {
-        parse_address(std::string(kFar) + ":" + std::to_string(upstream_port)).value()};
-    parts_.push_back(ServiceParts::make(config).value());
     port_ = 0;
-    worker_ = std::make_unique<Worker>(parts_);
-    std::vector<UniqueFd> sockets;
-    sockets.push_back(listen_on("127.0.0.1", port_));
-    EXPECT_TRUE(worker_->service(0).listen(std::move(sockets)));
-    worker_->start();
+    worker_.start({.name = "cache", .protocol = Protocol::kRedis}, kFar, upstream_port,
+                  listen_on("127.0.0.1", port_));
   }
   void start_server() {
     listen_on(kFar, server_port_).reset();
@@ -80,8 +70,7 @@ class RedisTest : public ProxyTest {
   Folder folder_;
   int server_port_ = 0, port_ = 0;
   std::optional<support::ChildProcess> server_;
-  std::vector<ServiceParts> parts_;
-  std::unique_ptr<Worker> worker_;
+  RunningService worker_;
 };
 
 TEST_F(RedisTest, SessionGoesOnInACloneAsItWas) {

@@ -1,9 +1,9 @@
 // Services as applications and upstreams see them: real sockets, a thread of the proxy's own.
 #include "proxy/service/service.h"
 
-#include "proxy/service/worker.h"
 #include "tests/unit/proxy/network.h"
 #include "tests/unit/proxy/proxy_fixture.h"
+#include "tests/unit/proxy/running_service.h"
 
 namespace clonesafe::proxy {
 namespace {
@@ -13,24 +13,12 @@ class ServiceTest : public ProxyTest {
   static void SetUpTestSuite() { enter_network(); }
 
   // A proxy before an upstream that the test itself is.
-  void start(ServiceConfig config, const std::string& upstream_host = kFar) {
+  void start(ServiceConfig config, const std::string& upstream_host = kFar,
+             const std::string& listen_host = "127.0.0.1") {
     int upstream_port = 0;
     upstream_ = listen_on(upstream_host, upstream_port);
     config.name = "test";
-    config.upstream.addresses = {
-        parse_address(upstream_host + ":" + std::to_string(upstream_port)).value()};
-    serve(std::move(config));
-  }
-  void serve(ServiceConfig config) {
-    config.listen = {parse_address("127.0.0.1:1").value()};  // another port, in truth
-    auto parts = ServiceParts::make(config);
-    ASSERT_TRUE(parts) << parts.error().message();
-    parts_.push_back(std::move(*parts));
-    worker_ = std::make_unique<Worker>(parts_);
-    std::vector<UniqueFd> sockets;
-    sockets.push_back(listen_on("127.0.0.1", port_));
-    ASSERT_TRUE(worker_->service(0).listen(std::move(sockets)));
-    worker_->start();
+    worker_.start(std::move(config), upstream_host, upstream_port, listen_on(listen_host, port_));
   }
   UniqueFd application() { return connect_to("127.0.0.1", port_); }
   // An application and its upstream, after a byte in each direction.
@@ -49,10 +37,9 @@ class ServiceTest : public ProxyTest {
     worker_->fence();
   }
 
-  std::vector<ServiceParts> parts_;
   UniqueFd upstream_;
   int port_ = 0;
-  std::unique_ptr<Worker> worker_;
+  RunningService worker_;
 };
 
 TEST_F(ServiceTest, CarriesBytesBothWaysAndTheirEnds) {
@@ -140,16 +127,8 @@ TEST_F(ServiceTest, CloneKeepsAConnectionInsideTheMachine) {
 }
 
 TEST_F(ServiceTest, ApplicationFromAnotherMachineIsLeftWithoutAWordToo) {
-  ServiceConfig config;
-  start(config);
-  int port = 0;
-  std::vector<UniqueFd> sockets;
-  sockets.push_back(listen_on(kFar, port));
-  worker_.reset();
-  worker_ = std::make_unique<Worker>(parts_);
-  ASSERT_TRUE(worker_->service(0).listen(std::move(sockets)));
-  worker_->start();
-  const UniqueFd far = connect_to(kFar, port);  // its own address is kFar, too
+  start({}, kFar, kFar);
+  const UniqueFd far = connect_to(kFar, port_);  // its own address is kFar, too
   const UniqueFd upstream = accept_from(upstream_);
   send_all(far, "q");
   EXPECT_EQ(receive(upstream, 1), "q");
@@ -163,20 +142,16 @@ TEST_F(ServiceTest, ApplicationFromAnotherMachineIsLeftWithoutAWordToo) {
 TEST_F(ServiceTest, ApplicationIsResetWhenNoUpstreamIsThere) {
   int port = 0;
   listen_on(kFar, port).reset();
-  ServiceConfig config{.name = "test", .hold = Milliseconds(200)};
-  config.upstream.addresses = {
-      parse_address(std::string(kFar) + ":" + std::to_string(port)).value()};
-  serve(config);
+  worker_.start({.name = "test", .hold = Milliseconds(200)}, kFar, port,
+                listen_on("127.0.0.1", port_));
   EXPECT_EQ(wait_for_news(application()), Seen::kReset);
 }
 
 TEST_F(ServiceTest, ApplicationWaitsForAnUpstreamThatComes) {
   int port = 0;
   listen_on(kFar, port).reset();
-  ServiceConfig config{.name = "test", .hold = Milliseconds(20'000)};
-  config.upstream.addresses = {
-      parse_address(std::string(kFar) + ":" + std::to_string(port)).value()};
-  serve(config);
+  worker_.start({.name = "test", .hold = Milliseconds(20'000)}, kFar, port,
+                listen_on("127.0.0.1", port_));
   const UniqueFd application = this->application();
   send_all(application, "early");
   upstream_ = listen_on(kFar, port);
@@ -204,20 +179,12 @@ TEST_F(ServiceTest, OriginatesAndTerminatesTls) {
   make_certificate(folder, "db.test");
   start({.listen_tls = ServerTlsOptions{.certificate = folder / "db.test.pem",
                                         .key = folder / "db.test.key"}});
-  const int inner = port_;
-  std::vector<ServiceParts> outer_parts;
   ServiceConfig config{.name = "outer"};
-  config.listen = {parse_address("127.0.0.1:1").value()};
-  config.upstream.addresses = {parse_address("127.0.0.1:" + std::to_string(inner)).value()};
   config.upstream.tls =
       ClientTlsOptions{.ca_file = folder / "db.test.pem", .server_name = "db.test"};
-  outer_parts.push_back(ServiceParts::make(config).value());
-  Worker outer(outer_parts);
   int port = 0;
-  std::vector<UniqueFd> sockets;
-  sockets.push_back(listen_on("127.0.0.1", port));
-  ASSERT_TRUE(outer.service(0).listen(std::move(sockets)));
-  outer.start();
+  RunningService outer;
+  outer.start(std::move(config), "127.0.0.1", port_, listen_on("127.0.0.1", port));
   const UniqueFd application = connect_to("127.0.0.1", port);
   const std::string large(200'000, 'y');
   std::thread writer([&] { send_all(application, large); });
@@ -234,7 +201,6 @@ TEST_F(ServiceTest, RefusesACertificateOfAnotherName) {
   make_certificate(folder, "db.test");
   start({.listen_tls = ServerTlsOptions{.certificate = folder / "db.test.pem",
                                         .key = folder / "db.test.key"}});
-  Upstream upstream(loop_, parts_[0].config.upstream, nullptr);
   UpstreamConfig config;
   config.addresses = {parse_address("127.0.0.1:" + std::to_string(port_)).value()};
   const auto context =
