@@ -25,13 +25,6 @@ constexpr std::chrono::milliseconds kParkAgain{5};
 
 }  // namespace
 
-Worker::Worker(const std::vector<ServiceParts>& parts) {
-  for (const ServiceParts& part : parts) {
-    services_.push_back(std::make_shared<Service>(
-        loop_, std::shared_ptr<const ServiceParts>(std::shared_ptr<void>(), &part)));
-  }
-}
-
 Worker::~Worker() {
   if (thread_.joinable()) {
     stop();

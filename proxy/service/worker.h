@@ -21,8 +21,6 @@ class Worker {
  public:
   // One of so many.
   explicit Worker(std::size_t workers = 1) : loop_(workers) {}
-  // They outlive this.
-  explicit Worker(const std::vector<ServiceParts>& parts);
   ~Worker();
 
   struct Part {

@@ -123,7 +123,10 @@ class HttpSession final : public Session {
         reading_ = Reading::kHead;
       }
       const auto count = co_await application_->read(host().loop.scratch());
-      if (ended_ || !count || *count == 0) co_return false;
+      if (ended_ || !count || *count == 0) {
+        ends(count ? "ended" : "application failed");
+        co_return false;
+      }
       use();
       input_ += view_of(host().loop.scratch().first(*count));
     }
@@ -191,7 +194,10 @@ class HttpSession final : public Session {
       const auto count = co_await application_->read(host().loop.scratch());
       if (ended_ || finished_) co_return;
       read_limit_.off();
-      if (!count || *count == 0) co_return end();
+      if (!count || *count == 0) {
+        ends("application failed");
+        co_return end();
+      }
       use();
       if (waits_for_continue_) response_limit_.off();
       waits_for_continue_ = false;
@@ -263,8 +269,10 @@ class HttpSession final : public Session {
       upstream_ = nullptr;
       if (failure_ != 0) co_return co_await give_error(failure_);
       const bool may_repeat = is_idempotent(request_.method) && kept_whole_ && !begun_;
-      if (outcome == Outcome::kBad || !may_repeat || (repeated && !stale))
+      if (outcome == Outcome::kBad || !may_repeat || (repeated && !stale)) {
+        ends(stale ? "cloned" : "upstream failed");
         co_return co_await give_error(502);
+      }
       if (stale) {
         ++host().counts.reopened;
       } else {
@@ -435,6 +443,7 @@ class HttpSession final : public Session {
 
   // An answer of the proxy's own, and the connection's end. Half a response can't be taken back.
   Awaitable<void> give_error(std::uint16_t status) {
+    ends(status == 504 ? "upstream failed" : "refused");
     if (final_) co_return end();
     goes_on_ = false;
     std::string out;

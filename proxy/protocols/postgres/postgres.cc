@@ -120,7 +120,10 @@ class PostgresSession final : public Session {
       if (kept.empty()) {
         const auto count = co_await application_.stream->read(host().loop.scratch());
         if (ended_) co_return;
-        if (!count || *count == 0) co_return end();
+        if (!count || *count == 0) {
+          ends(count ? "ended" : "application failed");
+          co_return end();
+        }
         use();
         input = view_of(host().loop.scratch().first(*count));
         const bool stale = upstream_ && upstream_->stale();
@@ -323,15 +326,22 @@ class PostgresSession final : public Session {
   // The connection is gone, or stale. Nothing more is sent on it; what was under way is answered.
   Awaitable<void> lose() {
     if (!upstream_) co_return;
-    if (upstream_->stale()) ++host().counts.fenced;
+    const bool stale = upstream_->stale();
+    const std::string_view how = stale ? "cloned" : "upstream failed";
+    if (stale) ++host().counts.fenced;
     upstream_->reset();
     upstream_ = nullptr;
     host().postgres->set_target(own_.process, std::nullopt);
     // Half a message can be neither taken back nor finished.
-    if (down_in_message_) co_return end();
+    if (down_in_message_) {
+      ends(how);
+      co_return end();
+    }
     const Refusal refusal = why_it_ends();
-    if (!refusal.sqlstate.empty())
+    if (!refusal.sqlstate.empty()) {
+      ends(how);
       co_return co_await refuse_session(refusal.sqlstate, refusal.message);
+    }
     std::string answers = answer_all();
     discards_ = std::exchange(up_in_message_, false);
     down_wake_.cancel();
@@ -448,6 +458,7 @@ class PostgresSession final : public Session {
         ++host().counts.failed;
         spdlog::warn("{}: the upstream refuses {}: {}", host().config.name, to_text(client().from),
                      backend.error().message);
+        ends("upstream failed");
         co_await refuse_session(backend.error().sqlstate, backend.error().message);
         co_return false;
       }
@@ -504,6 +515,7 @@ class PostgresSession final : public Session {
   // The protocol's own way to say why a session ends.
   Awaitable<void> refuse_session(std::string_view sqlstate, std::string_view why) {
     if (ended_) co_return;
+    ends("refused");
     if (down_in_message_) co_return end();
     ended_ = true;
     std::string message = error_message("FATAL", sqlstate, why);

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/json.hpp>
@@ -12,6 +11,7 @@
 
 #include "proxy/admin/call.h"
 #include "proxy/ctl/tables.h"
+#include "tests/unit/proxy/captured_log.h"
 #include "tests/unit/proxy/program_fixture.h"
 
 namespace clonesafe::proxy {
@@ -194,10 +194,7 @@ TEST_F(AdminTest, ReloadThatIsRefusedChangesNothing) {
 }
 
 TEST_F(AdminTest, AccessLogHasALineForEachSession) {
-  std::ostringstream log;
-  const auto earlier = spdlog::default_logger();
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  const CapturedLog log;
   start("", "access_log = true");
   spdlog::set_level(spdlog::level::info);
   {
@@ -205,10 +202,9 @@ TEST_F(AdminTest, AccessLogHasALineForEachSession) {
   }
   while (ask({{"call", "status"}})->at("sessions").to_number<int>() != 0) std::this_thread::yield();
   end();
-  spdlog::set_default_logger(earlier);
-  EXPECT_THAT(log.str(), HasSubstr("access: service=test from=127.0.0.1:"));
-  EXPECT_THAT(log.str(), HasSubstr("from_application=1 to_application=1 ms="));
-  EXPECT_THAT(log.str(), HasSubstr("end=\"ended\""));
+  EXPECT_THAT(log.text(), HasSubstr("access: service=test from=127.0.0.1:"));
+  EXPECT_THAT(log.text(), HasSubstr("from_application=1 to_application=1 ms="));
+  EXPECT_THAT(log.text(), HasSubstr("end=\"ended\""));
 }
 
 }  // namespace

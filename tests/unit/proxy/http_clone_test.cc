@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "tests/unit/proxy/captured_log.h"
 #include "tests/unit/proxy/http_fixture.h"
 
 namespace clonesafe::proxy {
@@ -204,6 +205,45 @@ TEST_F(HttpRepeatTest, NorAfterAnyByteOfAResponse) {
   }
   hear_error(application, 502);
   EXPECT_TRUE(sees_nothing(upstream_));
+}
+
+using HttpAccessLogTest = HttpTest;
+
+TEST_F(HttpAccessLogTest, SaysHowEachSessionEnded) {
+  const CapturedLog log;
+  start({.access_log = true});
+  {
+    const UniqueFd application = this->application();
+    send_all(application, request("POST"));
+    const UniqueFd upstream = accepted();
+    hear(upstream, request("POST"));
+    clone();
+    hear_error(application, 502);
+  }
+  worker_.wait_for_ends();
+  EXPECT_THAT(log.text(), testing::EndsWith("end=\"cloned\"\n"));
+  {
+    const UniqueFd application = this->application();
+    send_all(application, request("POST"));
+    accepted().reset();
+    hear_error(application, 502);
+  }
+  worker_.wait_for_ends();
+  EXPECT_THAT(log.text(), testing::EndsWith("end=\"upstream failed\"\n"));
+  {
+    const UniqueFd application = this->application();
+    send_all(application, "nonsense\r\n\r\n");
+    hear_error(application, 400);
+  }
+  worker_.wait_for_ends();
+  EXPECT_THAT(log.text(), testing::EndsWith("end=\"refused\"\n"));
+  {
+    const UniqueFd application = this->application();
+    send_all(application, request());
+    answer(application, accepted());
+  }
+  worker_.wait_for_ends();
+  EXPECT_THAT(log.text(), testing::EndsWith("end=\"ended\"\n"));
 }
 
 using HttpParkTest = HttpTest;

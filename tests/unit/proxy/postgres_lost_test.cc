@@ -1,5 +1,6 @@
 // PostgreSQL sessions whose server is lost at exact moments: the test plays the server.
 #include "proxy/wire/postgres/server_messages.h"
+#include "tests/unit/proxy/captured_log.h"
 #include "tests/unit/proxy/network.h"
 #include "tests/unit/proxy/postgres_server.h"
 
@@ -155,6 +156,16 @@ TEST_F(PostgresLostTest, GroupsThatFollowEachOtherAreAnsweredOneByOne) {
   EXPECT_EQ(application_->answer(), "!40003 I");
   EXPECT_EQ(application_->answer(), "!40003 I");
   expect_goes_on();
+}
+
+TEST_F(PostgresLostTest, AccessLogSaysHowASessionEnded) {
+  const CapturedLog log;
+  under_way(query_message("BEGIN; COMMIT"));
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!08007 end");
+  proxy_->wait_for_ends();
+  EXPECT_THAT(log.text(), testing::HasSubstr("access: service=database from=127.0.0.1:"));
+  EXPECT_THAT(log.text(), testing::HasSubstr("end=\"cloned\""));
 }
 
 TEST_F(PostgresLostTest, ServerThatSaysFarewellIsReplaced) {

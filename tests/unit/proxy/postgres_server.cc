@@ -129,6 +129,7 @@ PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
   config.listen_tls = std::move(listen_tls);
   config.postgres = std::move(postgres);
   config.hold = hold;
+  config.access_log = true;
   worker_.start(std::move(config), kFar, upstream_port, listen_on("127.0.0.1", port_));
 }
 

@@ -62,6 +62,7 @@ class PostgresProxy {
   // A snapshot is announced whose image shall hold no connection; gives how many are left.
   std::uint64_t park(std::chrono::milliseconds deadline = std::chrono::seconds(20));
   void unpark() { worker_->unpark(); }
+  void wait_for_ends() const { worker_.wait_for_ends(); }
   std::uint64_t upstream_connections() { return worker_->census().at(0).upstreams.open; }
   ServiceCounts counts() { return worker_->service(0).counts(); }
 

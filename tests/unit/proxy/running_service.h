@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "libclonesafe/base/unique_fd.h"
@@ -20,19 +21,23 @@ class RunningService {
   void start(ServiceConfig config, const std::string& host, int port, UniqueFd listener) {
     config.listen = {parse_address("127.0.0.1:1").value()};
     config.upstream.addresses = {parse_address(host + ":" + std::to_string(port)).value()};
-    worker_.reset();
-    parts_.clear();
-    parts_.push_back(ServiceParts::make(config).value());
-    worker_ = std::make_unique<Worker>(parts_);
-    std::vector<UniqueFd> sockets;
-    sockets.push_back(std::move(listener));
-    ASSERT_TRUE(worker_->service(0).listen(std::move(sockets)));
+    worker_ = std::make_unique<Worker>();
+    Worker::Part part{
+        .parts = std::make_shared<const ServiceParts>(ServiceParts::make(config).value()),
+        .sockets = {}};
+    part.sockets.push_back(std::move(listener));
+    std::vector<Worker::Part> parts;
+    parts.push_back(std::move(part));
+    ASSERT_TRUE(worker_->serve(std::move(parts)));
     worker_->start();
   }
   Worker* operator->() const { return worker_.get(); }
+  // Waits until every session has ended.
+  void wait_for_ends() const {
+    while (worker_->census().at(0).sessions != 0) std::this_thread::yield();
+  }
 
  private:
-  std::vector<ServiceParts> parts_;
   std::unique_ptr<Worker> worker_;
 };
 
