@@ -110,5 +110,5 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: probe_cxx SOURCE[,SOURCE]... LOGFILE...\n");
     return 1;
   }
-  return run_probe(argv[1], std::span(argv, argc).subspan(2), make_draw);
+  return run_probe(argv[1], std::span(argv, static_cast<std::size_t>(argc)).subspan(2), make_draw);
 }

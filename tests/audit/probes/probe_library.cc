@@ -119,7 +119,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: probe_library SOURCE[,SOURCE]... LOGFILE...\n");
     return 1;
   }
-  return run_probe(argv[1], std::span(argv, argc).subspan(2),
+  return run_probe(argv[1], std::span(argv, static_cast<std::size_t>(argc)).subspan(2),
                    [](std::string_view name, ProbeLog log) -> Draw {
                      for (const Source& source : kSources) {
                        if (name != source.name) continue;
