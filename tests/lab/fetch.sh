@@ -3,7 +3,9 @@
 #   kernels/KERNEL/{vmlinuz,modules,version}   KERNEL is 6.1, 6.12 or 7 (Debian's cloud kernels, unmodified)
 #   qemu/qemu                                  QEMU 10 (bookworm's 7.2 corrupts RFLAGS at cmpxchg16b under TCG)
 #   qemu-7.2/qemu                              bookworm's own, for guests under KVM
-# usage: fetch.sh [6.1|6.12|7|qemu|qemu-7.2|all]...     "all" is without the last; prints the cache folder. Safe to run in parallel; quick once cached.
+#   pgbouncer/pgbouncer                        trixie's, built here (bookworm's has no prepared statements), for bench/proxy
+#   nginx-stream/ngx_stream_module.so          bookworm's module for its nginx, for bench/proxy
+# usage: fetch.sh [6.1|6.12|7|qemu|qemu-7.2|pgbouncer|nginx-stream|all]...     "all" is without the last three; prints the cache folder. Safe to run in parallel; quick once cached.
 # CLONESAFE_LAB_REFRESH=1 fetches again.
 set -euo pipefail
 
@@ -22,6 +24,8 @@ cached() {
   [ -z "${CLONESAFE_LAB_REFRESH:-}" ] || return 1
   case "$1" in
     qemu*) [ -x "$cache/$1/qemu" ] ;;
+    pgbouncer) [ -x "$cache/$1/pgbouncer" ] ;;
+    nginx-stream) [ -f "$cache/$1/ngx_stream_module.so" ] ;;
     *) [ -f "$cache/kernels/$1/version" ] ;;
   esac
 }
@@ -29,8 +33,8 @@ cached() {
 missing=()
 for what in "${wanted[@]}"; do
   case "$what" in
-    6.1 | 6.12 | 7 | qemu | qemu-7.2) cached "$what" || missing+=("$what") ;;
-    *) die "unknown item '$what' (6.1, 6.12, 7, qemu, qemu-7.2 or all)" ;;
+    6.1 | 6.12 | 7 | qemu | qemu-7.2 | pgbouncer | nginx-stream) cached "$what" || missing+=("$what") ;;
+    *) die "unknown item '$what' (6.1, 6.12, 7, qemu, qemu-7.2, pgbouncer, nginx-stream or all)" ;;
   esac
 done
 if [ ${#missing[@]} -eq 0 ]; then
@@ -46,12 +50,13 @@ flock 9
 mirror="$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -v -e security -e '^cdrom' | sed -n '/debian/{p;q}')"
 [ -n "$mirror" ] || die "the machine's apt configuration names no Debian mirror"
 
-# apt_in SUITE VERB...: apt with a state of its own, so that the machine's package lists stay as they are.
+# apt_in SUITE VERB...: apt with a state of its own, so that the machine's package lists stay as they are. SUITE-source: its sources.
 apt_in() {
-  local suite="$1" state="$cache/apt/$1"
+  local suite="${1%-source}" state="$cache/apt/$1" kind=deb
+  [ "$suite" = "$1" ] || kind=deb-src
   shift
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-  echo "deb [signed-by=$keyring] $mirror $suite main" >"$state/sources.list"
+  echo "$kind [signed-by=$keyring] $mirror $suite main" >"$state/sources.list"
   : >>"$state/status"
   "$@" -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
     -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" -o Dir::State::status="$state/status" \
@@ -138,9 +143,49 @@ WRAPPER
   mv "$scratch/root" "$cache/$1"
 }
 
+# Its source is compiled with the machine's compiler; libevent's headers are unpacked beside it.
+fetch_pgbouncer() {
+  local scratch source
+  scratch="$(mktemp -d "$cache/.pgbouncer.XXXXXX")"
+  download bookworm "$scratch/root" libevent-dev
+  update_suite trixie-source
+  (cd "$scratch" && apt_in trixie-source apt-get -qq source --download-only pgbouncer >&2) || die "cannot download the source of pgbouncer from trixie"
+  mkdir "$scratch/source"
+  tar -xf "$scratch"/pgbouncer_*.orig.tar.gz -C "$scratch/source" --strip-components=1
+  source="$scratch/source"
+  # The library that is installed; the development package's link leads to nothing here.
+  (
+    cd "$source"
+    libevent="$(ldconfig -p | sed -n 's|.*=> \(.*/libevent-2\.1\.so\.7\)$|\1|p' | head -1)"
+    [ -n "$libevent" ] || die "libevent-2.1-7 is not installed"
+    ./configure --quiet --without-cares --without-systemd --without-pam --disable-debug CFLAGS=-O2 \
+      LIBEVENT_CFLAGS="-I$scratch/root/usr/include -I$scratch/root/usr/include/x86_64-linux-gnu" LIBEVENT_LIBS="$libevent" >&2
+    make -s -j2 pgbouncer >&2
+  ) || die "cannot build pgbouncer"
+  mkdir -p "$scratch/out"
+  mv "$source/pgbouncer" "$scratch/out/"
+  "$scratch/out/pgbouncer" --version >&2
+  rm -rf "$cache/pgbouncer"
+  mv "$scratch/out" "$cache/pgbouncer"
+  rm -rf "$scratch"
+}
+
+fetch_nginx_stream() {
+  local scratch
+  scratch="$(mktemp -d "$cache/.nginx.XXXXXX")"
+  # Of the very version that is installed, which may be of another archive than `download` reads.
+  (cd "$scratch" && apt-get -qq download "libnginx-mod-stream=$(dpkg-query -W -f='${Version}' nginx)" >&2) || die "cannot download libnginx-mod-stream"
+  dpkg -x "$scratch"/*.deb "$scratch/root"
+  mkdir -p "$cache/nginx-stream"
+  mv "$scratch"/root/usr/lib/nginx/modules/ngx_stream_module.so "$cache/nginx-stream/"
+  rm -rf "$scratch"
+}
+
 for what in "${missing[@]}"; do
   cached "$what" && continue
   case "$what" in
+    pgbouncer) fetch_pgbouncer ;;
+    nginx-stream) fetch_nginx_stream ;;
     qemu) fetch_qemu qemu bookworm-backports ;;
     qemu-7.2) fetch_qemu qemu-7.2 bookworm ;;
     *) fetch_kernel "$what" ;;
