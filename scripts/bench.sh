@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Measures side by side with peers, in one run, and prints a table.   bench.sh agent|devices|library [--out FILE]
+# Measures side by side with peers, in one run, and prints a table.   bench.sh agent|devices|library|proxy [--out FILE]
 #
 # FILE gets {"results": [{"name", "value", "unit", "peer", "peer_value", "ratio", "goal", "met"}], "machine": {...}}; a ratio above 1
 # means that ours is better. docs/benchmarks.md says what each figure is. Builds what it needs. A goal that is missed is no failure of the measurement: see "met".
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-usage="usage: bench.sh agent|devices|library [--out FILE]"
+usage="usage: bench.sh agent|devices|library|proxy [--out FILE]"
 die() {
   echo "bench.sh: $*" >&2
   exit 2
@@ -40,6 +40,15 @@ case "$what" in
   library)
     "$root/scripts/build.sh" release bench_library >&2
     "$root/build/release/bin/bench_library" "$scratch/results.json"
+    ;;
+  proxy)
+    [ "$(id -u)" -eq 0 ] || die "proxy needs root, for a network namespace"
+    for program in haproxy nginx openssl pgbench redis-server stunnel4; do
+      command -v "$program" >/dev/null || die "proxy needs $program: scripts/setup.sh --bench"
+    done
+    "$root/scripts/build.sh" release clonesafe-proxy bench_proxy_load >&2
+    fetched="$("$root/tests/lab/fetch.sh" pgbouncer nginx-stream)"
+    unshare --net -- "$root/bench/proxy/proxy_bench.py" --programs "$root/build/release/bin" --fetched "$fetched" --out "$scratch/results.json"
     ;;
   *) die "unknown benchmark '$what' ($usage)" ;;
 esac
