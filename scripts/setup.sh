@@ -1,9 +1,19 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages in scripts/packages.txt that are missing. Needs root or sudo; safe to repeat.
+# Installs the Debian 12 packages in scripts/packages.txt that are missing; with --bench also those in scripts/packages-bench.txt.
+# Needs root or sudo; safe to repeat.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-mapfile -t packages < <(grep -v '^#' "$root/scripts/packages.txt")
+lists=("$root/scripts/packages.txt")
+case "${1:-}" in
+  "") ;;
+  --bench) lists+=("$root/scripts/packages-bench.txt") ;;
+  *)
+    echo "usage: setup.sh [--bench]" >&2
+    exit 2
+    ;;
+esac
+mapfile -t packages < <(grep -hv '^#' "${lists[@]}")
 
 missing=()
 for package in "${packages[@]}"; do
