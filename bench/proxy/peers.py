@@ -1,4 +1,5 @@
 """Servers, clonesafe-proxy and its peers, each of one thread and on a processor of its own kind."""
+import contextlib
 import os
 import pathlib
 import pwd
@@ -18,6 +19,7 @@ PATIENCE_S = 30
 REDIS, REDIS_TLS, DATABASE = 6379, 6380, 5432
 # Where applications connect: by whom, to what.
 OURS_TCP, OURS_TLS, OURS_REDIS, OURS_POSTGRES = 7001, 7002, 7003, 7004
+OTHER = 1000  # ports of another clonesafe-proxy are as much higher
 HAPROXY_TCP, HAPROXY_TLS, NGINX_TCP, STUNNEL_TLS, PGBOUNCER = 7101, 7102, 7201, 7301, 7401
 
 
@@ -53,7 +55,10 @@ class Process:
         found = [self.process.pid]
         for pid in found:
             for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
+                try:
+                    found += map(int, (task / "children").read_text().split())
+                except OSError:
+                    pass  # the thread has ended
         return found
 
     def cpu_seconds(self):
@@ -66,7 +71,11 @@ class Process:
     def move_to(self, cpu):
         for pid in self.pids():
             for task in os.listdir(f"/proc/{pid}/task"):
-                os.sched_setaffinity(int(task), {int(cpu)})
+                try:
+                    with contextlib.suppress(ProcessLookupError):  # it has ended
+                    os.sched_setaffinity(int(task), {int(cpu)})
+                except ProcessLookupError:
+                    pass  # the thread has ended
 
     def user_memory_kib(self):
         return sum(int(re.search(r"RssAnon:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) for pid in self.pids())
@@ -148,14 +157,17 @@ class Setup:
             if time.monotonic() > until:
                 fail("pgbench cannot fill the database")
 
-    def _start_ours(self):
+    def start_other(self, program):
+        self._start_ours("other", program, OTHER)
+
+    def _start_ours(self, who="ours", program=None, higher=0):
         def service(name, protocol, port, to, more=""):
-            return f'[[service]]\nname = "{name}"\nprotocol = "{protocol}"\nlisten = ["{NEAR}:{port}"]\nupstream.address = ["{FAR}:{to}"]\n{more}\n'
+            return f'[[service]]\nname = "{name}"\nprotocol = "{protocol}"\nlisten = ["{NEAR}:{port + higher}"]\nupstream.address = ["{FAR}:{to}"]\n{more}\n'
         tls = f'[service.upstream.tls]\nca_file = "{self.folder}/far.pem"\nserver_name = "far"\n'
-        config = self._write("ours.toml", 'threads = 1\nlog_level = "warning"\n' + service("tcp", "tcp", OURS_TCP, REDIS) +
+        config = self._write(f"{who}.toml", 'threads = 1\nlog_level = "warning"\n' + service("tcp", "tcp", OURS_TCP, REDIS) +
                              service("tls", "tcp", OURS_TLS, REDIS_TLS, tls) + service("redis", "redis", OURS_REDIS, REDIS) +
                              service("postgres", "postgres", OURS_POSTGRES, DATABASE, 'postgres.authentication = "trust"'))
-        self._add("ours", [self.programs / "clonesafe-proxy", "--config", config], PROXY_CPU, OURS_TCP,
+        self._add(who, [program or self.programs / "clonesafe-proxy", "--config", config], PROXY_CPU, OURS_TCP + higher,
                   environment={"CLONESAFE_GENERATION_PAGE": str(self.page)})
 
     def _start_haproxy(self):

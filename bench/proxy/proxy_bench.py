@@ -10,18 +10,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import peers
 from peers import FAR, NEAR
 
 ROUNDS = int(os.environ.get("CLONESAFE_BENCH_ROUNDS", "5"))
 SECONDS = float(os.environ.get("CLONESAFE_BENCH_SECONDS", "2"))
+OTHER = os.environ.get("CLONESAFE_BENCH_OTHER", "")  # another clonesafe-proxy, in the same rounds
 ONLY = os.environ.get("CLONESAFE_BENCH_ONLY", "")
 CONNECTIONS = 16
 # Two descriptors each, and some are left for others.
 IDLE = min(10000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 400) // 2)
 IDLE_TLS = 2000
 PARKED = 100
+LEFT_S = 1.5  # until a server has noticed which connections were left
 
 # What is measured: of whom, by what load.
 LOADS = {
@@ -43,6 +46,13 @@ LOADS = {
     "pg prepared ours": ("ours", "prepared", NEAR, peers.OURS_POSTGRES, CONNECTIONS),
     "pg prepared pgbouncer": ("pgbouncer", "prepared", NEAR, peers.PGBOUNCER, CONNECTIONS),
 }
+if OTHER:
+    both = {}
+    for name, (who, how, host, port, connections) in LOADS.items():
+        both[name] = LOADS[name]
+        if who == "ours":
+            both[name.replace("ours", "other")] = ("other", how, host, port + peers.OTHER, connections)
+    LOADS = both
 # The figures: ours and peer, and the least ratio that will do.
 RATES = [
     ("proxy.l4_tput16_vs_haproxy", "l4 16 ours", "l4 16 haproxy", 1.1),
@@ -88,7 +98,7 @@ class Bench:
             seconds = count / float(re.search(r"tps = ([\d.]+)", text)[1])
             measured = {"p50_us": None}
         cpu = (process.cpu_seconds() - before) * 1e6 / count if process else None
-        if process:
+        if process and "together" in name:
             process.move_to(peers.PROXY_CPU)
         return {"rate": count / seconds, "p50_us": measured["p50_us"], "cpu_us": cpu}
 
@@ -99,6 +109,11 @@ class Bench:
             for name in wanted if number % 2 == 0 else reversed(wanted):
                 measured[name].append(self.rate(name))
                 print(f"round {number + 1}: {name}: {measured[name][-1]}", file=sys.stderr)
+        for name in wanted:
+            for what, value in measured[name][0].items():
+                if value is not None:
+                    values = sorted(one[what] for one in measured[name])
+                    print(f"{name}: {what} {values[len(values) // 2]:.4g} ({values[0]:.4g} to {values[-1]:.4g})", file=sys.stderr)
 
         def median(name, what):
             return statistics.median(value[what] for value in measured[name])
@@ -137,10 +152,13 @@ class Bench:
         for language, port, direct in (("redis", peers.OURS_REDIS, peers.REDIS), ("postgres", peers.OURS_POSTGRES, peers.DATABASE)):
             first, fresh, all_of_them, all_fresh = [], [], [], []
             for _ in range(ROUNDS):
-                fresh.append(self.load("fresh", language, FAR, direct, 1)["last_us"])
-                first.append(self.load("restore", language, NEAR, port, PARKED, self.setup.page, 1)["last_us"])
-                all_fresh.append(self.load("fresh", language, FAR, direct, PARKED)["last_us"])
-                all_of_them.append(self.load("restore", language, NEAR, port, PARKED, self.setup.page, PARKED)["last_us"])
+                for values, what in ((fresh, ("fresh", language, FAR, direct, 1)),
+                                     (first, ("restore", language, NEAR, port, PARKED, self.setup.page, 1)),
+                                     (all_fresh, ("fresh", language, FAR, direct, PARKED)),
+                                     (all_of_them, ("restore", language, NEAR, port, PARKED, self.setup.page, PARKED))):
+                    values.append(self.load(*what)["last_us"])
+                    if what[0] == "restore":
+                        time.sleep(LEFT_S)
             print(language, first, fresh, all_of_them, all_fresh, file=sys.stderr)
             self.add(f"proxy.restore_first_{language}_us", statistics.median(first), "us, first reply after a clone", "a fresh connection + 1 ms",
                      statistics.median(fresh) + 1000, 1.0)
@@ -172,6 +190,8 @@ def main():
         setup = peers.Setup(pathlib.Path(folder), arguments.programs, arguments.fetched, IDLE + 100)
         try:
             setup.start()
+            if OTHER:
+                setup.start_other(OTHER)
             bench = Bench(setup)
             bench.rates()
             if not ONLY or ONLY == "restore":
