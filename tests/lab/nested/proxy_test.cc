@@ -19,7 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kUp = "ip link set lo up; " + HostNetwork::kGuestUp;
+// An emulated processor is slow.
 const std::string kProxyConfig = std::string(
+                                     "park_deadline_ms = 20000\n"
                                      "[[service]]\n"
                                      "name = \"pings\"\n"
                                      "protocol = \"redis\"\n"
