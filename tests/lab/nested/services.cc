@@ -37,8 +37,8 @@ std::string output_of(const std::vector<std::string>& command) {
 }
 
 std::vector<std::string> psql(const std::string& text) {
-  return {kPostgresPrograms + "psql",
-          "host=127.0.0.1 user=postgres password=owner dbname=postgres", "-XAtqc", text};
+  return {kPostgresPrograms + "psql", "host=127.0.0.1 user=postgres password=owner dbname=postgres",
+          "-XAtqc", text};
 }
 
 asio::awaitable<void> carry(tcp::socket& from, tcp::socket& to) {
