@@ -230,11 +230,11 @@ TEST_F(UpstreamTest, CloneOfOneThatWaitsTriesAtOnce) {
   listener_ = listen_on(kFar, port_);
   clone_this_machine();
   upstream_->turn_generation();
-  const auto begin = Clock::now();
-  run_until([&] { return waits->over; });
+  // A loopback connection is there as soon as it is asked for.
+  for (int i = 0; i < 3; ++i) run_what_is_ready();
+  ASSERT_TRUE(waits->over) << "it waits for its parent's pause";
   EXPECT_TRUE(waits->stream);
   EXPECT_EQ(attempts(), before + 1);
-  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(1));
 }
 
 TEST_F(UpstreamTest, WhatIsWaitedForIsConnectedFirst) {
