@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <numeric>
 
 #include "proxy/core/backoff.h"
 #include "proxy/core/bytes.h"
@@ -197,9 +196,12 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_for_check(const Add
 }
 
 std::vector<std::size_t> Upstream::order() const {
-  std::vector<std::size_t> all(config_.addresses.size());
-  std::iota(all.begin(), all.end(), std::size_t{0});
-  std::ranges::stable_partition(all, [this](std::size_t address) { return !down_[address]; });
+  std::vector<std::size_t> all;
+  for (const bool down : {false, true}) {
+    for (std::size_t i = 0; i < down_.size(); ++i) {
+      if (down_[i] == down) all.push_back(i);
+    }
+  }
   return all;
 }
 
