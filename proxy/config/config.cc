@@ -93,6 +93,21 @@ Status both_or_none(const std::string& certificate, const std::string& key) {
   return fail("has one of 'certificate' and 'key' without the other");
 }
 
+// Named, so that whoever asks for it learns why it isn't there.
+Taker ticket_use(TicketUse& target) {
+  return [&target](const toml::node& node) -> Status {
+    if (node.value_exact<std::string>() == "striped")
+      return fail(
+          "is \"striped\", which is not supported: a ticket for each clone takes a lease that no "
+          "two "
+          "clones share, and a machine has none before it is repaired, which is after its first "
+          "connections");
+    return toml_file::one_of<TicketUse>(target, {{"fresh", TicketUse::kFresh},
+                                                 {"shared", TicketUse::kShared},
+                                                 {"off", TicketUse::kOff}})(node);
+  };
+}
+
 Taker client_tls(std::optional<ClientTlsOptions>& target) {
   return [&target](const toml::node& node) -> Status {
     ClientTlsOptions& options = target.emplace();
@@ -105,9 +120,63 @@ Taker client_tls(std::optional<ClientTlsOptions>& target) {
                                  {"certificate", toml_file::text(options.certificate)},
                                  {"key", toml_file::text(options.key)},
                                  {"alpn", alpn(options.alpn)},
-                                 {"lowest_version", version(options.lowest_version)}};
+                                 {"lowest_version", version(options.lowest_version)},
+                                 {"tickets", ticket_use(options.tickets)}};
         },
         [&options] { return both_or_none(options.certificate, options.key); })(node);
+  };
+}
+
+Taker breaker(std::optional<BreakerConfig>& target) {
+  return [&target](const toml::node& node) -> Status {
+    BreakerConfig& config = target.emplace();
+    return table_of(
+        "breaker",
+        [&config] {
+          return toml_file::Keys{{"failures", number(config.failures, 1, 1'000'000)},
+                                 {"open_ms", number(config.open, 1, kMaxTime)}};
+        },
+        [] { return Status(); })(node);
+  };
+}
+
+// In a request's line, and read by nobody as its end.
+Taker path(std::string& target) {
+  return [&target](const toml::node& node) -> Status {
+    if (auto taken = toml_file::text(target)(node); !taken) return taken;
+    const bool plain = std::ranges::all_of(target, [](char c) { return c > ' ' && c < 0x7f; });
+    return target.starts_with('/') && plain ? Status() : fail("is no path of a URL");
+  };
+}
+
+Taker check(std::optional<CheckConfig>& target) {
+  return [&target](const toml::node& node) -> Status {
+    using enum CheckConfig::Kind;
+    CheckConfig& config = target.emplace();
+    return table_of(
+        "check",
+        [&config] {
+          return toml_file::Keys{{"kind", toml_file::one_of<CheckConfig::Kind>(
+                                              config.kind, {{"tcp", kTcp},
+                                                            {"tls", kTls},
+                                                            {"http", kHttp},
+                                                            {"redis", kRedis},
+                                                            {"postgres", kPostgres}})},
+                                 {"interval_ms", number(config.interval, 100, kMaxTime)},
+                                 {"timeout_ms", number(config.timeout, 1, kMaxTime)},
+                                 {"rise", number(config.rise, 1, 1'000)},
+                                 {"fall", number(config.fall, 1, 1'000)},
+                                 {"path", path(config.path)},
+                                 {"status", number(config.status, 200, 599)}};
+        },
+        [&config, &node]() -> Status {
+          if (config.kind == kHttp) return {};
+          for (const char* key : {"path", "status"}) {
+            if (node.as_table()->contains(key))
+              return fail("has '" + std::string(key) + "', which is of kind \"http\"");
+          }
+          return {};
+        })(node);
   };
 }
 
@@ -143,6 +212,14 @@ toml_file::Keys keys_of(ServiceConfig& service) {
       {"upstream.address", addresses(service.upstream.addresses, false)},
       {"upstream.tls", client_tls(service.upstream.tls)},
       {"upstream.connect_timeout_ms", number(service.upstream.connect_timeout, 1, kMaxTime)},
+      {"upstream.connect_rate", number(service.upstream.connect_rate, 0, 1'000'000)},
+      {"upstream.connect_burst", number(service.upstream.connect_burst, 1, 1'000'000)},
+      {"upstream.spread_ms", number(service.upstream.spread, 0, kMaxTime)},
+      {"upstream.breaker", breaker(service.upstream.breaker)},
+      {"upstream.check", check(service.upstream.check)},
+      {"upstream.min_idle", number(service.upstream.min_idle, 0, 65'536)},
+      {"upstream.lifetime_ms", number(service.upstream.lifetime, 0, kMaxTime)},
+      {"upstream.max_connections", number(service.upstream.max_connections, 0, 1'000'000)},
       {"upstream.send_proxy_protocol", number(service.upstream.send_proxy_protocol, 0, 2)},
       {"upstream.idle_connections", number(service.upstream.idle_connections, 0, 65'536)},
       {"upstream.idle_ms", number(service.upstream.idle, 1, kMaxTime)},
@@ -194,6 +271,27 @@ Status check_postgres(const ServiceConfig& service) {
   return {};
 }
 
+// The same, of its upstream.
+Status check_upstream(const ServiceConfig& service) {
+  const UpstreamConfig& upstream = service.upstream;
+  if (upstream.connect_burst != 0 && upstream.connect_rate == 0)
+    return fail("with 'upstream.connect_burst' and without 'upstream.connect_rate'");
+  if (upstream.check && upstream.check->kind == CheckConfig::Kind::kTls && !upstream.tls)
+    return fail("with an 'upstream.check' of kind \"tls\" and without 'upstream.tls'");
+  if (upstream.min_idle == 0) return {};
+  if (service.protocol != Protocol::kHttp)
+    return fail("with 'upstream.min_idle', which is of \"http\"");
+  if (upstream.min_idle > upstream.idle_connections)
+    return fail("with 'upstream.min_idle' above 'upstream.idle_connections'");
+  if (upstream.max_connections != 0 && upstream.min_idle > upstream.max_connections)
+    return fail("with 'upstream.min_idle' above 'upstream.max_connections'");
+  if (upstream.send_proxy_protocol != 0)
+    return fail(
+        "with 'upstream.min_idle' and 'upstream.send_proxy_protocol': a connection that names its "
+        "application can't be opened before there is one");
+  return {};
+}
+
 Result<ServiceConfig> service_of(const toml::table& table, const std::string& name) {
   ServiceConfig service;
   if (auto read = toml_file::read(table, keys_of(service), name); !read) return fail(read.error());
@@ -209,6 +307,8 @@ Result<ServiceConfig> service_of(const toml::table& table, const std::string& na
     return fail(where + ", '" + service.name +
                 "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
                 "supported");
+  if (auto checked = check_upstream(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
   if (auto checked = check_postgres(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());
   return service;

@@ -115,6 +115,7 @@ int PlainStream::take_descriptor() {
   if (!socket_.is_open()) return -1;
   if (at_gate_ != nullptr) at_gate_->cancel();
   if (watch_.traffic != nullptr) --watch_.traffic->open;
+  permit_ = nullptr;
   boost::system::error_code error;
   return socket_.release(error);
 }

@@ -2,6 +2,7 @@
 #define CLONESAFE_PROXY_CORE_STREAM_H_
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstddef>
 #include <span>
 
@@ -42,6 +43,11 @@ class Stream {
   // for an end, or for an error; a stale one always without a word.
   virtual void close() = 0;
   virtual void reset() = 0;
+
+  std::chrono::steady_clock::time_point opened() const { return opened_; }
+
+ private:
+  const std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace clonesafe::proxy

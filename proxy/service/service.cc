@@ -70,7 +70,8 @@ Service::Service(Loop& loop, std::shared_ptr<const ServiceParts> parts)
       upstream_(loop, parts_->config.upstream,
                 parts_->upstream_tls ? &*parts_->upstream_tls : nullptr,
                 parts_->config.protocol == Protocol::kPostgres ? postgres::request_tls : nullptr),
-      pool_(parts_->config.upstream),
+      pool_(parts_->config.upstream, upstream_),
+      health_(loop, parts_->config.name, parts_->config.upstream, upstream_),
       host_{.loop = loop,
             .config = parts_->config,
             .upstream = upstream_,
@@ -211,6 +212,7 @@ void Service::log_access(const SessionRecord& record) const {
 }
 
 void Service::fence() {
+  upstream_.turn_generation();
   pool_.fence();
   ++fencing_;
   fence_some({host_.sessions.begin(), host_.sessions.end()});
@@ -233,9 +235,11 @@ void Service::fence_some(std::vector<Session*> all) {
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {
+  check_health(now);
   // Whoever is held back is not idle, and nothing is closed meanwhile.
   if (gate_.closed()) return;
   pool_.look(now);
+  open_idle();
   const auto idle = parts_->config.idle;
   if (idle.count() == 0 && parts_->config.protocol != Protocol::kHttp) return;
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
@@ -246,6 +250,45 @@ void Service::look(std::chrono::steady_clock::time_point now) {
     } else {
       session->look(now);
     }
+  }
+}
+
+bool Service::listening() const {
+  return std::ranges::any_of(acceptors_, [](const auto& one) { return one->is_open(); });
+}
+
+void Service::check_health(std::chrono::steady_clock::time_point now) {
+  if (!listening()) return;
+  for (const std::size_t address : health_.due(now))
+    asio::co_spawn(loop_.io(), check_address(shared_from_this(), address), asio::detached);
+}
+
+Awaitable<void> Service::check_address(std::shared_ptr<Service> kept, std::size_t address) {
+  co_await kept->health_.ask(address);
+}
+
+// As many as shall wait for their next use at any time.
+void Service::open_idle() {
+  if (upstream_.parked() || !listening()) return;
+  for (std::size_t missing = pool_.missing(); missing != 0; --missing)
+    asio::co_spawn(loop_.io(), open_one_idle(shared_from_this()), asio::detached);
+}
+
+Awaitable<void> Service::open_one_idle(std::shared_ptr<Service> /*kept*/) {
+  const Pool::Opening opening(pool_);
+  const Fence::Epoch epoch = loop_.fence().now();
+  asio::steady_timer timer = loop_.timer();
+  timer.expires_after(upstream_.spread());
+  co_await timer.async_wait(kAwait);
+  // A clone draws a time of its own.
+  if (loop_.fence().now() != epoch || upstream_.parked() || upstream_.full()) co_return;
+  const bool urgent = false;
+  const Upstream::Wish wish{.hold = parts_->config.hold, .urgent = &urgent};
+  auto connected = co_await upstream_.connect(wish);
+  if (connected) {
+    pool_.keep(std::move(*connected), {});
+  } else {
+    spdlog::info("{}: no idle connection: {}", parts_->config.name, connected.error().message());
   }
 }
 
@@ -260,7 +303,9 @@ void Service::reset_all() {
 void Service::park(bool part) {
   hold_applications(Gate::Reason::kParked);
   upstream_.park();
+  health_.stop();
   if (!part) return;
+  upstream_.forget_tickets();
   for (std::shared_ptr<Stream>& stream : pool_.take_all())
     asio::co_spawn(loop_.io(), part_from(std::move(stream)), asio::detached);
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
@@ -290,11 +335,16 @@ ServiceCensus Service::census() const {
                        .max_sessions = config.max_sessions,
                        .counts = counts(),
                        .upstream_counts = upstream_.counts(),
+                       .breakers_open = upstream_.breaker_open() ? 1U : 0U,
                        .applications = ended_,
                        .upstreams = upstream_.traffic()};
   for (const Address& address : config.listen) census.listen.push_back(address.text());
-  for (const Address& address : config.upstream.addresses)
-    census.upstream.push_back(address.text());
+  census.checks = health_.asked();
+  census.failed_checks = health_.failed();
+  for (std::size_t i = 0; i < config.upstream.addresses.size(); ++i) {
+    census.upstream.push_back(config.upstream.addresses[i].text());
+    if (config.upstream.check) census.down[census.upstream.back()] = upstream_.down(i) ? 1 : 0;
+  }
   for (const SessionRecord* record : records_) census.applications += record->application;
   return census;
 }

@@ -12,6 +12,7 @@
 #include "proxy/config/config.h"
 #include "proxy/core/gate.h"
 #include "proxy/core/loop.h"
+#include "proxy/health/health_checks.h"
 #include "proxy/service/census.h"
 #include "proxy/session/session.h"
 #include "proxy/upstream/upstream.h"
@@ -72,6 +73,11 @@ class Service : public std::enable_shared_from_this<Service> {
   Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, Ends& ends, Traffic& traffic);
   bool is_trusted(const Endpoint& peer) const;
   void log_access(const SessionRecord& record) const;
+  bool listening() const;
+  void check_health(std::chrono::steady_clock::time_point now);
+  static Awaitable<void> check_address(std::shared_ptr<Service> kept, std::size_t address);
+  void open_idle();
+  Awaitable<void> open_one_idle(std::shared_ptr<Service> kept);
   void fence_some(std::vector<Session*> all);
 
   Loop& loop_;
@@ -79,6 +85,7 @@ class Service : public std::enable_shared_from_this<Service> {
   Gate gate_;
   Upstream upstream_;
   Pool pool_;
+  HealthChecks health_;
   SessionHost host_;
   std::unordered_set<SessionRecord*> records_;
   std::size_t fencing_ = 0;

@@ -97,7 +97,8 @@ void Worker::bury() {
   std::erase_if(retired_, [this](const std::shared_ptr<Service>& service) {
     if (service->session_count() != 0) return false;
     ServiceCensus past = service->census();
-    past.max_sessions = 0;
+    past.max_sessions = past.breakers_open = 0;
+    past.down.clear();
     add_to(past_, past);
     return true;
   });

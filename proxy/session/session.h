@@ -103,9 +103,14 @@ class Session {
  protected:
   SessionHost& host() const { return host_; }
   const Client& client() const { return client_; }
-  // A new connection to the upstream, for this client, and who is at its other end; an error was
-  // counted and logged.
-  Awaitable<Result<std::unique_ptr<Stream>>> connect(Upstream::Peer* peer = nullptr);
+  // A connection to the upstream, for this client, and who is at its other end if it is a new one;
+  // an error was counted and logged. `urgent`: as Upstream::Wish has it; where it is false, a clone
+  // ends it, and that is no failure.
+  Awaitable<Result<std::shared_ptr<Stream>>> connect(Upstream::Peer* peer = nullptr,
+                                                     const bool* urgent = nullptr);
+  // Before a connection that no application waits for (Upstream::spread). False: it is too early,
+  // and there may be something else to do.
+  Awaitable<bool> wait_for_spread(boost::asio::steady_timer& timer);
   void use() { last_used_ = std::chrono::steady_clock::now(); }
 
  private:

@@ -50,7 +50,8 @@ class Admission {
   Awaitable<Answer<void>> authenticate(Conversation& conversation, Application& application);
   Awaitable<Answer<void>> ask_scram(Conversation& conversation, Application& application,
                                     wire::scram::Verifier verifier);
-  Awaitable<Answer<void>> ask_md5(Conversation& conversation, const std::string& verifier);
+  Awaitable<Answer<void>> ask_md5(Conversation& conversation,
+                                  const wire::scram::SecretText& verifier);
   Awaitable<void> cancel(std::uint32_t process, std::string key);
   // Tells the application, and gives the error for the log.
   Awaitable<Error> refused(Refusal refusal);

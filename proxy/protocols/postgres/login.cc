@@ -16,6 +16,9 @@ namespace {
 namespace pg = wire::postgres;
 namespace scram = wire::scram;
 
+// A message's type, size and last zero.
+constexpr std::size_t kMessageOverhead = 6;
+
 std::unexpected<Refusal> lost(const Error& error) {
   return refuse(sqlstate::kConnectionFailure, error.message());
 }

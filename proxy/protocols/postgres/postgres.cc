@@ -216,7 +216,9 @@ class PostgresSession final : public Session {
       const auto stream = upstream_;
       if (!stream) {
         if (!lost_.active() && (wants_upstream_ || shadow_.listening())) {
-          if (!co_await open_session()) co_return;
+          const bool due = wants_upstream_ || co_await wait_for_spread(down_wake_);
+          if (ended_) co_return;
+          if (due && !co_await open_session()) co_return;
         } else {
           down_wake_.expires_at(asio::steady_timer::time_point::max());
           co_await down_wake_.async_wait(asio::as_tuple(asio::use_awaitable));

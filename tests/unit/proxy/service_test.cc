@@ -206,7 +206,7 @@ TEST_F(ServiceTest, RefusesACertificateOfAnotherName) {
   const auto context =
       TlsContext::client({.ca_file = folder / "db.test.pem", .server_name = "other.test"}).value();
   Upstream wrong(loop_, config, &context);
-  const auto connected = run(wrong.connect(Milliseconds(0)));
+  const auto connected = run(wrong.connect({}));
   ASSERT_FALSE(connected);
   EXPECT_THAT(connected.error().message(), testing::HasSubstr("certificate: "));
 }
