@@ -3,7 +3,7 @@
 
 #include <array>
 #include <boost/asio/generic/stream_protocol.hpp>
-
+#include <memory>
 #include <vector>
 
 #include "proxy/core/fence.h"
@@ -25,6 +25,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
     Gate* gate = nullptr;  // what is read is held back while it is closed
     Tombstones* tombstones = nullptr;
     Opener opener = Opener::kThisEnd;
+    std::shared_ptr<const void> keeps = {};  // until the stream is gone
   };
 
   // The socket is connected and non-blocking.
@@ -33,7 +34,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
       : Holder(guard.can_be_stale() ? watch.tombstones : nullptr),
         socket_(std::move(socket)),
         guard_(guard),
-        watch_(watch) {
+        watch_(std::move(watch)) {
     if (watch_.traffic != nullptr) ++watch_.traffic->open;
   }
   ~PlainStream() override { PlainStream::close(); }

@@ -12,7 +12,9 @@ Awaitable<void> part_from(std::shared_ptr<Stream> stream) {
 
 Awaitable<Result<std::unique_ptr<Stream>>> Session::connect(Upstream::Peer* peer) {
   Upstream::Peer reached;
-  auto connected = co_await host_.upstream.connect(host_.config.hold, client_.preface, &reached);
+  const Address* const destination = client_.destination ? &*client_.destination : nullptr;
+  auto connected =
+      co_await host_.upstream.connect(host_.config.hold, client_.preface, &reached, destination);
   if (connected) {
     if (record_ != nullptr) record_->upstream = reached.endpoint;
     if (peer != nullptr) *peer = std::move(reached);

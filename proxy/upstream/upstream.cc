@@ -64,7 +64,20 @@ void Upstream::turn_ports() {
   ports_.clear();
 }
 
-Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint, Guard guard) {
+// What has to be said to the kernel before the first packet.
+Status Upstream::prepare(Socket& socket, const Endpoint& endpoint, bool own_port) const {
+  const int fd = socket.native_handle();
+  if (config_.mark != 0 &&
+      ::setsockopt(fd, SOL_SOCKET, SO_MARK, &config_.mark, sizeof config_.mark) != 0)
+    return fail_errno("SO_MARK");
+  if (!own_port || bind_random_port(fd, endpoint, earlier_ports_)) return {};
+  // Whoever knows this port has to know it before anything comes by it.
+  return own_ports_ != nullptr ? bind_free_port(fd, endpoint) : Status();
+}
+
+Awaitable<Result<OwnPorts::Hold>> Upstream::open(Socket& socket, const Endpoint& endpoint,
+                                                 Guard guard) {
+  const bool is_unix = endpoint.protocol().family() == AF_UNIX;
   const bool local = is_local(endpoint);
   const Connecting connecting(loop_.tombstones(), socket, guard);
   for (int attempt = 0; attempt < kPortAttempts; ++attempt) {
@@ -74,19 +87,23 @@ Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint, Guard
     if (error) co_return fail("socket: " + error.message());
     turn_ports();
     const bool is_clone = ports_epoch_ > 1;
-    if (!local && is_clone) bind_random_port(socket.native_handle(), endpoint, earlier_ports_);
+    const bool own_port = !is_unix && (own_ports_ != nullptr || (!local && is_clone));
+    if (auto prepared = prepare(socket, endpoint, own_port); !prepared)
+      co_return fail(prepared.error());
+    OwnPorts::Hold hold;
+    if (own_ports_ != nullptr) hold = own_ports_->hold(socket.local_endpoint(error));
     const auto [failed] = co_await socket.async_connect(endpoint, kAwait);
     if (guard.stale()) co_return fail("the machine was cloned");
     if (failed) co_return fail(failed.message());
-    if (endpoint.protocol().family() == AF_UNIX) co_return Status();
+    if (is_unix) co_return hold;
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const Endpoint ours = socket.local_endpoint(error);
-    if (local || error) co_return Status();
+    if (local || error) co_return hold;
     // The kernel's choice: its server may hold a connection of the parent's by it still.
     if (is_clone && earlier_ports_.contains(port_of(ours))) continue;
     ports_.insert(port_of(ours));
-    co_return Status();
+    co_return hold;
   }
   co_return fail("no source port is free that the parent of this clone did not use");
 }
@@ -96,10 +113,14 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
                                                                 std::string_view preface) {
   const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
   Socket socket(loop_.io());
-  if (auto opened = co_await open(socket, endpoint, guard); !opened) co_return fail(opened.error());
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
-      std::move(socket), guard,
-      PlainStream::Watch{.traffic = &traffic_, .gate = nullptr, .tombstones = &loop_.tombstones()});
+  auto opened = co_await open(socket, endpoint, guard);
+  if (!opened) co_return fail(opened.error());
+  std::unique_ptr<Stream> stream =
+      std::make_unique<PlainStream>(std::move(socket), guard,
+                                    PlainStream::Watch{.traffic = &traffic_,
+                                                       .gate = nullptr,
+                                                       .tombstones = &loop_.tombstones(),
+                                                       .keeps = std::move(*opened)});
   if (!preface.empty()) {
     if (auto sent = co_await stream->write(bytes_of(preface)); !sent) co_return fail(sent.error());
   }
@@ -116,9 +137,10 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& a
   co_return std::move(*tls);
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::string_view preface, Peer* peer) {
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::span<const Address> addresses,
+                                                             std::string_view preface, Peer* peer) {
   Error last("there is no address");
-  for (const Address& address : config_.addresses) {
+  for (const Address& address : addresses) {
     auto endpoints = co_await resolve(address);
     if (!endpoints) {
       last = endpoints.error();
@@ -148,7 +170,10 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_again(const Peer& p
 }
 
 Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold,
-                                                             std::string_view preface, Peer* peer) {
+                                                             std::string_view preface, Peer* peer,
+                                                             const Address* destination) {
+  const auto addresses = destination != nullptr ? std::span(destination, 1)
+                                                : std::span<const Address>(config_.addresses);
   auto until = std::chrono::steady_clock::now() + hold;
   Backoff backoff(kFirstPause, kLongestPause);
   for (;;) {
@@ -159,7 +184,7 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::millis
       continue;
     }
     const Fence::Epoch epoch = loop_.fence().now();
-    auto stream = co_await attempt(preface, peer);
+    auto stream = co_await attempt(addresses, preface, peer);
     if (stream) co_return stream;
     // A clone's own first attempt is at once, whatever became of its parent's.
     if (loop_.fence().now() != epoch) {

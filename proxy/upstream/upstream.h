@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "proxy/core/stream.h"
 #include "proxy/core/traffic.h"
 #include "proxy/tls/context.h"
+#include "proxy/upstream/own_ports.h"
 #include "proxy/upstream/upstream_counts.h"
 
 namespace clonesafe::proxy {
@@ -29,9 +31,15 @@ class Upstream {
   using RequestTls = Awaitable<Status> (*)(Stream& stream);
 
   // `tls` is null for none; it and `config` outlive this. `request_tls` is null for nothing.
+  // `own_ports`, if not null, knows the ports of all connections.
   Upstream(Loop& loop, const UpstreamConfig& config, const TlsContext* tls,
-           RequestTls request_tls = nullptr)
-      : loop_(loop), config_(config), tls_(tls), request_tls_(request_tls), resolver_(loop.io()) {}
+           RequestTls request_tls = nullptr, std::shared_ptr<OwnPorts> own_ports = nullptr)
+      : loop_(loop),
+        config_(config),
+        tls_(tls),
+        request_tls_(request_tls),
+        own_ports_(std::move(own_ports)),
+        resolver_(loop.io()) {}
 
   // Who is at the other end of a connection.
   struct Peer {
@@ -42,10 +50,11 @@ class Upstream {
   // A new connection, in this generation: the first attempt at once, then others until `hold` is
   // over. `preface` is sent first, before TLS. An error names the addresses that were tried last,
   // and why. `peer`, if given, is then who was reached. While it is parked nothing is opened, and
-  // no time passes.
+  // no time passes. `destination`, if given, is gone to, and not to a configured address.
   Awaitable<Result<std::unique_ptr<Stream>>> connect(std::chrono::milliseconds hold,
                                                      std::string_view preface = {},
-                                                     Peer* peer = nullptr);
+                                                     Peer* peer = nullptr,
+                                                     const Address* destination = nullptr);
   // One attempt, at somebody who was reached before.
   Awaitable<Result<std::unique_ptr<Stream>>> connect_again(const Peer& peer,
                                                            std::string_view preface = {});
@@ -58,18 +67,21 @@ class Upstream {
   const Traffic& traffic() const { return traffic_; }
 
  private:
-  Awaitable<Result<std::unique_ptr<Stream>>> attempt(std::string_view preface, Peer* peer);
+  Awaitable<Result<std::unique_ptr<Stream>>> attempt(std::span<const Address> addresses,
+                                                     std::string_view preface, Peer* peer);
   Awaitable<Result<std::vector<Endpoint>>> resolve(const Address& address);
   Awaitable<Result<std::unique_ptr<Stream>>> connect_to(const Address& address,
                                                         const Endpoint& endpoint,
                                                         std::string_view preface);
-  Awaitable<Status> open(Socket& socket, const Endpoint& endpoint, Guard guard);
+  Awaitable<Result<OwnPorts::Hold>> open(Socket& socket, const Endpoint& endpoint, Guard guard);
+  Status prepare(Socket& socket, const Endpoint& endpoint, bool own_port) const;
   void turn_ports();
 
   Loop& loop_;
   const UpstreamConfig& config_;
   const TlsContext* const tls_;
   const RequestTls request_tls_;
+  const std::shared_ptr<OwnPorts> own_ports_;
   boost::asio::ip::tcp::resolver resolver_;
   Gate gate_;
   UpstreamCounts counts_;
