@@ -20,6 +20,7 @@ constexpr std::int64_t kMaxParkDeadline = 60'000;
 constexpr std::size_t kMaxAlpnName = 255;
 constexpr std::int64_t kMaxHead = 1 << 20;
 constexpr std::int64_t kMaxBody = std::int64_t{1} << 50;
+constexpr std::int64_t kMaxMark = 0xffff'ffff;
 constexpr off_t kMaxFile = 1 << 20;
 
 Taker addresses(std::vector<Address>& target, bool numeric) {
@@ -209,6 +210,10 @@ toml_file::Keys keys_of(ServiceConfig& service) {
                                                       {"postgres", Protocol::kPostgres}})},
       {"listen", addresses(service.listen, true)},
       {"listen_tls", server_tls(service.listen_tls)},
+      {"transparent",
+       toml_file::one_of<Transparent>(service.transparent, {{"redirect", Transparent::kRedirect},
+                                                            {"tproxy", Transparent::kTproxy}})},
+      {"destinations", networks(service.destinations)},
       {"upstream.address", addresses(service.upstream.addresses, false)},
       {"upstream.tls", client_tls(service.upstream.tls)},
       {"upstream.connect_timeout_ms", number(service.upstream.connect_timeout, 1, kMaxTime)},
@@ -221,6 +226,7 @@ toml_file::Keys keys_of(ServiceConfig& service) {
       {"upstream.lifetime_ms", number(service.upstream.lifetime, 0, kMaxTime)},
       {"upstream.max_connections", number(service.upstream.max_connections, 0, 1'000'000)},
       {"upstream.send_proxy_protocol", number(service.upstream.send_proxy_protocol, 0, 2)},
+      {"upstream.mark", number(service.upstream.mark, 1, kMaxMark)},
       {"upstream.idle_connections", number(service.upstream.idle_connections, 0, 65'536)},
       {"upstream.idle_ms", number(service.upstream.idle, 1, kMaxTime)},
       {"accept_proxy_protocol", toml_file::truth(service.accept_proxy_protocol)},
@@ -271,8 +277,8 @@ Status check_postgres(const ServiceConfig& service) {
   return {};
 }
 
-// The same, of its upstream.
-Status check_upstream(const ServiceConfig& service) {
+// The same, of how its upstream is treated.
+Status check_treatment(const ServiceConfig& service) {
   const UpstreamConfig& upstream = service.upstream;
   if (upstream.connect_burst != 0 && upstream.connect_rate == 0)
     return fail("with 'upstream.connect_burst' and without 'upstream.connect_rate'");
@@ -292,14 +298,38 @@ Status check_upstream(const ServiceConfig& service) {
   return {};
 }
 
+// The same, of who its upstream is.
+Status check_upstream(const ServiceConfig& service) {
+  if (service.transparent == Transparent::kNone) {
+    if (service.upstream.addresses.empty()) return fail("without 'upstream.address'");
+    return service.destinations.empty() ? Status()
+                                        : fail("with 'destinations' and without 'transparent'");
+  }
+  if (!service.upstream.addresses.empty())
+    return fail("with 'transparent' and 'upstream.address', of which each says where to go");
+  if (service.destinations.empty())
+    return fail("with 'transparent' and without 'destinations': anybody could go anywhere");
+  // What the rules know the proxy's own connections by.
+  if (service.upstream.mark == 0) return fail("with 'transparent' and without 'upstream.mark'");
+  const UpstreamConfig& upstream = service.upstream;
+  if (upstream.breaker || upstream.check || upstream.max_connections != 0 || upstream.min_idle != 0)
+    return fail(
+        "with 'transparent' and a 'breaker', 'check', 'max_connections' or 'min_idle', which are "
+        "of "
+        "one upstream");
+  if (std::ranges::any_of(service.listen, &Address::is_unix))
+    return fail("with 'transparent' and a Unix socket, to which nothing is diverted");
+  return {};
+}
+
 Result<ServiceConfig> service_of(const toml::table& table, const std::string& name) {
   ServiceConfig service;
   if (auto read = toml_file::read(table, keys_of(service), name); !read) return fail(read.error());
   const std::string where = toml_file::place(name, table.source()) + ": a service";
   if (service.name.empty()) return fail(where + " without a 'name'");
   if (service.listen.empty()) return fail(where + ", '" + service.name + "', without 'listen'");
-  if (service.upstream.addresses.empty())
-    return fail(where + ", '" + service.name + "', without 'upstream.address'");
+  if (auto checked = check_upstream(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
   if (service.accept_proxy_protocol == service.trusted_proxies.empty())
     return fail(where + ", '" + service.name +
                 "', with one of 'accept_proxy_protocol' and 'trusted_proxies' without the other");
@@ -307,7 +337,7 @@ Result<ServiceConfig> service_of(const toml::table& table, const std::string& na
     return fail(where + ", '" + service.name +
                 "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
                 "supported");
-  if (auto checked = check_upstream(service); !checked)
+  if (auto checked = check_treatment(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());
   if (auto checked = check_postgres(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());
@@ -354,6 +384,7 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
            {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}})},
       {"control_socket", toml_file::text(config.control_socket)},
       {"user", toml_file::text(config.user)},
+      {"seccomp", toml_file::truth(config.seccomp)},
       {"park",
        toml_file::one_of<Park>(config.park, {{"keep", Park::kKeep}, {"close", Park::kClose}})},
       {"park_deadline_ms", number(config.park_deadline, 1, kMaxParkDeadline)},

@@ -52,8 +52,16 @@ struct CheckConfig {
   std::uint32_t status = 0;  // 0: any from 200 to 399
 };
 
+// Applications open connections to their upstreams' own addresses, and rules of the kernel's bring
+// them to the service.
+enum class Transparent {
+  kNone,
+  kRedirect,  // what is redirected: the kernel knows where it was to go
+  kTproxy     // what tproxy brings: the connection's own address is where it was to go
+};
+
 struct UpstreamConfig {
-  std::vector<Address> addresses;  // tried in turn
+  std::vector<Address> addresses;  // tried in turn; empty: where each application meant to go
   std::optional<ClientTlsOptions> tls;
   Milliseconds connect_timeout{5'000};  // TCP and TLS, each attempt
   // Connects of each thread in a second, and how many of them at once after a rest; 0: no limit.
@@ -66,6 +74,7 @@ struct UpstreamConfig {
   std::uint32_t max_connections = 0;  // of each thread; 0: no limit
   Milliseconds lifetime{0};           // of one that waits for its next use; 0: no limit
   int send_proxy_protocol = 0;        // a version; 0: none
+  std::uint32_t mark = 0;             // of packets, for the kernel's rules (SO_MARK); 0: none
   // Connections that wait for their next use, of each thread, and how long they do.
   std::uint32_t idle_connections = 32;
   Milliseconds idle{30'000};
@@ -105,6 +114,8 @@ struct ServiceConfig {
   std::string name;
   Protocol protocol = Protocol::kTcp;
   std::vector<Address> listen;
+  Transparent transparent = Transparent::kNone;
+  std::vector<Network> destinations;  // of a transparent service; others are refused
   std::optional<ServerTlsOptions> listen_tls;
   UpstreamConfig upstream;
   PostgresConfig postgres;
@@ -135,6 +146,7 @@ struct Config {
   std::string log_level = "info";
   std::string control_socket;  // empty: none
   std::string user;            // to become one; empty: stays what it is
+  bool seccomp = true;         // a filter of system calls
   Park park = Park::kKeep;
   // How long sessions may take to come to rest before a snapshot is refused.
   Milliseconds park_deadline{3'000};

@@ -25,6 +25,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
     Gate* gate = nullptr;  // what is read is held back while it is closed
     Tombstones* tombstones = nullptr;
     Opener opener = Opener::kThisEnd;
+    std::shared_ptr<const void> keeps = {};  // until the stream is gone
   };
   // Given back when the connection is closed, whatever it is.
   using Permit = std::shared_ptr<void>;
@@ -35,7 +36,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
       : Holder(guard.can_be_stale() ? watch.tombstones : nullptr),
         socket_(std::move(socket)),
         guard_(guard),
-        watch_(watch),
+        watch_(std::move(watch)),
         permit_(std::move(permit)) {
     if (watch_.traffic != nullptr) ++watch_.traffic->open;
   }

@@ -73,6 +73,8 @@ std::vector<std::shared_ptr<Service>> Worker::all() const {
 Status Worker::serve(std::vector<Part> parts) {
   Status served;
   run([&] {
+    // What waits to be accepted is not taken for the fresh ones' that was the earlier ones'.
+    look();
     std::vector<std::shared_ptr<Service>> fresh;
     for (Part& part : parts) {
       const auto& service = fresh.emplace_back(std::make_shared<Service>(loop_, part.parts));

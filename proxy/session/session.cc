@@ -25,8 +25,11 @@ Awaitable<Result<std::shared_ptr<Stream>>> Session::connect(Upstream::Peer* peer
                                                             const bool* urgent) {
   const Fence::Epoch epoch = host_.loop.fence().now();
   Upstream::Peer reached;
-  const Upstream::Wish wish{
-      .hold = host_.config.hold, .preface = client_.preface, .urgent = urgent, .peer = &reached};
+  const Upstream::Wish wish{.hold = host_.config.hold,
+                            .preface = client_.preface,
+                            .destination = client_.destination ? &*client_.destination : nullptr,
+                            .urgent = urgent,
+                            .peer = &reached};
   auto connected = co_await host_.upstream.connect(wish);
   if (connected) {
     if (record_ != nullptr && reached.endpoint.size() != 0) record_->upstream = reached.endpoint;

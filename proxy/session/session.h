@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -53,6 +54,14 @@ struct Client {
   Endpoint from;
   // What an upstream connection of its begins with; empty: nothing.
   std::string preface;
+  // Where it meant to go, if the service is transparent.
+  std::optional<Address> destination = {};
+  bool from_here = false;  // it is in this machine
+
+  // What tells connections apart that may serve each other's applications, and that may not.
+  std::string upstream_key() const {
+    return destination ? destination->text() + " " + preface : preface;
+  }
 };
 
 // What a session has of its service, on its thread.

@@ -45,11 +45,12 @@ class Connecting final : private Tombstones::Holder {
 }  // namespace
 
 Upstream::Upstream(Loop& loop, const UpstreamConfig& config, const TlsContext* tls,
-                   RequestTls request_tls)
+                   RequestTls request_tls, std::shared_ptr<OwnPorts> own_ports)
     : loop_(loop),
       config_(config),
       tls_(tls),
       request_tls_(request_tls),
+      own_ports_(std::move(own_ports)),
       resolver_(loop.io()),
       tickets_(std::make_shared<Tickets>(loop.fence(),
                                          tls != nullptr ? tls->ticket_use() : TicketUse::kOff)),
@@ -91,7 +92,20 @@ std::chrono::milliseconds Upstream::spread() const {
   return random_pause(config_.spread);
 }
 
-Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint, Guard guard) {
+// What has to be said to the kernel before the first packet.
+Status Upstream::prepare(Socket& socket, const Endpoint& endpoint, bool own_port) const {
+  const int fd = socket.native_handle();
+  if (config_.mark != 0 &&
+      ::setsockopt(fd, SOL_SOCKET, SO_MARK, &config_.mark, sizeof config_.mark) != 0)
+    return fail_errno("SO_MARK");
+  if (!own_port || bind_random_port(fd, endpoint, earlier_ports_)) return {};
+  // Whoever knows this port has to know it before anything comes by it.
+  return own_ports_ != nullptr ? bind_free_port(fd, endpoint) : Status();
+}
+
+Awaitable<Result<OwnPorts::Hold>> Upstream::open(Socket& socket, const Endpoint& endpoint,
+                                                 Guard guard) {
+  const bool is_unix = endpoint.protocol().family() == AF_UNIX;
   const bool local = is_local(endpoint);
   const Connecting connecting(loop_.tombstones(), socket, guard);
   for (int attempt = 0; attempt < kPortAttempts; ++attempt) {
@@ -101,19 +115,23 @@ Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint, Guard
     if (error) co_return fail("socket: " + error.message());
     turn_generation();
     const bool is_clone = epoch_ > 1;
-    if (!local && is_clone) bind_random_port(socket.native_handle(), endpoint, earlier_ports_);
+    const bool own_port = !is_unix && (own_ports_ != nullptr || (!local && is_clone));
+    if (auto prepared = prepare(socket, endpoint, own_port); !prepared)
+      co_return fail(prepared.error());
+    OwnPorts::Hold hold;
+    if (own_ports_ != nullptr) hold = own_ports_->hold(socket.local_endpoint(error));
     const auto [failed] = co_await socket.async_connect(endpoint, kAwait);
     if (guard.stale()) co_return fail("the machine was cloned");
     if (failed) co_return fail(failed.message());
-    if (endpoint.protocol().family() == AF_UNIX) co_return Status();
+    if (is_unix) co_return hold;
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const Endpoint ours = socket.local_endpoint(error);
-    if (local || error) co_return Status();
+    if (local || error) co_return hold;
     // The kernel's choice: its server may hold a connection of the parent's by it still.
     if (is_clone && earlier_ports_.contains(port_of(ours))) continue;
     ports_.insert(port_of(ours));
-    co_return Status();
+    co_return hold;
   }
   co_return fail("no source port is free that the parent of this clone did not use");
 }
@@ -124,11 +142,14 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(
   const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
   if (permit && is_local(endpoint)) permit->stays_here();
   Socket socket(loop_.io());
-  if (auto opened = co_await open(socket, endpoint, guard); !opened) co_return fail(opened.error());
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
-      std::move(socket), guard,
-      PlainStream::Watch{.traffic = &traffic_, .gate = nullptr, .tombstones = &loop_.tombstones()},
-      permit);
+  auto opened = co_await open(socket, endpoint, guard);
+  if (!opened) co_return fail(opened.error());
+  PlainStream::Watch watch{.traffic = &traffic_,
+                           .gate = nullptr,
+                           .tombstones = &loop_.tombstones(),
+                           .keeps = std::move(*opened)};
+  std::unique_ptr<Stream> stream =
+      std::make_unique<PlainStream>(std::move(socket), guard, std::move(watch), permit);
   if (!preface.empty()) {
     if (auto sent = co_await stream->write(bytes_of(preface)); !sent) co_return fail(sent.error());
   }
@@ -146,29 +167,35 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(
   co_return std::move(*tls);
 }
 
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt_at(
+    const Address& address, const Wish& wish, const ConnectionLimit::PermitPointer& permit) {
+  auto endpoints = co_await resolve(address);
+  if (!endpoints) co_return fail(endpoints.error());
+  Error last(address.host + ": no address");
+  for (const Endpoint& endpoint : *endpoints) {
+    const auto begin = Clock::now();
+    auto stream = co_await within(loop_, config_.connect_timeout,
+                                  connect_to(address, endpoint, wish.preface, permit, tls_));
+    if (stream) {
+      counts_.connects.add(
+          std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin));
+      if (wish.peer != nullptr) *wish.peer = {.address = address, .endpoint = endpoint};
+      co_return stream;
+    }
+    ++counts_.failed_connects;
+    last = std::move(stream).error().within(to_text(endpoint));
+  }
+  co_return fail(std::move(last));
+}
+
 Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(
     const Wish& wish, const ConnectionLimit::PermitPointer& permit) {
+  if (wish.destination != nullptr) co_return co_await attempt_at(*wish.destination, wish, permit);
   Error last("there is no address");
   for (const std::size_t index : order()) {
-    const Address& address = config_.addresses[index];
-    auto endpoints = co_await resolve(address);
-    if (!endpoints) {
-      last = endpoints.error();
-      continue;
-    }
-    for (const Endpoint& endpoint : *endpoints) {
-      const auto begin = Clock::now();
-      auto stream = co_await within(loop_, config_.connect_timeout,
-                                    connect_to(address, endpoint, wish.preface, permit, tls_));
-      if (stream) {
-        counts_.connects.add(
-            std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin));
-        if (wish.peer != nullptr) *wish.peer = {.address = address, .endpoint = endpoint};
-        co_return stream;
-      }
-      ++counts_.failed_connects;
-      last = std::move(stream).error().within(to_text(endpoint));
-    }
+    auto stream = co_await attempt_at(config_.addresses[index], wish, permit);
+    if (stream) co_return stream;
+    last = std::move(stream).error();
   }
   co_return fail(std::move(last));
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,7 @@
 #include "proxy/tls/tickets.h"
 #include "proxy/upstream/breaker.h"
 #include "proxy/upstream/connection_limit.h"
+#include "proxy/upstream/own_ports.h"
 #include "proxy/upstream/retries.h"
 #include "proxy/upstream/token_bucket.h"
 #include "proxy/upstream/upstream_counts.h"
@@ -36,8 +38,9 @@ class Upstream {
   using RequestTls = Awaitable<Status> (*)(Stream& stream);
 
   // `tls` is null for none; it and `config` outlive this. `request_tls` is null for nothing.
+  // `own_ports`, if not null, knows the ports of all connections.
   Upstream(Loop& loop, const UpstreamConfig& config, const TlsContext* tls,
-           RequestTls request_tls = nullptr);
+           RequestTls request_tls = nullptr, std::shared_ptr<OwnPorts> own_ports = nullptr);
 
   // Who is at the other end of a connection.
   struct Peer {
@@ -49,6 +52,8 @@ class Upstream {
   struct Wish {
     std::chrono::milliseconds hold{0};
     std::string_view preface = {};  // sent first, before TLS
+    // Where to, and not to a configured address; null: to those.
+    const Address* destination = nullptr;
     // Whether an application waits for it by now; null: it does. Outlives what it is for.
     const bool* urgent = nullptr;
     Peer* peer = nullptr;  // then who was reached, if somebody was
@@ -115,17 +120,21 @@ class Upstream {
   bool find_place(Seeking& seeking);
   Awaitable<Result<std::unique_ptr<Stream>>> attempt(const Wish& wish,
                                                      const ConnectionLimit::PermitPointer& permit);
+  Awaitable<Result<std::unique_ptr<Stream>>> attempt_at(
+      const Address& address, const Wish& wish, const ConnectionLimit::PermitPointer& permit);
   Awaitable<Result<std::vector<Endpoint>>> resolve(const Address& address);
   Awaitable<Result<std::unique_ptr<Stream>>> connect_to(
       const Address& address, const Endpoint& endpoint, std::string_view preface,
       const ConnectionLimit::PermitPointer& permit, const TlsContext* tls);
   std::vector<std::size_t> order() const;
-  Awaitable<Status> open(Socket& socket, const Endpoint& endpoint, Guard guard);
+  Awaitable<Result<OwnPorts::Hold>> open(Socket& socket, const Endpoint& endpoint, Guard guard);
+  Status prepare(Socket& socket, const Endpoint& endpoint, bool own_port) const;
 
   Loop& loop_;
   const UpstreamConfig& config_;
   const TlsContext* const tls_;
   const RequestTls request_tls_;
+  const std::shared_ptr<OwnPorts> own_ports_;
   boost::asio::ip::tcp::resolver resolver_;
   Gate gate_;
   UpstreamCounts counts_;

@@ -188,7 +188,7 @@ Awaitable<Answer<void>> Admission::authenticate(Conversation& conversation,
                                                 Application& application) {
   const PostgresConfig& config = host_.config.postgres;
   if (config.authentication == PostgresAuthentication::kTrust) {
-    if (is_local(client_.from)) co_return Answer<void>();
+    if (client_.from_here) co_return Answer<void>();
     co_return refuse(sqlstate::kInvalidAuthorization,
                      "only applications of this machine are trusted");
   }

@@ -70,6 +70,13 @@ name = "cache"
 listen = "[::1]:6379"
 upstream.address = ["10.0.0.1:6379", "10.0.0.2:6379"]
 upstream.send_proxy_protocol = 2
+
+[[service]]
+name = "any"
+listen = "127.0.0.1:15432"
+transparent = "redirect"
+destinations = ["10.0.0.0/8"]
+upstream.mark = 0xc5
 )";
 
 TEST(ProxyConfig, TakesAllThatThereIs) {
@@ -80,7 +87,7 @@ TEST(ProxyConfig, TakesAllThatThereIs) {
   EXPECT_EQ(config->user, "proxy");
   EXPECT_EQ(config->park, Park::kClose);
   EXPECT_EQ(config->park_deadline, Milliseconds(700));
-  ASSERT_EQ(config->services.size(), 3u);
+  ASSERT_EQ(config->services.size(), 4u);
   const ServiceConfig& db = config->services[0];
   EXPECT_EQ(db.name, "db");
   EXPECT_EQ(db.listen[1].text(), "unix:/run/db.sock");
@@ -126,11 +133,18 @@ TEST(ProxyConfig, TakesAllThatThereIs) {
   const UpstreamConfig& plain = config->services[2].upstream;
   EXPECT_EQ(plain.send_proxy_protocol, 2);
   EXPECT_FALSE(plain.tls || plain.check || plain.breaker);
+  EXPECT_FALSE(config->services[2].upstream.tls);
+  EXPECT_EQ(config->services[2].transparent, Transparent::kNone);
+  EXPECT_EQ(config->services[3].transparent, Transparent::kRedirect);
+  EXPECT_EQ(config->services[3].destinations.size(), 1u);
+  EXPECT_EQ(config->services[3].upstream.mark, 0xc5u);
 }
 
 TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
   const std::string service =
       "[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nupstream.address = \"b:1\"\n";
+  const std::string transparent =
+      "[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\ntransparent = \"tproxy\"\n";
   const struct {
     std::string text;
     std::vector<std::string> says;
@@ -184,6 +198,19 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
       {"[[service]]\nname = \"a\"\nlisten = \"10.0.0.1:1\"\nupstream.address = \"b:1\"\n"
        "protocol = \"postgres\"\npostgres.authentication = \"trust\"\n",
        {"with 'trust', which is for loopback addresses and Unix sockets"}},
+      {"[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n",
+       {"p.toml:1:1", "'a', without 'upstream.address'"}},
+      {service + "destinations = [\"10.0.0.0/8\"]\n",
+       {"'a', with 'destinations' and without 'transparent'"}},
+      {service + "transparent = \"redirect\"\n", {"with 'transparent' and 'upstream.address'"}},
+      {transparent + "upstream.mark = 1\n", {"with 'transparent' and without 'destinations'"}},
+      {transparent + "destinations = [\"10.0.0.0/8\"]\n",
+       {"with 'transparent' and without 'upstream.mark'"}},
+      {transparent + "destinations = [\"10.0.0.0/8\"]\nupstream.mark = 0\n",
+       {"'upstream.mark' is not a whole number from 1 to 4294967295"}},
+      {"[[service]]\nname = \"a\"\nlisten = \"unix:/a\"\ntransparent = \"tproxy\"\n"
+       "destinations = [\"10.0.0.0/8\"]\nupstream.mark = 1\n",
+       {"with 'transparent' and a Unix socket"}},
       {"service = 1\n", {"p.toml:1:11: 'service' is not a list of tables"}},
       {"a=[}", {"p.toml"}},
       {"x = \"\xc3\xa4\"", {"p.toml:1:6: a character that is not ASCII"}},
