@@ -146,6 +146,7 @@ toml_file::Keys keys_of(ServiceConfig& service) {
       {"upstream.send_proxy_protocol", number(service.upstream.send_proxy_protocol, 0, 2)},
       {"upstream.idle_connections", number(service.upstream.idle_connections, 0, 65'536)},
       {"upstream.idle_ms", number(service.upstream.idle, 1, kMaxTime)},
+      {"upstream.max_connections", number(service.upstream.max_connections, 1, 65'536)},
       {"accept_proxy_protocol", toml_file::truth(service.accept_proxy_protocol)},
       {"trusted_proxies", networks(service.trusted_proxies)},
       {"http.request_timeout_ms", number(service.http.request_timeout, 1, kMaxTime)},
@@ -162,6 +163,10 @@ toml_file::Keys keys_of(ServiceConfig& service) {
        toml_file::one_of<PostgresAuthentication>(service.postgres.authentication,
                                                  {{"scram-sha-256", PostgresAuthentication::kScram},
                                                   {"trust", PostgresAuthentication::kTrust}})},
+      {"postgres.pooling",
+       toml_file::one_of<PostgresPooling>(service.postgres.pooling,
+                                          {{"session", PostgresPooling::kSession},
+                                           {"transaction", PostgresPooling::kTransaction}})},
       {"on_clone", toml_file::one_of<OnClone>(service.on_clone, {{"close", OnClone::kClose},
                                                                  {"reopen", OnClone::kReopen}})},
       {"hold_ms", number(service.hold, 0, kMaxTime)},
@@ -180,6 +185,24 @@ bool offers_http2(const ServiceConfig& service) {
 }
 
 // Of a service that has all that every service has; an error is behind its name.
+Status check_pooling(const ServiceConfig& service) {
+  const bool shares = service.protocol == Protocol::kPostgres &&
+                      service.postgres.pooling == PostgresPooling::kTransaction;
+  const bool is_limited = service.upstream.max_connections != 0;
+  if (!shares)
+    return is_limited ? fail(
+                            "with 'upstream.max_connections', which is for 'postgres.pooling' = "
+                            "\"transaction\"")
+                      : Status();
+  if (!is_limited)
+    return fail("with 'postgres.pooling' = \"transaction\" and without 'upstream.max_connections'");
+  // A connection begins with the name of who it is for.
+  if (service.upstream.send_proxy_protocol != 0)
+    return fail("with 'postgres.pooling' = \"transaction\" and 'upstream.send_proxy_protocol'");
+  return {};
+}
+
+// The same.
 Status check_postgres(const ServiceConfig& service) {
   if (service.protocol != Protocol::kPostgres) return {};
   if (service.postgres.authentication == PostgresAuthentication::kScram)
@@ -209,6 +232,8 @@ Result<ServiceConfig> service_of(const toml::table& table, const std::string& na
     return fail(where + ", '" + service.name +
                 "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
                 "supported");
+  if (auto checked = check_pooling(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
   if (auto checked = check_postgres(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());
   return service;

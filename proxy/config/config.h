@@ -36,6 +36,7 @@ struct UpstreamConfig {
   // Connections that wait for their next use, of each thread, and how long they do.
   std::uint32_t idle_connections = 32;
   Milliseconds idle{30'000};
+  std::uint32_t max_connections = 0;  // of each thread; 0: no limit
 };
 
 // What an HTTP upstream is told of the application.
@@ -62,9 +63,16 @@ enum class PostgresAuthentication {
   kTrust   // applications of this machine are who they say
 };
 
+// What an application has of a connection to the server.
+enum class PostgresPooling {
+  kSession,     // one of its own
+  kTransaction  // for a transaction, one that others have before and after
+};
+
 struct PostgresConfig {
   PostgresAuthentication authentication = PostgresAuthentication::kScram;
   std::string users_file;  // read anew at each login
+  PostgresPooling pooling = PostgresPooling::kSession;
 };
 
 struct ServiceConfig {

@@ -79,6 +79,7 @@ class Service : public std::enable_shared_from_this<Service> {
   Gate gate_;
   Upstream upstream_;
   Pool pool_;
+  std::unique_ptr<postgres::ServerPool> servers_;  // null: sessions share none
   SessionHost host_;
   std::unordered_set<SessionRecord*> records_;
   std::size_t fencing_ = 0;
