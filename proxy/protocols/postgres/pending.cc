@@ -142,7 +142,7 @@ Result<bool> Pending::answered(ClientMessage expected, const Piece& piece) {
         "PostgreSQL server: " + std::string(name_of(static_cast<ServerMessage>(piece.type))) +
         " that nobody asked for");
   const Request& request = requests_.front();
-  if (expected == ClientMessage::kParse && server_ != nullptr) {
+  if (expected == ClientMessage::kParse && request.statement && server_ != nullptr) {
     if (request.name.empty()) {
       server_->parsed_unnamed(request.statement);
     } else if (!request.statement->shared_name.empty()) {
@@ -197,15 +197,26 @@ void Pending::failed() {
   }
 }
 
-Status Pending::ready(std::string_view body) {
+// Of what was sent by the proxy alone, its Sync included.
+bool Pending::group_is_ours() const {
+  for (const Request& request : requests_) {
+    if (!request.ours) return false;
+    if (request.ends_group()) return true;
+  }
+  return false;
+}
+
+Result<bool> Pending::ready(std::string_view body) {
   const auto status = wire::postgres::parse_ready_for_query(body);
   if (!status) return fail(status.error());
   if (requests_.empty()) return fail("PostgreSQL server: ReadyForQuery that nobody asked for");
   // After an error in a message of the extended query all up to the Sync was left out.
   const bool extended = requests_.front().type != ClientMessage::kQuery &&
                         requests_.front().type != ClientMessage::kFunctionCall;
+  bool ours = false;
   while (!requests_.empty()) {
     const Request& request = requests_.front();
+    ours = request.ours;
     const bool last = extended ? request.type == ClientMessage::kSync : request.ends_group();
     requests_.pop_front();
     if (last) break;
@@ -219,7 +230,7 @@ Status Pending::ready(std::string_view body) {
     parsing_.clear();
     if (*status == TransactionStatus::kIdle) portals_.clear();
   }
-  return {};
+  return !ours;
 }
 
 Result<bool> Pending::received(const Piece& piece) {
@@ -231,8 +242,7 @@ Result<bool> Pending::received(const Piece& piece) {
     case ServerMessage::kParameterStatus:
       return true;
     case ServerMessage::kReadyForQuery:
-      if (auto taken = ready(piece.body()); !taken) return fail(taken.error());
-      return true;
+      return ready(piece.body());
     case ServerMessage::kParseComplete:
       return answered(ClientMessage::kParse, piece);
     case ServerMessage::kCloseComplete:
@@ -244,11 +254,14 @@ Result<bool> Pending::received(const Piece& piece) {
     default:
       break;
   }
+  if (type == ServerMessage::kErrorResponse) {
+    const bool ours = group_is_ours();
+    began_ = began_ || !ours;
+    failed();
+    return !ours;
+  }
   began_ = true;
   switch (type) {
-    case ServerMessage::kErrorResponse:
-      failed();
-      return true;
     case ServerMessage::kBindComplete:
       return answered(ClientMessage::kBind, piece);
     case ServerMessage::kNoData:

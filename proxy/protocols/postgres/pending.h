@@ -47,7 +47,8 @@ class Pending {
   void share(ServerStatements* server) { server_ = server; }
   // What was sent last.
   const Request& last() const { return requests_.back(); }
-  // One of the proxy's own is sent in front of that: a Parse or Close of a statement.
+  // One of the proxy's own is sent in front of that: a Parse or Close of a statement, or a Sync in
+  // front of a Query.
   void put_in_front(Request request) { requests_.insert(requests_.end() - 1, std::move(request)); }
 
   // No answer is to come.
@@ -75,7 +76,8 @@ class Pending {
   Result<bool> answered(ClientMessage expected, const wire::postgres::Piece& piece);
   void command_complete(std::string_view tag);
   void failed();
-  Status ready(std::string_view body);
+  Result<bool> ready(std::string_view body);
+  bool group_is_ours() const;
   std::shared_ptr<const Statement> find(const std::string& name) const;
 
   Shadow& shadow_;

@@ -556,9 +556,11 @@ class PostgresSession final : public Session {
   // Makes the session's own what the last one left.
   Awaitable<Answer<void>> settle(SharedServer& server) {
     const auto state = shadow_.state();
-    if (!shadow_.listening() && (server.state == state || *server.state == *state))
+    std::set<std::string>& own_names = server.statements.own_names();
+    if (!shadow_.listening() && own_names.empty() &&
+        (server.state == state || *server.state == *state))
       co_return Answer<void>();
-    const auto replay = shadow_.replay_from(*server.state);
+    const auto replay = shadow_.replay_from(*server.state, own_names);
     if (!replay) co_return refuse("XX000", replay.error().message());
     connecting_ = server.backend.stream;
     limit_connecting();
@@ -566,6 +568,7 @@ class PostgresSession final : public Session {
     connecting_limit_.cancel();
     connecting_ = nullptr;
     server.state = state;
+    own_names.clear();
     co_return said;
   }
 

@@ -6,6 +6,7 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -44,6 +45,9 @@ class ServerStatements {
   // A Sync, or a Query: what is sent from now on is taken also if what was sent before fails.
   void end_group() { ++group_; }
 
+  // Statements under names that the application gave them, for SQL that uses these.
+  std::set<std::string>& own_names() { return own_names_; }
+
   // One too many, which is to be closed.
   std::optional<std::string> evict();
   std::size_t size() const { return entries_.size(); }
@@ -62,6 +66,7 @@ class ServerStatements {
   std::shared_ptr<const Statement> unnamed_;
   std::uint64_t unnamed_group_ = 0;
   bool unnamed_confirmed_ = false;
+  std::set<std::string> own_names_;
 };
 
 }  // namespace clonesafe::proxy::postgres

@@ -93,8 +93,10 @@ void say_settings(Script& script, const SessionState& from, const Settings& to) 
 }  // namespace
 
 Result<Replay> difference(const SessionState& from, const SessionState& to,
-                          const std::set<std::string>& channels) {
+                          const std::set<std::string>& channels,
+                          const std::set<std::string>& also_prepared) {
   Script script;
+  for (const std::string& name : also_prepared) script.say("DEALLOCATE " + quote_sql_name(name));
   const auto has = [](const SessionState& state, const auto& statement) {
     const auto found = state.prepared.find(statement.first);
     return found != state.prepared.end() && found->second == statement.second;

@@ -245,12 +245,13 @@ std::shared_ptr<const SessionState> Shadow::state() const {
   return state_;
 }
 
-Result<Replay> Shadow::replay_from(const SessionState& from) const {
-  return difference(from, *state(), committed_.channels);
+Result<Replay> Shadow::replay_from(const SessionState& from,
+                                   const std::set<std::string>& also_prepared) const {
+  return difference(from, *state(), committed_.channels, also_prepared);
 }
 
 Result<Replay> Shadow::replay() const {
-  auto said = replay_from({});
+  auto said = replay_from({}, {});
   if (!said) return said;
   Replay replay = std::move(*said);
   bool parsed = false;

@@ -57,8 +57,10 @@ class Shadow {
 
   // What makes a new connection the same.
   Result<Replay> replay() const;
-  // What makes one that has this state the same, but for what the protocol prepared.
-  Result<Replay> replay_from(const SessionState& from) const;
+  // What makes one that has this state, and these statements, the same, but for what the protocol
+  // prepared.
+  Result<Replay> replay_from(const SessionState& from,
+                             const std::set<std::string>& also_prepared) const;
 
  private:
   // What a ROLLBACK takes back.

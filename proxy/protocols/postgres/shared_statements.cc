@@ -166,6 +166,34 @@ Status SharedStatements::describe(const Piece& piece, ServerStatements& server, 
   return {};
 }
 
+// SQL knows a statement by the application's name. What the server says to this Parse is nobody's
+// business: if it fails, so does the SQL.
+Status SharedStatements::query(const Piece& piece, ServerStatements& server, Outgoing& out) {
+  server.drop_unnamed();
+  server.end_group();
+  const std::vector<Effect> effects = pending_.last().effects;
+  std::string messages;
+  for (const Effect& effect : effects) {
+    if (effect.kind != SqlKind::kExecute && effect.kind != SqlKind::kDeallocate) continue;
+    const StatementPointer statement = shadow_.statement(effect.name);
+    if (is_shared(statement, effect.name) && server.own_names().insert(effect.name).second) {
+      if (auto added = pg::append_parse(messages, parse_of(*statement, effect.name)); !added)
+        return added;
+      pending_.put_in_front({.type = ClientMessage::kParse, .ours = true});
+    }
+    // If that fails, and the name stays, nobody else gets this connection: it is closed then.
+    if (effect.kind == SqlKind::kDeallocate) server.own_names().erase(effect.name);
+  }
+  if (!messages.empty()) {
+    pg::append_sync(messages);
+    pending_.put_in_front({.type = ClientMessage::kSync, .ours = true});
+    out.add(messages);
+  }
+  if (!piece.whole() || std::ranges::any_of(effects, may_remove_statements)) server.doubt_all();
+  out.add(piece.bytes);
+  return {};
+}
+
 Status SharedStatements::add(const Piece& piece, ServerStatements& server, Outgoing& out) {
   switch (static_cast<ClientMessage>(piece.type)) {
     case ClientMessage::kParse:
@@ -188,11 +216,7 @@ Status SharedStatements::add(const Piece& piece, ServerStatements& server, Outgo
       break;
     }
     case ClientMessage::kQuery:
-      server.drop_unnamed();
-      if (!piece.whole() || std::ranges::any_of(pending_.last().effects, may_remove_statements))
-        server.doubt_all();
-      server.end_group();
-      break;
+      return query(piece, server, out);
     case ClientMessage::kSync:
     case ClientMessage::kFunctionCall:
       server.end_group();

@@ -33,6 +33,7 @@ class SharedStatements {
   Status describe(const wire::postgres::Piece& piece, ServerStatements& server, Outgoing& out);
   Status have(const StatementPointer& statement, std::string_view name, ServerStatements& server,
               Outgoing& out);
+  Status query(const wire::postgres::Piece& piece, ServerStatements& server, Outgoing& out);
   Status close(const std::string& name, Outgoing& out);
   Status make_room(ServerStatements& server, Outgoing& out);
 

@@ -198,6 +198,29 @@ TEST_F(PostgresPoolingTest, PreparedStatementsAreEachApplicationsOwn) {
   EXPECT_EQ(two.query("EXECUTE q"), "!26000 I");
 }
 
+// SQL knows what the protocol prepared by the application's name.
+TEST_F(PostgresPoolingTest, SqlRunsAndDropsWhatTheProtocolPrepared) {
+  PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
+  const PostgresPeer one = proxy.session(), two = proxy.session();
+  prepare(one, "s", "SELECT 'one'");
+  prepare(two, "s", "SELECT 'two'");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(one.query("EXECUTE s"), "one SELECT 1 I");
+    EXPECT_EQ(two.query("EXECUTE s; EXECUTE s"), "two SELECT 1 two SELECT 1 I");
+    EXPECT_EQ(one.query("BEGIN; EXECUTE s"), "BEGIN one SELECT 1 T");
+    EXPECT_EQ(one.query("EXECUTE s"), "one SELECT 1 T");
+    EXPECT_EQ(one.query("COMMIT"), "COMMIT I");
+  }
+  EXPECT_EQ(one.query("DEALLOCATE s"), "DEALLOCATE I");
+  EXPECT_EQ(run_prepared(one, "s"), "!26000 I");
+  EXPECT_EQ(one.query("DEALLOCATE s"), "!26000 I");
+  EXPECT_EQ(one.query("PREPARE s AS SELECT 'mine'"), "PREPARE I");
+  EXPECT_EQ(two.query("EXECUTE s"), "two SELECT 1 I");
+  EXPECT_EQ(one.query("EXECUTE s"), "mine SELECT 1 I");
+  EXPECT_EQ(run_prepared(two, "s"), "two SELECT 1 I");
+  EXPECT_EQ(proxy.upstream_connections(), 1u);
+}
+
 // Those of one text are one, if the text means the same.
 TEST_F(PostgresPoolingTest, ConnectionHasOneStatementForAllWhoPreparedIt) {
   PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
@@ -262,7 +285,8 @@ TEST_F(PostgresPoolingTest, WhoeverWaitsTooLongGetsAnErrorAndCanAskAgain) {
            sync_message());
   EXPECT_EQ(two.answer(), "!53300 I");
   EXPECT_TRUE(two.answer().ends_with("I"));
-  // A login that the proxy can't answer by itself yet.
+  // A login for which it needs no connection, and one for which it does.
+  const PostgresPeer same = proxy.session();
   PostgresPeer three = proxy.connect();
   EXPECT_EQ(three.log_in("postgres", "", "template1"), "!53300");
   EXPECT_EQ(one.query("COMMIT"), "COMMIT I");
