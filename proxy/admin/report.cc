@@ -170,6 +170,15 @@ std::string to_prometheus(const std::vector<ServiceCensus>& services, const Proc
   family(text, services, "reopened_total", "counter",
          "Sessions that went on with another upstream connection.",
          [](const auto& service) { return service.counts.reopened; });
+  family(text, services, "waited_total", "counter",
+         "Requests that found no upstream connection free, with pooling = \"transaction\".",
+         [](const auto& service) { return service.counts.waited; });
+  family(text, services, "wait_timeouts_total", "counter",
+         "Of these, those for which none was free in time.",
+         [](const auto& service) { return service.counts.timed_out; });
+  family(text, services, "pinned_total", "counter",
+         "Sessions that began to keep an upstream connection which is meant to be shared.",
+         [](const auto& service) { return service.counts.pinned; });
   abandoned(text, services);
   text.family("tombstones", "gauge", "Sockets that stand where stale ones stood.");
   text.sample(process.tombstones.standing);

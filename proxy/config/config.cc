@@ -245,6 +245,10 @@ toml_file::Keys keys_of(ServiceConfig& service) {
        toml_file::one_of<PostgresAuthentication>(service.postgres.authentication,
                                                  {{"scram-sha-256", PostgresAuthentication::kScram},
                                                   {"trust", PostgresAuthentication::kTrust}})},
+      {"postgres.pooling",
+       toml_file::one_of<PostgresPooling>(service.postgres.pooling,
+                                          {{"session", PostgresPooling::kSession},
+                                           {"transaction", PostgresPooling::kTransaction}})},
       {"on_clone", toml_file::one_of<OnClone>(service.on_clone, {{"close", OnClone::kClose},
                                                                  {"reopen", OnClone::kReopen}})},
       {"hold_ms", number(service.hold, 0, kMaxTime)},
@@ -263,6 +267,25 @@ bool offers_http2(const ServiceConfig& service) {
 }
 
 // Of a service that has all that every service has; an error is behind its name.
+Status check_pooling(const ServiceConfig& service) {
+  if (service.protocol != Protocol::kPostgres) return {};
+  const bool is_limited = service.upstream.max_connections != 0;
+  if (service.postgres.pooling != PostgresPooling::kTransaction)
+    return is_limited ? fail(
+                            "of PostgreSQL with 'upstream.max_connections' and without "
+                            "'postgres.pooling' = \"transaction\"")
+                      : Status();
+  if (!is_limited)
+    return fail("with 'postgres.pooling' = \"transaction\" and without 'upstream.max_connections'");
+  if (service.transparent != Transparent::kNone)
+    return fail("with 'postgres.pooling' = \"transaction\" and 'transparent'");
+  // A connection begins with the name of who it is for.
+  if (service.upstream.send_proxy_protocol != 0)
+    return fail("with 'postgres.pooling' = \"transaction\" and 'upstream.send_proxy_protocol'");
+  return {};
+}
+
+// The same.
 Status check_postgres(const ServiceConfig& service) {
   if (service.protocol != Protocol::kPostgres) return {};
   if (service.postgres.authentication == PostgresAuthentication::kScram)
@@ -338,6 +361,8 @@ Result<ServiceConfig> service_of(const toml::table& table, const std::string& na
                 "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
                 "supported");
   if (auto checked = check_treatment(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
+  if (auto checked = check_pooling(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());
   if (auto checked = check_postgres(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());

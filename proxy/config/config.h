@@ -105,9 +105,16 @@ enum class PostgresAuthentication {
   kTrust   // applications of this machine are who they say
 };
 
+// What an application has of a connection to the server.
+enum class PostgresPooling {
+  kSession,     // one of its own
+  kTransaction  // for a transaction, one that others have before and after
+};
+
 struct PostgresConfig {
   PostgresAuthentication authentication = PostgresAuthentication::kScram;
   std::string users_file;  // read anew at each login
+  PostgresPooling pooling = PostgresPooling::kSession;
 };
 
 struct ServiceConfig {

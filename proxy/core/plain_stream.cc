@@ -1,5 +1,6 @@
 #include "proxy/core/plain_stream.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -108,6 +109,12 @@ bool PlainStream::quiet() {
   if (!socket_.is_open() || stale()) return false;
   std::byte byte{};
   return ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && would_block(errno);
+}
+
+bool PlainStream::left() {
+  if (!socket_.is_open()) return true;
+  pollfd entry{.fd = fd(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&entry, 1, 0) > 0;
 }
 
 // Out of the event loop, which would say goodbye as it closes.

@@ -47,6 +47,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
   Awaitable<Status> finish() override;
   bool stale() const override { return guard_.stale(); }
   bool quiet() override;
+  bool left() override;
   void close() override;
   void reset() override;
 

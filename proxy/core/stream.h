@@ -39,6 +39,9 @@ class Stream {
   // used after it was idle. Not while somebody reads.
   virtual bool quiet() = 0;
 
+  // The peer sends no more, or is gone: what it sent before may still wait to be read.
+  virtual bool left() = 0;
+
   // Each ends it, and what waits in read() and write() ends with an error: with what the peer takes
   // for an end, or for an error; a stale one always without a word.
   virtual void close() = 0;

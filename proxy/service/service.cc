@@ -15,6 +15,7 @@
 #include "proxy/protocols/http/http.h"
 #include "proxy/protocols/postgres/login.h"
 #include "proxy/protocols/postgres/postgres.h"
+#include "proxy/protocols/postgres/server_pool.h"
 #include "proxy/protocols/postgres/shared.h"
 #include "proxy/protocols/postgres/users.h"
 #include "proxy/protocols/redis/redis.h"
@@ -81,7 +82,12 @@ Service::Service(Loop& loop, std::shared_ptr<const ServiceParts> parts)
             .upstream = upstream_,
             .pool = pool_,
             .listen_tls = parts_->listen_tls ? &*parts_->listen_tls : nullptr,
-            .postgres = parts_->postgres.get()} {}
+            .postgres = parts_->postgres.get()} {
+  if (parts_->config.postgres.pooling != PostgresPooling::kTransaction) return;
+  servers_ = std::make_unique<postgres::ServerPool>(loop, parts_->config,
+                                                    [this] { return weak_from_this().lock(); });
+  host_.servers = servers_.get();
+}
 
 Service::~Service() = default;
 
@@ -266,6 +272,7 @@ void Service::fence() {
   upstream_.turn_generation();
   take_waiting();
   pool_.fence();
+  if (servers_) servers_->fence();
   ++fencing_;
   fence_some({host_.sessions.begin(), host_.sessions.end()});
 }
@@ -292,6 +299,7 @@ void Service::look(std::chrono::steady_clock::time_point now) {
   if (gate_.closed()) return;
   pool_.look(now);
   open_idle();
+  if (servers_) servers_->look(now);
   const auto idle = parts_->config.idle;
   if (idle.count() == 0 && parts_->config.protocol != Protocol::kHttp) return;
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
@@ -356,6 +364,7 @@ void Service::park(bool part) {
   hold_applications(Gate::Reason::kParked);
   upstream_.park();
   health_.stop();
+  if (servers_) servers_->park(part);
   if (!part) return;
   upstream_.forget_tickets();
   for (std::shared_ptr<Stream>& stream : pool_.take_all())
@@ -368,12 +377,18 @@ void Service::park(bool part) {
 // Upstreams first: what applications sent may need one at once.
 void Service::unpark() {
   upstream_.unpark();
+  if (servers_) servers_->unpark();
   release_applications(Gate::Reason::kParked);
 }
 
 ServiceCounts Service::counts() const {
   ServiceCounts all = host_.counts;
   all.fenced += pool_.fenced();
+  if (servers_) {
+    all.fenced += servers_->counts().fenced;
+    all.waited += servers_->counts().waited;
+    all.timed_out += servers_->counts().timed_out;
+  }
   return all;
 }
 

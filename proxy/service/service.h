@@ -91,6 +91,7 @@ class Service : public std::enable_shared_from_this<Service> {
   Upstream upstream_;
   Pool pool_;
   HealthChecks health_;
+  std::unique_ptr<postgres::ServerPool> servers_;  // null: sessions share none
   SessionHost host_;
   std::unordered_set<SessionRecord*> records_;
   // In which what waits to be accepted came; in a later one nobody knows whether it did.

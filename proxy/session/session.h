@@ -23,8 +23,9 @@
 namespace clonesafe::proxy {
 
 namespace postgres {
+class ServerPool;
 class Shared;
-}
+}  // namespace postgres
 
 struct ServiceCounts {
   std::uint64_t accepted = 0;
@@ -32,6 +33,9 @@ struct ServiceCounts {
   std::uint64_t failed = 0;          // no upstream could be reached
   std::uint64_t fenced = 0;          // upstream connections that a clone abandoned
   std::uint64_t reopened = 0;        // sessions that went on with another one
+  std::uint64_t waited = 0;          // for an upstream connection that is free
+  std::uint64_t timed_out = 0;       // of these, in vain
+  std::uint64_t pinned = 0;          // sessions that kept a connection which others could have had
   std::uint64_t tls_handshakes = 0;  // with applications
   std::uint64_t failed_tls_handshakes = 0;
 
@@ -41,6 +45,9 @@ struct ServiceCounts {
     failed += other.failed;
     fenced += other.fenced;
     reopened += other.reopened;
+    waited += other.waited;
+    timed_out += other.timed_out;
+    pinned += other.pinned;
     tls_handshakes += other.tls_handshakes;
     failed_tls_handshakes += other.failed_tls_handshakes;
     return *this;
@@ -72,6 +79,7 @@ struct SessionHost {
   Pool& pool;
   const TlsContext* listen_tls = nullptr;  // for protocols that ask for it
   postgres::Shared* postgres = nullptr;
+  postgres::ServerPool* servers = nullptr;  // where sessions share connections
   ServiceCounts counts = {};
   std::unordered_set<Session*> sessions = {};
   SessionRecord* next_record = nullptr;  // of the session that is made next

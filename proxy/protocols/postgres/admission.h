@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "proxy/protocols/postgres/conversation.h"
+#include "proxy/protocols/postgres/session_state.h"
 #include "proxy/protocols/postgres/users.h"
 #include "proxy/session/session.h"
 #include "proxy/wire/postgres/startup.h"
@@ -21,7 +22,7 @@ struct Application {
   Framer framer{Framer::From::kClient};
   std::string rest;  // what it sent already
   std::string user;
-  std::vector<std::pair<std::string, std::string>> parameters;  // of its StartupMessage, with user
+  Parameters parameters;  // of its StartupMessage, with user
   // Of its login, where only a verifier is known: logs in where the same verifier is.
   std::optional<wire::scram::Credential> credential;
 };

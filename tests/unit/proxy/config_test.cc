@@ -145,6 +145,8 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
       "[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nupstream.address = \"b:1\"\n";
   const std::string transparent =
       "[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\ntransparent = \"tproxy\"\n";
+  const std::string trusting =
+      service + "protocol = \"postgres\"\npostgres.authentication = \"trust\"\n";
   const struct {
     std::string text;
     std::vector<std::string> says;
@@ -211,6 +213,17 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
       {"[[service]]\nname = \"a\"\nlisten = \"unix:/a\"\ntransparent = \"tproxy\"\n"
        "destinations = [\"10.0.0.0/8\"]\nupstream.mark = 1\n",
        {"with 'transparent' and a Unix socket"}},
+      {trusting + "postgres.pooling = \"statement\"\n",
+       {"'postgres.pooling' is none of \"session\", \"transaction\""}},
+      {trusting + "postgres.pooling = \"transaction\"\n",
+       {"'a', with 'postgres.pooling' = \"transaction\" and without 'upstream.max_connections'"}},
+      {trusting + "postgres.pooling = \"transaction\"\nupstream.max_connections = 0\n",
+       {"'a', with 'postgres.pooling' = \"transaction\" and without 'upstream.max_connections'"}},
+      {trusting + "postgres.pooling = \"transaction\"\nupstream.max_connections = 1\n"
+                  "upstream.send_proxy_protocol = 1\n",
+       {"'postgres.pooling' = \"transaction\" and 'upstream.send_proxy_protocol'"}},
+      {trusting + "upstream.max_connections = 1\n",
+       {"with 'upstream.max_connections' and without 'postgres.pooling' = \"transaction\""}},
       {"service = 1\n", {"p.toml:1:11: 'service' is not a list of tables"}},
       {"a=[}", {"p.toml"}},
       {"x = \"\xc3\xa4\"", {"p.toml:1:6: a character that is not ASCII"}},
@@ -222,6 +235,17 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
       EXPECT_THAT(config.error().message(), HasSubstr(text));
     EXPECT_EQ(config.error().message().find('\n'), std::string::npos);
   }
+}
+
+TEST(ProxyConfig, SharesConnectionsWhereItSaysSo) {
+  const auto config = parse_config(
+      "[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nupstream.address = \"b:1\"\n"
+      "protocol = \"postgres\"\npostgres.authentication = \"trust\"\n"
+      "postgres.pooling = \"transaction\"\nupstream.max_connections = 20\n",
+      "p.toml");
+  ASSERT_TRUE(config) << config.error().message();
+  EXPECT_EQ(config->services[0].postgres.pooling, PostgresPooling::kTransaction);
+  EXPECT_EQ(config->services[0].upstream.max_connections, 20u);
 }
 
 TEST(ProxyConfig, OfAFileThatIsMissingIsAnError) {
