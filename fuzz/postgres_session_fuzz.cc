@@ -3,14 +3,17 @@
 // step is a byte (its lowest bit: who sends), a length, and so many bytes.
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "fuzz/require.h"
 #include "proxy/protocols/postgres/lost_transaction.h"
 #include "proxy/protocols/postgres/pending.h"
+#include "proxy/protocols/postgres/shared_statements.h"
 
 namespace {
 
+using clonesafe::Status;
 using namespace clonesafe::proxy::postgres;
 
 void require_messages(std::string_view bytes, Framer::From from) {
@@ -22,6 +25,18 @@ void require_messages(std::string_view bytes, Framer::From from) {
   }
 }
 
+// What the server gets in a message's place are messages, up to the rest of that one.
+Status send_shared(SharedStatements& statements, const clonesafe::wire::postgres::Piece& piece,
+                   ServerStatements& server) {
+  Outgoing out(piece.bytes);
+  if (auto added = statements.add(piece, server, out); !added) return added;
+  std::string bytes(out.bytes());
+  bytes.resize(bytes.size() + (piece.last ? 0 : piece.body_size - piece.body().size()));
+  require_messages(bytes, Framer::From::kClient);
+  require(server.size() <= ServerStatements::kLimit);
+  return {};
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -29,6 +44,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Shadow shadow;
   Pending pending(shadow);
   LostTransaction lost(shadow);
+  // On a connection of its own, or on one that it shares.
+  const bool shared = size % 2 == 1;
+  SharedStatements statements(pending, shadow);
+  ServerStatements server_statements;
+  if (shared) {
+    shadow.begin(StartupTerms::of({{"TimeZone", "UTC"}, {"application_name", "fuzz"}}).settings);
+    pending.share(&server_statements);
+  }
   Framer client(Framer::From::kClient), server(Framer::From::kServer);
   while (input.size() > 2) {
     const bool from_client = (input[0] & 1) != 0;
@@ -44,8 +67,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (!(*piece)->first) continue;
       if (from_client && lost.takes_messages()) {
         require_messages(lost.take(**piece, {}), Framer::From::kServer);
-      } else if (auto taken = from_client ? pending.sent(**piece, {}) : pending.received(**piece);
-                 !taken) {
+      } else if (from_client) {
+        if (!pending.sent(**piece, {})) return 0;
+        if (shared && !send_shared(statements, **piece, server_statements)) return 0;
+      } else if (!pending.received(**piece)) {
         return 0;
       }
     }

@@ -239,7 +239,7 @@ class DevicesBench : public lab::CloneTest {
     std::vector<VmmCounts> before;
     for (const Machine& machine : machines_) before.push_back(counts_of(machine.vmm));
     std::this_thread::sleep_for(kWatched);
-    for (const std::size_t which : {0, 1}) {
+    for (const std::size_t which : {0U, 1U}) {
       const VmmCounts idle = counts_of(machines_[which].vmm) - before[which];
       std::cout << "idle " << machines_[which].name << ": " << describe(idle) << std::endl;
       const std::string who = which == 0 ? "" : "qemu_";

@@ -17,6 +17,15 @@ json::array texts(const std::vector<std::string>& all) {
   return array;
 }
 
+// Addresses that some thread finds down.
+std::vector<std::string> down_in(const ServiceCensus& service) {
+  std::vector<std::string> addresses;
+  for (const auto& [address, threads] : service.down) {
+    if (threads != 0) addresses.push_back(address);
+  }
+  return addresses;
+}
+
 using Value = std::function<std::uint64_t(const ServiceCensus&)>;
 
 // A family with one sample a service.
@@ -71,6 +80,19 @@ void abandoned(PrometheusText& text, const std::vector<ServiceCensus>& services)
   }
 }
 
+void checks(PrometheusText& text, const std::vector<ServiceCensus>& services) {
+  text.family("upstream_address_down", "gauge", "Threads that find an address down.");
+  for (const ServiceCensus& service : services) {
+    for (const auto& [address, threads] : service.down)
+      text.sample(threads, PrometheusText::label("service", service.name) + "," +
+                               PrometheusText::label("address", address));
+  }
+  family(text, services, "upstream_checks_total", "counter", "Health checks.",
+         [](const auto& service) { return service.checks; });
+  family(text, services, "upstream_failed_checks_total", "counter", "Those that failed.",
+         [](const auto& service) { return service.failed_checks; });
+}
+
 void handshakes(PrometheusText& text, const std::vector<ServiceCensus>& services) {
   text.family("tls_handshakes_total", "counter", "TLS handshakes that came about.");
   for (const ServiceCensus& service : services) {
@@ -80,6 +102,9 @@ void handshakes(PrometheusText& text, const std::vector<ServiceCensus>& services
     text.sample(service.upstream_counts.tls_handshakes,
                 label + "," + PrometheusText::label("side", "upstream"));
   }
+  family(text, services, "tls_resumed_total", "counter",
+         "Those with upstreams that went on with a session of before.",
+         [](const auto& service) { return service.upstream_counts.tls_resumed; });
 }
 
 }  // namespace
@@ -111,6 +136,15 @@ json::array upstreams_to_json(const std::vector<ServiceCensus>& services) {
          {"connections", service.upstreams.open},
          {"connects", connects.count},
          {"failed_connects", service.upstream_counts.failed_connects},
+         {"tls_handshakes", service.upstream_counts.tls_handshakes},
+         {"tls_resumed", service.upstream_counts.tls_resumed},
+         {"down", texts(down_in(service))},
+         {"checks", service.checks},
+         {"failed_checks", service.failed_checks},
+         {"breakers_open", service.breakers_open},
+         {"breaker_opened", service.upstream_counts.breaker_opened},
+         {"breaker_refused", service.upstream_counts.breaker_refused},
+         {"limit_refused", service.upstream_counts.limit_refused},
          {"connect_us_mean", connects.count == 0 ? 0 : connects.sum_us / connects.count},
          {"fenced", service.counts.fenced},
          {"reopened", service.counts.reopened}});
@@ -136,6 +170,15 @@ std::string to_prometheus(const std::vector<ServiceCensus>& services, const Proc
   family(text, services, "reopened_total", "counter",
          "Sessions that went on with another upstream connection.",
          [](const auto& service) { return service.counts.reopened; });
+  family(text, services, "waited_total", "counter",
+         "Requests that found no upstream connection free, with pooling = \"transaction\".",
+         [](const auto& service) { return service.counts.waited; });
+  family(text, services, "wait_timeouts_total", "counter",
+         "Of these, those for which none was free in time.",
+         [](const auto& service) { return service.counts.timed_out; });
+  family(text, services, "pinned_total", "counter",
+         "Sessions that began to keep an upstream connection which is meant to be shared.",
+         [](const auto& service) { return service.counts.pinned; });
   abandoned(text, services);
   text.family("tombstones", "gauge", "Sockets that stand where stale ones stood.");
   text.sample(process.tombstones.standing);
@@ -151,6 +194,18 @@ std::string to_prometheus(const std::vector<ServiceCensus>& services, const Proc
   family(text, services, "upstream_failed_connects_total", "counter",
          "Attempts at an upstream's address that failed.",
          [](const auto& service) { return service.upstream_counts.failed_connects; });
+  family(text, services, "upstream_breakers_open", "gauge",
+         "Threads that try no connect, since the last ones failed.",
+         [](const auto& service) { return service.breakers_open; });
+  family(text, services, "upstream_breaker_opened_total", "counter", "How often one opened.",
+         [](const auto& service) { return service.upstream_counts.breaker_opened; });
+  family(text, services, "upstream_breaker_refused_total", "counter",
+         "Connects that were not tried because of it.",
+         [](const auto& service) { return service.upstream_counts.breaker_refused; });
+  family(text, services, "upstream_limit_refused_total", "counter",
+         "Connects for which there was no place in time (max_connections).",
+         [](const auto& service) { return service.upstream_counts.limit_refused; });
+  checks(text, services);
   connect_times(text, services);
   handshakes(text, services);
   family(text, services, "failed_tls_handshakes_total", "counter",

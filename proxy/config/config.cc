@@ -20,6 +20,7 @@ constexpr std::int64_t kMaxParkDeadline = 60'000;
 constexpr std::size_t kMaxAlpnName = 255;
 constexpr std::int64_t kMaxHead = 1 << 20;
 constexpr std::int64_t kMaxBody = std::int64_t{1} << 50;
+constexpr std::int64_t kMaxMark = 0xffff'ffff;
 constexpr off_t kMaxFile = 1 << 20;
 
 Taker addresses(std::vector<Address>& target, bool numeric) {
@@ -93,6 +94,21 @@ Status both_or_none(const std::string& certificate, const std::string& key) {
   return fail("has one of 'certificate' and 'key' without the other");
 }
 
+// Named, so that whoever asks for it learns why it isn't there.
+Taker ticket_use(TicketUse& target) {
+  return [&target](const toml::node& node) -> Status {
+    if (node.value_exact<std::string>() == "striped")
+      return fail(
+          "is \"striped\", which is not supported: a ticket for each clone takes a lease that no "
+          "two "
+          "clones share, and a machine has none before it is repaired, which is after its first "
+          "connections");
+    return toml_file::one_of<TicketUse>(target, {{"fresh", TicketUse::kFresh},
+                                                 {"shared", TicketUse::kShared},
+                                                 {"off", TicketUse::kOff}})(node);
+  };
+}
+
 Taker client_tls(std::optional<ClientTlsOptions>& target) {
   return [&target](const toml::node& node) -> Status {
     ClientTlsOptions& options = target.emplace();
@@ -105,9 +121,63 @@ Taker client_tls(std::optional<ClientTlsOptions>& target) {
                                  {"certificate", toml_file::text(options.certificate)},
                                  {"key", toml_file::text(options.key)},
                                  {"alpn", alpn(options.alpn)},
-                                 {"lowest_version", version(options.lowest_version)}};
+                                 {"lowest_version", version(options.lowest_version)},
+                                 {"tickets", ticket_use(options.tickets)}};
         },
         [&options] { return both_or_none(options.certificate, options.key); })(node);
+  };
+}
+
+Taker breaker(std::optional<BreakerConfig>& target) {
+  return [&target](const toml::node& node) -> Status {
+    BreakerConfig& config = target.emplace();
+    return table_of(
+        "breaker",
+        [&config] {
+          return toml_file::Keys{{"failures", number(config.failures, 1, 1'000'000)},
+                                 {"open_ms", number(config.open, 1, kMaxTime)}};
+        },
+        [] { return Status(); })(node);
+  };
+}
+
+// In a request's line, and read by nobody as its end.
+Taker path(std::string& target) {
+  return [&target](const toml::node& node) -> Status {
+    if (auto taken = toml_file::text(target)(node); !taken) return taken;
+    const bool plain = std::ranges::all_of(target, [](char c) { return c > ' ' && c < 0x7f; });
+    return target.starts_with('/') && plain ? Status() : fail("is no path of a URL");
+  };
+}
+
+Taker check(std::optional<CheckConfig>& target) {
+  return [&target](const toml::node& node) -> Status {
+    using enum CheckConfig::Kind;
+    CheckConfig& config = target.emplace();
+    return table_of(
+        "check",
+        [&config] {
+          return toml_file::Keys{{"kind", toml_file::one_of<CheckConfig::Kind>(
+                                              config.kind, {{"tcp", kTcp},
+                                                            {"tls", kTls},
+                                                            {"http", kHttp},
+                                                            {"redis", kRedis},
+                                                            {"postgres", kPostgres}})},
+                                 {"interval_ms", number(config.interval, 100, kMaxTime)},
+                                 {"timeout_ms", number(config.timeout, 1, kMaxTime)},
+                                 {"rise", number(config.rise, 1, 1'000)},
+                                 {"fall", number(config.fall, 1, 1'000)},
+                                 {"path", path(config.path)},
+                                 {"status", number(config.status, 200, 599)}};
+        },
+        [&config, &node]() -> Status {
+          if (config.kind == kHttp) return {};
+          for (const char* key : {"path", "status"}) {
+            if (node.as_table()->contains(key))
+              return fail("has '" + std::string(key) + "', which is of kind \"http\"");
+          }
+          return {};
+        })(node);
   };
 }
 
@@ -140,10 +210,23 @@ toml_file::Keys keys_of(ServiceConfig& service) {
                                                       {"postgres", Protocol::kPostgres}})},
       {"listen", addresses(service.listen, true)},
       {"listen_tls", server_tls(service.listen_tls)},
+      {"transparent",
+       toml_file::one_of<Transparent>(service.transparent, {{"redirect", Transparent::kRedirect},
+                                                            {"tproxy", Transparent::kTproxy}})},
+      {"destinations", networks(service.destinations)},
       {"upstream.address", addresses(service.upstream.addresses, false)},
       {"upstream.tls", client_tls(service.upstream.tls)},
       {"upstream.connect_timeout_ms", number(service.upstream.connect_timeout, 1, kMaxTime)},
+      {"upstream.connect_rate", number(service.upstream.connect_rate, 0, 1'000'000)},
+      {"upstream.connect_burst", number(service.upstream.connect_burst, 1, 1'000'000)},
+      {"upstream.spread_ms", number(service.upstream.spread, 0, kMaxTime)},
+      {"upstream.breaker", breaker(service.upstream.breaker)},
+      {"upstream.check", check(service.upstream.check)},
+      {"upstream.min_idle", number(service.upstream.min_idle, 0, 65'536)},
+      {"upstream.lifetime_ms", number(service.upstream.lifetime, 0, kMaxTime)},
+      {"upstream.max_connections", number(service.upstream.max_connections, 0, 1'000'000)},
       {"upstream.send_proxy_protocol", number(service.upstream.send_proxy_protocol, 0, 2)},
+      {"upstream.mark", number(service.upstream.mark, 1, kMaxMark)},
       {"upstream.idle_connections", number(service.upstream.idle_connections, 0, 65'536)},
       {"upstream.idle_ms", number(service.upstream.idle, 1, kMaxTime)},
       {"accept_proxy_protocol", toml_file::truth(service.accept_proxy_protocol)},
@@ -162,6 +245,10 @@ toml_file::Keys keys_of(ServiceConfig& service) {
        toml_file::one_of<PostgresAuthentication>(service.postgres.authentication,
                                                  {{"scram-sha-256", PostgresAuthentication::kScram},
                                                   {"trust", PostgresAuthentication::kTrust}})},
+      {"postgres.pooling",
+       toml_file::one_of<PostgresPooling>(service.postgres.pooling,
+                                          {{"session", PostgresPooling::kSession},
+                                           {"transaction", PostgresPooling::kTransaction}})},
       {"on_clone", toml_file::one_of<OnClone>(service.on_clone, {{"close", OnClone::kClose},
                                                                  {"reopen", OnClone::kReopen}})},
       {"hold_ms", number(service.hold, 0, kMaxTime)},
@@ -180,6 +267,25 @@ bool offers_http2(const ServiceConfig& service) {
 }
 
 // Of a service that has all that every service has; an error is behind its name.
+Status check_pooling(const ServiceConfig& service) {
+  if (service.protocol != Protocol::kPostgres) return {};
+  const bool is_limited = service.upstream.max_connections != 0;
+  if (service.postgres.pooling != PostgresPooling::kTransaction)
+    return is_limited ? fail(
+                            "of PostgreSQL with 'upstream.max_connections' and without "
+                            "'postgres.pooling' = \"transaction\"")
+                      : Status();
+  if (!is_limited)
+    return fail("with 'postgres.pooling' = \"transaction\" and without 'upstream.max_connections'");
+  if (service.transparent != Transparent::kNone)
+    return fail("with 'postgres.pooling' = \"transaction\" and 'transparent'");
+  // A connection begins with the name of who it is for.
+  if (service.upstream.send_proxy_protocol != 0)
+    return fail("with 'postgres.pooling' = \"transaction\" and 'upstream.send_proxy_protocol'");
+  return {};
+}
+
+// The same.
 Status check_postgres(const ServiceConfig& service) {
   if (service.protocol != Protocol::kPostgres) return {};
   if (service.postgres.authentication == PostgresAuthentication::kScram)
@@ -194,14 +300,59 @@ Status check_postgres(const ServiceConfig& service) {
   return {};
 }
 
+// The same, of how its upstream is treated.
+Status check_treatment(const ServiceConfig& service) {
+  const UpstreamConfig& upstream = service.upstream;
+  if (upstream.connect_burst != 0 && upstream.connect_rate == 0)
+    return fail("with 'upstream.connect_burst' and without 'upstream.connect_rate'");
+  if (upstream.check && upstream.check->kind == CheckConfig::Kind::kTls && !upstream.tls)
+    return fail("with an 'upstream.check' of kind \"tls\" and without 'upstream.tls'");
+  if (upstream.min_idle == 0) return {};
+  if (service.protocol != Protocol::kHttp)
+    return fail("with 'upstream.min_idle', which is of \"http\"");
+  if (upstream.min_idle > upstream.idle_connections)
+    return fail("with 'upstream.min_idle' above 'upstream.idle_connections'");
+  if (upstream.max_connections != 0 && upstream.min_idle > upstream.max_connections)
+    return fail("with 'upstream.min_idle' above 'upstream.max_connections'");
+  if (upstream.send_proxy_protocol != 0)
+    return fail(
+        "with 'upstream.min_idle' and 'upstream.send_proxy_protocol': a connection that names its "
+        "application can't be opened before there is one");
+  return {};
+}
+
+// The same, of who its upstream is.
+Status check_upstream(const ServiceConfig& service) {
+  if (service.transparent == Transparent::kNone) {
+    if (service.upstream.addresses.empty()) return fail("without 'upstream.address'");
+    return service.destinations.empty() ? Status()
+                                        : fail("with 'destinations' and without 'transparent'");
+  }
+  if (!service.upstream.addresses.empty())
+    return fail("with 'transparent' and 'upstream.address', of which each says where to go");
+  if (service.destinations.empty())
+    return fail("with 'transparent' and without 'destinations': anybody could go anywhere");
+  // What the rules know the proxy's own connections by.
+  if (service.upstream.mark == 0) return fail("with 'transparent' and without 'upstream.mark'");
+  const UpstreamConfig& upstream = service.upstream;
+  if (upstream.breaker || upstream.check || upstream.max_connections != 0 || upstream.min_idle != 0)
+    return fail(
+        "with 'transparent' and a 'breaker', 'check', 'max_connections' or 'min_idle', which are "
+        "of "
+        "one upstream");
+  if (std::ranges::any_of(service.listen, &Address::is_unix))
+    return fail("with 'transparent' and a Unix socket, to which nothing is diverted");
+  return {};
+}
+
 Result<ServiceConfig> service_of(const toml::table& table, const std::string& name) {
   ServiceConfig service;
   if (auto read = toml_file::read(table, keys_of(service), name); !read) return fail(read.error());
   const std::string where = toml_file::place(name, table.source()) + ": a service";
   if (service.name.empty()) return fail(where + " without a 'name'");
   if (service.listen.empty()) return fail(where + ", '" + service.name + "', without 'listen'");
-  if (service.upstream.addresses.empty())
-    return fail(where + ", '" + service.name + "', without 'upstream.address'");
+  if (auto checked = check_upstream(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
   if (service.accept_proxy_protocol == service.trusted_proxies.empty())
     return fail(where + ", '" + service.name +
                 "', with one of 'accept_proxy_protocol' and 'trusted_proxies' without the other");
@@ -209,6 +360,10 @@ Result<ServiceConfig> service_of(const toml::table& table, const std::string& na
     return fail(where + ", '" + service.name +
                 "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
                 "supported");
+  if (auto checked = check_treatment(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
+  if (auto checked = check_pooling(service); !checked)
+    return fail(where + ", '" + service.name + "', " + checked.error().message());
   if (auto checked = check_postgres(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());
   return service;
@@ -254,6 +409,7 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
            {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}})},
       {"control_socket", toml_file::text(config.control_socket)},
       {"user", toml_file::text(config.user)},
+      {"seccomp", toml_file::truth(config.seccomp)},
       {"park",
        toml_file::one_of<Park>(config.park, {{"keep", Park::kKeep}, {"close", Park::kClose}})},
       {"park_deadline_ms", number(config.park_deadline, 1, kMaxParkDeadline)},

@@ -28,14 +28,57 @@ enum class OnClone {
   kReopen  // it stays, and the next bytes of the application go to a new connection
 };
 
+// After so many failed connects in a row none is tried for a time.
+struct BreakerConfig {
+  std::uint32_t failures = 5;
+  Milliseconds open{2'000};
+};
+
+// How each address is asked whether it is well, by each thread.
+struct CheckConfig {
+  enum class Kind {
+    kTcp,      // it takes a connection
+    kTls,      // and a TLS handshake comes about
+    kHttp,     // GET `path` is answered with `status`
+    kRedis,    // PING is answered
+    kPostgres  // a StartupMessage is answered, by other than that it takes no sessions now
+  };
+  Kind kind = Kind::kTcp;
+  Milliseconds interval{5'000};
+  Milliseconds timeout{1'000};
+  std::uint32_t rise = 2;  // so many good answers in a row, and it is well again
+  std::uint32_t fall = 3;  // so many bad ones, and it isn't
+  std::string path = "/";
+  std::uint32_t status = 0;  // 0: any from 200 to 399
+};
+
+// Applications open connections to their upstreams' own addresses, and rules of the kernel's bring
+// them to the service.
+enum class Transparent {
+  kNone,
+  kRedirect,  // what is redirected: the kernel knows where it was to go
+  kTproxy     // what tproxy brings: the connection's own address is where it was to go
+};
+
 struct UpstreamConfig {
-  std::vector<Address> addresses;  // tried in turn
+  std::vector<Address> addresses;  // tried in turn; empty: where each application meant to go
   std::optional<ClientTlsOptions> tls;
   Milliseconds connect_timeout{5'000};  // TCP and TLS, each attempt
-  int send_proxy_protocol = 0;          // a version; 0: none
+  // Connects of each thread in a second, and how many of them at once after a rest; 0: no limit.
+  std::uint32_t connect_rate = 0;
+  std::uint32_t connect_burst = 0;  // 0: as many as in a second
+  // Connections that no application waits for are opened at a random time within it.
+  Milliseconds spread{1'000};
+  std::optional<BreakerConfig> breaker;
+  std::optional<CheckConfig> check;
+  std::uint32_t max_connections = 0;  // of each thread; 0: no limit
+  Milliseconds lifetime{0};           // of one that waits for its next use; 0: no limit
+  int send_proxy_protocol = 0;        // a version; 0: none
+  std::uint32_t mark = 0;             // of packets, for the kernel's rules (SO_MARK); 0: none
   // Connections that wait for their next use, of each thread, and how long they do.
   std::uint32_t idle_connections = 32;
   Milliseconds idle{30'000};
+  std::uint32_t min_idle = 0;  // so many of them at any time
 };
 
 // What an HTTP upstream is told of the application.
@@ -62,15 +105,24 @@ enum class PostgresAuthentication {
   kTrust   // applications of this machine are who they say
 };
 
+// What an application has of a connection to the server.
+enum class PostgresPooling {
+  kSession,     // one of its own
+  kTransaction  // for a transaction, one that others have before and after
+};
+
 struct PostgresConfig {
   PostgresAuthentication authentication = PostgresAuthentication::kScram;
   std::string users_file;  // read anew at each login
+  PostgresPooling pooling = PostgresPooling::kSession;
 };
 
 struct ServiceConfig {
   std::string name;
   Protocol protocol = Protocol::kTcp;
   std::vector<Address> listen;
+  Transparent transparent = Transparent::kNone;
+  std::vector<Network> destinations;  // of a transparent service; others are refused
   std::optional<ServerTlsOptions> listen_tls;
   UpstreamConfig upstream;
   PostgresConfig postgres;
@@ -101,6 +153,7 @@ struct Config {
   std::string log_level = "info";
   std::string control_socket;  // empty: none
   std::string user;            // to become one; empty: stays what it is
+  bool seccomp = true;         // a filter of system calls
   Park park = Park::kKeep;
   // How long sessions may take to come to rest before a snapshot is refused.
   Milliseconds park_deadline{3'000};

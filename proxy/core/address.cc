@@ -75,6 +75,25 @@ Result<Endpoint> numeric_endpoint(const Address& address) {
   return Endpoint(asio::ip::tcp::endpoint(number, address.port));
 }
 
+Address address_of(const Endpoint& endpoint) {
+  const sockaddr_storage storage = storage_of(endpoint);
+  if (storage.ss_family == AF_INET) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &storage, sizeof v4);
+    const asio::ip::address_v4 address(ntohl(v4.sin_addr.s_addr));
+    return {.host = address.to_string(), .port = ntohs(v4.sin_port), .path = {}};
+  }
+  if (storage.ss_family == AF_INET6) {
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, &storage, sizeof v6);
+    asio::ip::address_v6::bytes_type bytes;
+    std::memcpy(bytes.data(), &v6.sin6_addr, bytes.size());
+    const asio::ip::address_v6 address(bytes, v6.sin6_scope_id);
+    return {.host = address.to_string(), .port = ntohs(v6.sin6_port), .path = {}};
+  }
+  return {.host = {}, .port = 0, .path = to_text(endpoint).substr(kUnix.size())};
+}
+
 std::string to_text(const Endpoint& endpoint) {
   const sockaddr_storage storage = storage_of(endpoint);
   std::array<char, INET6_ADDRSTRLEN> text{};

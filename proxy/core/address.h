@@ -29,6 +29,9 @@ Result<Address> parse_address(std::string_view text);
 // Of an address whose host is a number or a Unix socket's path; nothing is looked up.
 Result<Endpoint> numeric_endpoint(const Address& address);
 
+// The address by which it is reached again.
+Address address_of(const Endpoint& endpoint);
+
 // "127.0.0.1:5432", "[::1]:5432", "unix:/run/db.sock"; of a Unix socket without a name "unix:".
 std::string to_text(const Endpoint& endpoint);
 

@@ -9,6 +9,14 @@
 
 namespace clonesafe::proxy {
 
+// A random time up to this one, by a number of this clone's own.
+inline std::chrono::milliseconds random_pause(std::chrono::milliseconds most) {
+  std::uint64_t random = 0;
+  // Without one it is the longest: others that are stuck may be as late.
+  if (cs_random(&random, sizeof random) != 0) return most;
+  return std::chrono::milliseconds(random % (static_cast<std::uint64_t>(most.count()) + 1));
+}
+
 // Pauses between attempts: each a random time up to a bound that doubles (full jitter), so that the
 // clones of one snapshot don't come all at once. The random numbers are this clone's own.
 class Backoff {
@@ -18,12 +26,9 @@ class Backoff {
   Backoff(Milliseconds first, Milliseconds most) : bound_(first), most_(most) {}
 
   Milliseconds next() {
-    std::uint64_t random = 0;
-    // Without one the pause is the longest: others that are stuck may be as late.
-    const bool drawn = cs_random(&random, sizeof random) == 0;
-    const auto bound = static_cast<std::uint64_t>(bound_.count());
+    const Milliseconds pause = random_pause(bound_);
     bound_ = std::min(bound_ * 2, most_);
-    return Milliseconds(drawn ? random % (bound + 1) : bound);
+    return pause;
   }
 
  private:

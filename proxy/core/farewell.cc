@@ -54,9 +54,12 @@ UniqueFd make_beside(int fd, const Name& ours) {
   UniqueFd beside(
       ::socket(ours.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
   if (!beside || !drop_all(beside.get())) return {};
-  // The address may be gone, and may come back.
+  // The address may be gone, and may come back; and may be another machine's, whose connections
+  // tproxy brings.
   set(beside.get(), IPPROTO_IP, IP_FREEBIND, 1);
   set(beside.get(), IPPROTO_IPV6, IPV6_FREEBIND, 1);
+  set(beside.get(), IPPROTO_IP, IP_TRANSPARENT, 1);
+  set(beside.get(), IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
   // With TCP_REPAIR a port is had whoever has it; without it, if both allow that.
   if (!mute(beside.get())) {
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -75,12 +78,14 @@ UniqueFd listen_beside(int fd, const Name& ours) {
 }
 
 // Where others are listened for the connection itself has to be there. The kernel takes no second
-// one with these ends: between two system calls there is none.
+// one with these ends, so for two system calls there is none. What comes meanwhile comes to who
+// listens at this address last, and is dropped; a SYN comes again after a second.
 UniqueFd take_place(int fd, const Name& ours) {
   Name peer;
   if (::getpeername(fd, peer.get(), &peer.size) != 0) return {};
   UniqueFd next = make_beside(fd, ours);
-  if (!next) return {};
+  const UniqueFd meanwhile = listen_beside(fd, ours);
+  if (!next || !meanwhile) return {};
   const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
   if (!mute(fd) || ::connect(fd, &nobody, sizeof nobody) != 0) return {};
   // In repair it is established without a packet.

@@ -1,8 +1,11 @@
 #include "proxy/core/network.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/ip/address.hpp>
 #include <charconv>
 #include <cstring>
@@ -76,6 +79,15 @@ Result<Network> Network::parse(std::string_view text) {
     if ((network.address_[bit / 8] & (0x80u >> bit % 8)) != 0) return bad();
   }
   return network;
+}
+
+std::string Network::text() const {
+  if (family_ == AF_UNIX) return "unix";
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  // It can't fail: the family is known, and the text is large enough.
+  ::inet_ntop(address_.size() == sizeof(in_addr) ? AF_INET : AF_INET6, address_.data(), text.data(),
+              text.size());
+  return text.data() + ("/" + std::to_string(prefix_));
 }
 
 bool Network::contains(const Endpoint& endpoint) const {

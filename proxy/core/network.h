@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_PROXY_CORE_NETWORK_H_
 #define CLONESAFE_PROXY_CORE_NETWORK_H_
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,6 +17,8 @@ class Network {
   static Result<Network> parse(std::string_view text);
   // IPv4 in IPv6's form (::ffff:10.0.0.1) is IPv4.
   bool contains(const Endpoint& endpoint) const;
+  // "10.0.0.0/8", as parse() takes it.
+  std::string text() const;
 
  private:
   int family_ = 0;

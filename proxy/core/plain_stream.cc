@@ -1,5 +1,6 @@
 #include "proxy/core/plain_stream.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -110,11 +111,18 @@ bool PlainStream::quiet() {
   return ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && would_block(errno);
 }
 
+bool PlainStream::left() {
+  if (!socket_.is_open()) return true;
+  pollfd entry{.fd = fd(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&entry, 1, 0) > 0;
+}
+
 // Out of the event loop, which would say goodbye as it closes.
 int PlainStream::take_descriptor() {
   if (!socket_.is_open()) return -1;
   if (at_gate_ != nullptr) at_gate_->cancel();
   if (watch_.traffic != nullptr) --watch_.traffic->open;
+  permit_ = nullptr;
   boost::system::error_code error;
   return socket_.release(error);
 }

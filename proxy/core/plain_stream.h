@@ -3,7 +3,7 @@
 
 #include <array>
 #include <boost/asio/generic/stream_protocol.hpp>
-
+#include <memory>
 #include <vector>
 
 #include "proxy/core/fence.h"
@@ -25,15 +25,19 @@ class PlainStream final : public Stream, private Tombstones::Holder {
     Gate* gate = nullptr;  // what is read is held back while it is closed
     Tombstones* tombstones = nullptr;
     Opener opener = Opener::kThisEnd;
+    std::shared_ptr<const void> keeps = {};  // until the stream is gone
   };
+  // Given back when the connection is closed, whatever it is.
+  using Permit = std::shared_ptr<void>;
 
   // The socket is connected and non-blocking.
   PlainStream(Socket socket, Guard guard) : PlainStream(std::move(socket), guard, Watch()) {}
-  PlainStream(Socket socket, Guard guard, Watch watch)
+  PlainStream(Socket socket, Guard guard, Watch watch, Permit permit = nullptr)
       : Holder(guard.can_be_stale() ? watch.tombstones : nullptr),
         socket_(std::move(socket)),
         guard_(guard),
-        watch_(watch) {
+        watch_(std::move(watch)),
+        permit_(std::move(permit)) {
     if (watch_.traffic != nullptr) ++watch_.traffic->open;
   }
   ~PlainStream() override { PlainStream::close(); }
@@ -43,6 +47,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
   Awaitable<Status> finish() override;
   bool stale() const override { return guard_.stale(); }
   bool quiet() override;
+  bool left() override;
   void close() override;
   void reset() override;
 
@@ -62,6 +67,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
   std::array<std::byte, 4096> waiting_;
   const Guard guard_;
   const Watch watch_;
+  Permit permit_;
   boost::asio::steady_timer* at_gate_ = nullptr;  // of whoever waits there
 };
 

@@ -2,6 +2,7 @@
 #define CLONESAFE_PROXY_CORE_STREAM_H_
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstddef>
 #include <span>
 
@@ -38,10 +39,18 @@ class Stream {
   // used after it was idle. Not while somebody reads.
   virtual bool quiet() = 0;
 
+  // The peer sends no more, or is gone: what it sent before may still wait to be read.
+  virtual bool left() = 0;
+
   // Each ends it, and what waits in read() and write() ends with an error: with what the peer takes
   // for an end, or for an error; a stale one always without a word.
   virtual void close() = 0;
   virtual void reset() = 0;
+
+  std::chrono::steady_clock::time_point opened() const { return opened_; }
+
+ private:
+  const std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace clonesafe::proxy

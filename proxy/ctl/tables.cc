@@ -53,7 +53,7 @@ std::string text_of(const json::object& object, std::string_view name) {
       if (element.is_string())
         text += (text.empty() ? "" : ",") + std::string(element.get_string());
     }
-    return shown(text);
+    return text.empty() ? "-" : shown(text);
   }
   return json::serialize(*value);
 }
@@ -103,14 +103,15 @@ std::string sessions_table(const json::object& answer) {
 
 std::string upstreams_table(const json::object& answer) {
   std::vector<Row> rows = {{"SERVICE", "ADDRESS", "TLS", "SESSIONS", "CONNECTIONS", "CONNECTS",
-                            "FAILED", "MEAN", "FENCED", "REOPENED"}};
+                            "FAILED", "MEAN", "FENCED", "REOPENED", "BREAKER", "DOWN"}};
   for (const json::object* one : objects_in(answer, "upstreams")) {
     rows.push_back(
         {text_of(*one, "service"), text_of(*one, "address"), text_of(*one, "tls"),
          text_of(*one, "sessions"), text_of(*one, "connections"), text_of(*one, "connects"),
          text_of(*one, "failed_connects"),
          fmt::format("{:.1f} ms", static_cast<double>(number_of(*one, "connect_us_mean")) / 1e3),
-         text_of(*one, "fenced"), text_of(*one, "reopened")});
+         text_of(*one, "fenced"), text_of(*one, "reopened"),
+         number_of(*one, "breakers_open") != 0 ? "open" : "closed", text_of(*one, "down")});
   }
   return table(rows);
 }

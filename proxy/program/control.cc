@@ -40,6 +40,7 @@ Status check_unchanged(const Config& now, const Config& next) {
   if (now.threads != next.threads) return refuse("threads");
   if (now.control_socket != next.control_socket) return refuse("control_socket");
   if (now.user != next.user) return refuse("user");
+  if (now.seccomp != next.seccomp) return refuse("seccomp");
   if (now.park != next.park) return refuse("park");
   if (now.park_deadline != next.park_deadline) return refuse("park_deadline_ms");
   return {};
@@ -192,6 +193,7 @@ Status Program::replace_configuration() {
   auto parts = parts_of(*next);
   if (!parts) return fail(parts.error());
   if (auto tier = check_tier(*parts); !tier) return tier;
+  if (auto marks = check_marks(*parts); !marks) return marks;
   auto listeners = listeners_.with(next->services);
   if (!listeners) return fail(listeners.error());
   if (auto served = serve(*parts, *listeners); !served) return served;

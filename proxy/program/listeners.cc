@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "proxy/service/diverted.h"
 #include "proxy/service/service.h"
 
 namespace clonesafe::proxy {
@@ -97,6 +98,11 @@ Result<Listeners> Listeners::with(const std::vector<ServiceConfig>& services) co
       const auto here = sockets_.find(address.text());
       auto sockets = here != sockets_.end() ? copies_of(here->second) : open(address);
       if (!sockets) return fail(sockets.error(), "service '" + service.name + "'");
+      for (const UniqueFd& fd : *sockets) {
+        if (service.transparent != Transparent::kTproxy) break;
+        if (auto made = make_transparent(fd.get()); !made)
+          return fail(made.error(), "service '" + service.name + "'");
+      }
       next.sockets_[address.text()] = std::move(*sockets);
     }
   }

@@ -13,6 +13,8 @@
 #include "libclonesafe/base/service_manager.h"
 #include "proxy/program/library_error.h"
 #include "proxy/program/rights.h"
+#include "proxy/program/system_calls.h"
+#include "proxy/service/diverted.h"
 #include "proxy/tls/random.h"
 #include "vmm_device/machine/api_server.h"
 
@@ -26,8 +28,9 @@ sigset_t handled_signals() {
   return signals;
 }
 
-// Whether everything at these addresses is this machine itself.
+// Whether everything at these addresses is this machine itself. Without any it may be anybody.
 bool stays_here(const std::vector<Address>& addresses) {
+  if (addresses.empty()) return false;
   for (const Address& address : addresses) {
     const auto endpoint = numeric_endpoint(address);
     if (!endpoint || !is_local(*endpoint)) return false;
@@ -96,6 +99,13 @@ Status Program::check_tier(const Parts& parts) {
   return {};
 }
 
+Status Program::check_marks(const Parts& parts) {
+  for (const auto& service : parts) {
+    if (auto checked = check_mark(service->config); !checked) return checked;
+  }
+  return {};
+}
+
 Status Program::listen() {
   if (auto inherited = listeners_.inherit(); !inherited) return inherited;
   auto listeners = listeners_.with(config_.services);
@@ -146,6 +156,7 @@ void Program::stop() {
 
 Status Program::run() {
   if (auto tier = check_tier(parts_); !tier) return tier;
+  if (auto marks = check_marks(parts_); !marks) return marks;
   ::signal(SIGPIPE, SIG_IGN);
   // In every thread that starts after this: they are for this one.
   const sigset_t handled = handled_signals();
@@ -157,6 +168,10 @@ Status Program::run() {
   if (error) return fail("signals: " + error.message());
   if (auto listening = listen(); !listening) return listening;
   if (auto dropped = drop_rights(config_.user); !dropped) return dropped;
+  if (config_.seccomp) {
+    if (auto restricted = restrict_system_calls(); !restricted)
+      return fail(restricted.error(), "'seccomp'");
+  }
   if (auto started = start(); !started) return started;
   wait_for_signal();
   if (const int failed = pthread_sigmask(SIG_SETMASK, &before, nullptr); failed != 0)

@@ -46,6 +46,7 @@ class Program {
 
   static Result<Parts> parts_of(const Config& config);
   static Status check_tier(const Parts& parts);
+  static Status check_marks(const Parts& parts);
   Status listen();
   Status start();
   Status serve(const Parts& parts, const Listeners& listeners);

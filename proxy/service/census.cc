@@ -9,6 +9,10 @@ void ServiceCensus::add(const ServiceCensus& other) {
   max_sessions += other.max_sessions;
   counts += other.counts;
   upstream_counts += other.upstream_counts;
+  breakers_open += other.breakers_open;
+  for (const auto& [address, threads] : other.down) down[address] += threads;
+  checks += other.checks;
+  failed_checks += other.failed_checks;
   applications += other.applications;
   upstreams += other.upstreams;
 }

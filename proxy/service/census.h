@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ struct ServiceCensus {
   std::uint64_t max_sessions = 0;  // of all threads that were asked
   ServiceCounts counts = {};
   UpstreamCounts upstream_counts = {};
+  std::uint64_t breakers_open = 0;  // of the threads' circuit breakers
+  // By address: how many threads find that it is down. Without checks it is empty.
+  std::map<std::string, std::uint64_t> down = {};
+  std::uint64_t checks = 0, failed_checks = 0;
   Traffic applications = {};
   Traffic upstreams = {};
 

@@ -15,10 +15,12 @@
 #include "proxy/protocols/http/http.h"
 #include "proxy/protocols/postgres/login.h"
 #include "proxy/protocols/postgres/postgres.h"
+#include "proxy/protocols/postgres/server_pool.h"
 #include "proxy/protocols/postgres/shared.h"
 #include "proxy/protocols/postgres/users.h"
 #include "proxy/protocols/redis/redis.h"
 #include "proxy/protocols/tcp/tcp.h"
+#include "proxy/service/diverted.h"
 #include "proxy/tls/tls_stream.h"
 
 namespace clonesafe::proxy {
@@ -37,7 +39,9 @@ constexpr std::size_t kFenceBatch = 64;
 }  // namespace
 
 Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
-  ServiceParts parts{.config = config, .listen_tls = {}, .upstream_tls = {}, .postgres = {}};
+  ServiceParts parts{
+      .config = config, .listen_tls = {}, .upstream_tls = {}, .postgres = {}, .own_ports = {}};
+  if (config.transparent != Transparent::kNone) parts.own_ports = std::make_shared<OwnPorts>();
   if (config.listen_tls) {
     ServerTlsOptions options = *config.listen_tls;
     if (config.protocol == Protocol::kPostgres && options.alpn.empty())
@@ -69,14 +73,21 @@ Service::Service(Loop& loop, std::shared_ptr<const ServiceParts> parts)
       parts_(std::move(parts)),
       upstream_(loop, parts_->config.upstream,
                 parts_->upstream_tls ? &*parts_->upstream_tls : nullptr,
-                parts_->config.protocol == Protocol::kPostgres ? postgres::request_tls : nullptr),
-      pool_(parts_->config.upstream),
+                parts_->config.protocol == Protocol::kPostgres ? postgres::request_tls : nullptr,
+                parts_->own_ports),
+      pool_(parts_->config.upstream, upstream_),
+      health_(loop, parts_->config.name, parts_->config.upstream, upstream_),
       host_{.loop = loop,
             .config = parts_->config,
             .upstream = upstream_,
             .pool = pool_,
             .listen_tls = parts_->listen_tls ? &*parts_->listen_tls : nullptr,
-            .postgres = parts_->postgres.get()} {}
+            .postgres = parts_->postgres.get()} {
+  if (parts_->config.postgres.pooling != PostgresPooling::kTransaction) return;
+  servers_ = std::make_unique<postgres::ServerPool>(loop, parts_->config,
+                                                    [this] { return weak_from_this().lock(); });
+  host_.servers = servers_.get();
+}
 
 Service::~Service() = default;
 
@@ -102,7 +113,7 @@ void Service::stop_listening() {
   for (const auto& acceptor : acceptors_) acceptor->close(error);
 }
 
-Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& acceptor) {
+Awaitable<void> Service::accept(std::shared_ptr<Service> /*kept*/, Acceptor& acceptor) {
   while (acceptor.is_open()) {
     Socket socket(loop_.io());
     Endpoint from;
@@ -115,19 +126,56 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> self, Acceptor& accepto
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (host_.sessions.size() >= parts_->config.max_sessions) {
-      ++host_.counts.refused;
-      continue;  // closed
-    }
-    ++host_.counts.accepted;
-    asio::co_spawn(loop_.io(), serve(self, std::move(socket), std::move(from)), asio::detached);
+    take(std::move(socket), std::move(from));
   }
 }
 
+// One that was accepted.
+void Service::take(Socket socket, Endpoint from) {
+  const Guard guard = is_from_here(from) ? Guard() : Guard(loop_.fence());
+  // After the guard, so that no generation comes in between.
+  if (guard.can_be_stale() && loop_.fence().now() != epoch_) {
+    boost::system::error_code error;
+    loop_.tombstones().bury(socket.release(error), Opener::kPeer);
+    return;
+  }
+  if (host_.sessions.size() >= parts_->config.max_sessions) {
+    ++host_.counts.refused;
+    return;  // closed
+  }
+  ++host_.counts.accepted;
+  asio::co_spawn(loop_.io(), serve(shared_from_this(), std::move(socket), guard, std::move(from)),
+                 asio::detached);
+}
+
+// At a new generation. What comes afterwards is of this one, but for what the event loop has
+// accepted already, and gives to accept() in its turn.
+void Service::take_waiting() {
+  for (const auto& acceptor : acceptors_) {
+    boost::system::error_code error;
+    if (!acceptor->is_open()) continue;
+    acceptor->non_blocking(true, error);
+    while (!error) {
+      Socket socket(loop_.io());
+      Endpoint from;
+      acceptor->accept(socket, from, error);
+      if (!error) take(std::move(socket), std::move(from));
+    }
+  }
+  ++fencing_;
+  asio::post(loop_.io(), [self = shared_from_this(), now = loop_.fence().now()] {
+    self->epoch_ = now;
+    --self->fencing_;
+  });
+}
+
+bool Service::is_from_here(const Endpoint& from) const {
+  return is_local(from) || (parts_->own_ports != nullptr && is_of_this_machine(from));
+}
+
 // The application's stream, with its TLS session. `ends` become what a PROXY header says.
-Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Ends& ends,
+Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Guard guard, Ends& ends,
                                                           Traffic& traffic) {
-  const Guard guard = is_local(ends.from) ? Guard() : Guard(loop_.fence());
   if (socket.native_handle() >= 0 && ends.from.protocol().family() != AF_UNIX) {
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -163,28 +211,38 @@ bool Service::is_trusted(const Endpoint& peer) const {
                              [&](const Network& network) { return network.contains(peer); });
 }
 
-Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket, Endpoint from) {
+Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket, Guard guard,
+                               Endpoint from) {
   SessionRecord record{.from = std::move(from)};
   records_.insert(&record);
-  co_await serve_recorded(std::move(socket), record);
+  co_await serve_recorded(std::move(socket), guard, record);
   records_.erase(&record);
   ended_ += record.application;
   if (parts_->config.access_log) log_access(record);
 }
 
-Awaitable<void> Service::serve_recorded(Socket socket, SessionRecord& record) {
+Awaitable<void> Service::serve_recorded(Socket socket, Guard guard, SessionRecord& record) {
   boost::system::error_code error;
   Ends ends{.from = record.from, .to = socket.local_endpoint(error)};
-  auto application = co_await greet(std::move(socket), ends, record.application);
-  record.from = ends.from;
-  if (!application) {
+  const auto refuse = [&](const Error& why) {
     record.how = "refused";
-    spdlog::info("{}: {}: {}", parts_->config.name, to_text(record.from),
-                 application.error().message());
-    co_return;
+    spdlog::info("{}: {}: {}", parts_->config.name, to_text(record.from), why.message());
+  };
+  std::optional<Address> destination;
+  if (parts_->own_ports) {
+    auto meant = diverted(socket.native_handle(), ends.from, parts_->config, *parts_->own_ports);
+    if (!meant) co_return refuse(meant.error());
+    destination = address_of(*meant);
+    ends.to = std::move(*meant);
   }
+  auto application = co_await greet(std::move(socket), guard, ends, record.application);
+  record.from = ends.from;
+  if (!application) co_return refuse(application.error());
   Client client{.from = ends.from,
-                .preface = proxy_header(parts_->config.upstream.send_proxy_protocol, ends)};
+                .preface = proxy_header(parts_->config.upstream.send_proxy_protocol, ends),
+                .destination = std::move(destination),
+                .from_here = !guard.can_be_stale() &&
+                             (!parts_->config.accept_proxy_protocol || is_local(ends.from))};
   // Each makes its session before it waits for anything.
   host_.next_record = &record;
   switch (parts_->config.protocol) {
@@ -211,7 +269,10 @@ void Service::log_access(const SessionRecord& record) const {
 }
 
 void Service::fence() {
+  upstream_.turn_generation();
+  take_waiting();
   pool_.fence();
+  if (servers_) servers_->fence();
   ++fencing_;
   fence_some({host_.sessions.begin(), host_.sessions.end()});
 }
@@ -233,9 +294,12 @@ void Service::fence_some(std::vector<Session*> all) {
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {
+  check_health(now);
   // Whoever is held back is not idle, and nothing is closed meanwhile.
   if (gate_.closed()) return;
   pool_.look(now);
+  open_idle();
+  if (servers_) servers_->look(now);
   const auto idle = parts_->config.idle;
   if (idle.count() == 0 && parts_->config.protocol != Protocol::kHttp) return;
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
@@ -246,6 +310,45 @@ void Service::look(std::chrono::steady_clock::time_point now) {
     } else {
       session->look(now);
     }
+  }
+}
+
+bool Service::listening() const {
+  return std::ranges::any_of(acceptors_, [](const auto& one) { return one->is_open(); });
+}
+
+void Service::check_health(std::chrono::steady_clock::time_point now) {
+  if (!listening()) return;
+  for (const std::size_t address : health_.due(now))
+    asio::co_spawn(loop_.io(), check_address(shared_from_this(), address), asio::detached);
+}
+
+Awaitable<void> Service::check_address(std::shared_ptr<Service> kept, std::size_t address) {
+  co_await kept->health_.ask(address);
+}
+
+// As many as shall wait for their next use at any time.
+void Service::open_idle() {
+  if (upstream_.parked() || !listening()) return;
+  for (std::size_t missing = pool_.missing(); missing != 0; --missing)
+    asio::co_spawn(loop_.io(), open_one_idle(shared_from_this()), asio::detached);
+}
+
+Awaitable<void> Service::open_one_idle(std::shared_ptr<Service> /*kept*/) {
+  const Pool::Opening opening(pool_);
+  const Fence::Epoch epoch = loop_.fence().now();
+  asio::steady_timer timer = loop_.timer();
+  timer.expires_after(upstream_.spread());
+  co_await timer.async_wait(kAwait);
+  // A clone draws a time of its own.
+  if (loop_.fence().now() != epoch || upstream_.parked() || upstream_.full()) co_return;
+  const bool urgent = false;
+  const Upstream::Wish wish{.hold = parts_->config.hold, .urgent = &urgent};
+  auto connected = co_await upstream_.connect(wish);
+  if (connected) {
+    pool_.keep(std::move(*connected), {});
+  } else {
+    spdlog::info("{}: no idle connection: {}", parts_->config.name, connected.error().message());
   }
 }
 
@@ -260,7 +363,10 @@ void Service::reset_all() {
 void Service::park(bool part) {
   hold_applications(Gate::Reason::kParked);
   upstream_.park();
+  health_.stop();
+  if (servers_) servers_->park(part);
   if (!part) return;
+  upstream_.forget_tickets();
   for (std::shared_ptr<Stream>& stream : pool_.take_all())
     asio::co_spawn(loop_.io(), part_from(std::move(stream)), asio::detached);
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
@@ -271,12 +377,18 @@ void Service::park(bool part) {
 // Upstreams first: what applications sent may need one at once.
 void Service::unpark() {
   upstream_.unpark();
+  if (servers_) servers_->unpark();
   release_applications(Gate::Reason::kParked);
 }
 
 ServiceCounts Service::counts() const {
   ServiceCounts all = host_.counts;
   all.fenced += pool_.fenced();
+  if (servers_) {
+    all.fenced += servers_->counts().fenced;
+    all.waited += servers_->counts().waited;
+    all.timed_out += servers_->counts().timed_out;
+  }
   return all;
 }
 
@@ -290,11 +402,17 @@ ServiceCensus Service::census() const {
                        .max_sessions = config.max_sessions,
                        .counts = counts(),
                        .upstream_counts = upstream_.counts(),
+                       .breakers_open = upstream_.breaker_open() ? 1U : 0U,
                        .applications = ended_,
                        .upstreams = upstream_.traffic()};
   for (const Address& address : config.listen) census.listen.push_back(address.text());
-  for (const Address& address : config.upstream.addresses)
-    census.upstream.push_back(address.text());
+  census.checks = health_.asked();
+  census.failed_checks = health_.failed();
+  for (std::size_t i = 0; i < config.upstream.addresses.size(); ++i) {
+    census.upstream.push_back(config.upstream.addresses[i].text());
+    if (config.upstream.check) census.down[census.upstream.back()] = upstream_.down(i) ? 1 : 0;
+  }
+  for (const Network& network : config.destinations) census.upstream.push_back(network.text());
   for (const SessionRecord* record : records_) census.applications += record->application;
   return census;
 }

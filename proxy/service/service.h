@@ -12,6 +12,7 @@
 #include "proxy/config/config.h"
 #include "proxy/core/gate.h"
 #include "proxy/core/loop.h"
+#include "proxy/health/health_checks.h"
 #include "proxy/service/census.h"
 #include "proxy/session/session.h"
 #include "proxy/upstream/upstream.h"
@@ -24,6 +25,7 @@ struct ServiceParts {
   std::optional<TlsContext> listen_tls;
   std::optional<TlsContext> upstream_tls;
   std::shared_ptr<postgres::Shared> postgres;
+  std::shared_ptr<OwnPorts> own_ports;  // of a transparent service
 
   static Result<ServiceParts> make(const ServiceConfig& config);
 };
@@ -66,12 +68,21 @@ class Service : public std::enable_shared_from_this<Service> {
 
  private:
   using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::generic::stream_protocol>;
-  Awaitable<void> accept(std::shared_ptr<Service> self, Acceptor& acceptor);
-  Awaitable<void> serve(std::shared_ptr<Service> kept, Socket socket, Endpoint from);
-  Awaitable<void> serve_recorded(Socket socket, SessionRecord& record);
-  Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, Ends& ends, Traffic& traffic);
+  Awaitable<void> accept(std::shared_ptr<Service> kept, Acceptor& acceptor);
+  void take(Socket socket, Endpoint from);
+  void take_waiting();
+  bool is_from_here(const Endpoint& from) const;
+  Awaitable<void> serve(std::shared_ptr<Service> kept, Socket socket, Guard guard, Endpoint from);
+  Awaitable<void> serve_recorded(Socket socket, Guard guard, SessionRecord& record);
+  Awaitable<Result<std::unique_ptr<Stream>>> greet(Socket socket, Guard guard, Ends& ends,
+                                                   Traffic& traffic);
   bool is_trusted(const Endpoint& peer) const;
   void log_access(const SessionRecord& record) const;
+  bool listening() const;
+  void check_health(std::chrono::steady_clock::time_point now);
+  static Awaitable<void> check_address(std::shared_ptr<Service> kept, std::size_t address);
+  void open_idle();
+  Awaitable<void> open_one_idle(std::shared_ptr<Service> kept);
   void fence_some(std::vector<Session*> all);
 
   Loop& loop_;
@@ -79,8 +90,12 @@ class Service : public std::enable_shared_from_this<Service> {
   Gate gate_;
   Upstream upstream_;
   Pool pool_;
+  HealthChecks health_;
+  std::unique_ptr<postgres::ServerPool> servers_;  // null: sessions share none
   SessionHost host_;
   std::unordered_set<SessionRecord*> records_;
+  // In which what waits to be accepted came; in a later one nobody knows whether it did.
+  Fence::Epoch epoch_ = loop_.fence().now();
   std::size_t fencing_ = 0;
   Traffic ended_;  // of applications' connections
   std::vector<std::unique_ptr<Acceptor>> acceptors_;

@@ -73,6 +73,8 @@ std::vector<std::shared_ptr<Service>> Worker::all() const {
 Status Worker::serve(std::vector<Part> parts) {
   Status served;
   run([&] {
+    // What waits to be accepted is not taken for the fresh ones' that was the earlier ones'.
+    look();
     std::vector<std::shared_ptr<Service>> fresh;
     for (Part& part : parts) {
       const auto& service = fresh.emplace_back(std::make_shared<Service>(loop_, part.parts));
@@ -97,7 +99,8 @@ void Worker::bury() {
   std::erase_if(retired_, [this](const std::shared_ptr<Service>& service) {
     if (service->session_count() != 0) return false;
     ServiceCensus past = service->census();
-    past.max_sessions = 0;
+    past.max_sessions = past.breakers_open = 0;
+    past.down.clear();
     add_to(past_, past);
     return true;
   });

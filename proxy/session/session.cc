@@ -2,6 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 namespace clonesafe::proxy {
 
 Awaitable<void> part_from(std::shared_ptr<Stream> stream) {
@@ -10,14 +13,30 @@ Awaitable<void> part_from(std::shared_ptr<Stream> stream) {
   stream->close();
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Session::connect(Upstream::Peer* peer) {
+Awaitable<bool> Session::wait_for_spread(boost::asio::steady_timer& timer) {
+  const Fence::Epoch epoch = host_.loop.fence().now();
+  timer.expires_after(host_.upstream.spread());
+  const auto [error] = co_await timer.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+  // A clone draws a time of its own.
+  co_return !error && host_.loop.fence().now() == epoch;
+}
+
+Awaitable<Result<std::shared_ptr<Stream>>> Session::connect(Upstream::Peer* peer,
+                                                            const bool* urgent) {
+  const Fence::Epoch epoch = host_.loop.fence().now();
   Upstream::Peer reached;
-  auto connected = co_await host_.upstream.connect(host_.config.hold, client_.preface, &reached);
+  const Upstream::Wish wish{.hold = host_.config.hold,
+                            .preface = client_.preface,
+                            .destination = client_.destination ? &*client_.destination : nullptr,
+                            .urgent = urgent,
+                            .peer = &reached};
+  auto connected = co_await host_.upstream.connect(wish);
   if (connected) {
-    if (record_ != nullptr) record_->upstream = reached.endpoint;
+    if (record_ != nullptr && reached.endpoint.size() != 0) record_->upstream = reached.endpoint;
     if (peer != nullptr) *peer = std::move(reached);
     co_return connected;
   }
+  if (urgent != nullptr && !*urgent && host_.loop.fence().now() != epoch) co_return connected;
   ++host_.counts.failed;
   ends("no upstream");
   spdlog::warn("{}: no upstream for {}: {}", host_.config.name, to_text(client_.from),

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -22,8 +23,9 @@
 namespace clonesafe::proxy {
 
 namespace postgres {
+class ServerPool;
 class Shared;
-}
+}  // namespace postgres
 
 struct ServiceCounts {
   std::uint64_t accepted = 0;
@@ -31,6 +33,9 @@ struct ServiceCounts {
   std::uint64_t failed = 0;          // no upstream could be reached
   std::uint64_t fenced = 0;          // upstream connections that a clone abandoned
   std::uint64_t reopened = 0;        // sessions that went on with another one
+  std::uint64_t waited = 0;          // for an upstream connection that is free
+  std::uint64_t timed_out = 0;       // of these, in vain
+  std::uint64_t pinned = 0;          // sessions that kept a connection which others could have had
   std::uint64_t tls_handshakes = 0;  // with applications
   std::uint64_t failed_tls_handshakes = 0;
 
@@ -40,6 +45,9 @@ struct ServiceCounts {
     failed += other.failed;
     fenced += other.fenced;
     reopened += other.reopened;
+    waited += other.waited;
+    timed_out += other.timed_out;
+    pinned += other.pinned;
     tls_handshakes += other.tls_handshakes;
     failed_tls_handshakes += other.failed_tls_handshakes;
     return *this;
@@ -53,6 +61,14 @@ struct Client {
   Endpoint from;
   // What an upstream connection of its begins with; empty: nothing.
   std::string preface;
+  // Where it meant to go, if the service is transparent.
+  std::optional<Address> destination = {};
+  bool from_here = false;  // it is in this machine
+
+  // What tells connections apart that may serve each other's applications, and that may not.
+  std::string upstream_key() const {
+    return destination ? destination->text() + " " + preface : preface;
+  }
 };
 
 // What a session has of its service, on its thread.
@@ -63,6 +79,7 @@ struct SessionHost {
   Pool& pool;
   const TlsContext* listen_tls = nullptr;  // for protocols that ask for it
   postgres::Shared* postgres = nullptr;
+  postgres::ServerPool* servers = nullptr;  // where sessions share connections
   ServiceCounts counts = {};
   std::unordered_set<Session*> sessions = {};
   SessionRecord* next_record = nullptr;  // of the session that is made next
@@ -103,9 +120,14 @@ class Session {
  protected:
   SessionHost& host() const { return host_; }
   const Client& client() const { return client_; }
-  // A new connection to the upstream, for this client, and who is at its other end; an error was
-  // counted and logged.
-  Awaitable<Result<std::unique_ptr<Stream>>> connect(Upstream::Peer* peer = nullptr);
+  // A connection to the upstream, for this client, and who is at its other end if it is a new one;
+  // an error was counted and logged. `urgent`: as Upstream::Wish has it; where it is false, a clone
+  // ends it, and that is no failure.
+  Awaitable<Result<std::shared_ptr<Stream>>> connect(Upstream::Peer* peer = nullptr,
+                                                     const bool* urgent = nullptr);
+  // Before a connection that no application waits for (Upstream::spread). False: it is too early,
+  // and there may be something else to do.
+  Awaitable<bool> wait_for_spread(boost::asio::steady_timer& timer);
   void use() { last_used_ = std::chrono::steady_clock::now(); }
 
  private:

@@ -6,6 +6,8 @@
 
 #include <array>
 
+#include "proxy/tls/tickets.h"
+
 namespace clonesafe::proxy {
 namespace {
 
@@ -47,7 +49,7 @@ Result<SSL_CTX*> make(const SSL_METHOD* method, int lowest_version) {
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  // No session is kept: a ticket of another generation must not be used again.
+  // OpenSSL keeps no session: one of another generation must not be used again.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   return context;
 }
@@ -80,6 +82,8 @@ Result<TlsContext> TlsContext::client(const ClientTlsOptions& options) {
   context.verify_ = options.verify;
   context.server_name_ = options.server_name;
   context.alpn_ = options.alpn;
+  context.ticket_use_ = options.tickets;
+  set_up_tickets(*made, options.tickets);
   if (options.verify) {
     SSL_CTX_set_verify(*made, SSL_VERIFY_PEER, nullptr);
     const bool trusted =
@@ -119,7 +123,8 @@ Result<TlsContext> TlsContext::server(const ServerTlsOptions& options) {
   return context;
 }
 
-Result<SslPointer> TlsContext::session(const std::string& host) const {
+Result<SslPointer> TlsContext::session(const std::string& host,
+                                       const std::shared_ptr<Tickets>& tickets) const {
   SslPointer ssl(SSL_new(context_.get()));
   if (!ssl) return fail(tls_error("TLS session"));
   if (!is_client_) {
@@ -147,6 +152,7 @@ Result<SslPointer> TlsContext::session(const std::string& host) const {
     if (SSL_set_alpn_protos(ssl.get(), bytes_of(wire), static_cast<unsigned>(wire.size())) != 0)
       return fail(tls_error("ALPN"));
   }
+  use_tickets(ssl.get(), host, tickets);
   return ssl;
 }
 

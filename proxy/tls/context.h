@@ -14,8 +14,19 @@ namespace clonesafe::proxy {
 struct FreeSsl {
   void operator()(SSL* ssl) const { SSL_free(ssl); }
   void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
+  void operator()(SSL_SESSION* session) const { SSL_SESSION_free(session); }  // wipes its key
 };
 using SslPointer = std::unique_ptr<SSL, FreeSsl>;
+using SslSessionPointer = std::unique_ptr<SSL_SESSION, FreeSsl>;
+
+class Tickets;
+
+// How the sessions that servers offer to go on with are used.
+enum class TicketUse {
+  kFresh,   // in the generation in which they were got
+  kShared,  // in clones too
+  kOff
+};
 
 // Towards an upstream.
 struct ClientTlsOptions {
@@ -26,6 +37,7 @@ struct ClientTlsOptions {
   std::string key;
   std::vector<std::string> alpn;  // in order of preference
   int lowest_version = TLS1_2_VERSION;
+  TicketUse tickets = TicketUse::kFresh;
 };
 
 // Towards applications.
@@ -45,8 +57,10 @@ class TlsContext {
   static Result<TlsContext> server(const ServerTlsOptions& options);
 
   // A session that has not begun. A client's names its server: `host` unless the options name
-  // another.
-  Result<SslPointer> session(const std::string& host = {}) const;
+  // another; and goes on with a session of before, if `tickets` has one.
+  Result<SslPointer> session(const std::string& host = {},
+                             const std::shared_ptr<Tickets>& tickets = nullptr) const;
+  TicketUse ticket_use() const { return ticket_use_; }
 
  private:
   explicit TlsContext(SSL_CTX* context) : context_(context) {}
@@ -55,6 +69,7 @@ class TlsContext {
   std::unique_ptr<SSL_CTX, FreeSsl> context_;
   bool is_client_ = false;
   bool verify_ = false;
+  TicketUse ticket_use_ = TicketUse::kOff;
   std::string server_name_;
   std::vector<std::string> alpn_;
   std::unique_ptr<std::string> alpn_wire_;  // where a server's callback finds it

@@ -34,6 +34,7 @@ class TlsStream final : public Stream {
   Awaitable<Status> finish() override;
   bool stale() const override { return below_->stale(); }
   bool quiet() override;
+  bool left() override { return below_->left(); }
   // The session's keys are gone from memory afterwards, whoever still waits.
   void close() override;
   void reset() override;

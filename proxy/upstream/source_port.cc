@@ -38,4 +38,9 @@ bool bind_random_port(int fd, const Endpoint& to, const std::set<std::uint16_t>&
   return false;
 }
 
+Status bind_free_port(int fd, const Endpoint& to) {
+  if (bind_to(fd, to.protocol().family(), 0)) return {};
+  return fail_errno("a source port");
+}
+
 }  // namespace clonesafe::proxy

@@ -14,6 +14,9 @@ namespace clonesafe::proxy {
 // the kernel may choose then, and the port must be looked at.
 bool bind_random_port(int fd, const Endpoint& to, const std::set<std::uint16_t>& but);
 
+// To one that the kernel chooses now, and not when it connects.
+Status bind_free_port(int fd, const Endpoint& to);
+
 }  // namespace clonesafe::proxy
 
 #endif  // CLONESAFE_PROXY_UPSTREAM_SOURCE_PORT_H_

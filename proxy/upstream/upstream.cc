@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -18,7 +19,6 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr std::chrono::milliseconds kFirstPause{50}, kLongestPause{2'000};
 constexpr int kPortAttempts = 4;
 
 // A socket that waits for its peer, which a clone must not answer.
@@ -44,6 +44,22 @@ class Connecting final : private Tombstones::Holder {
 
 }  // namespace
 
+Upstream::Upstream(Loop& loop, const UpstreamConfig& config, const TlsContext* tls,
+                   RequestTls request_tls, std::shared_ptr<OwnPorts> own_ports)
+    : loop_(loop),
+      config_(config),
+      tls_(tls),
+      request_tls_(request_tls),
+      own_ports_(std::move(own_ports)),
+      resolver_(loop.io()),
+      tickets_(std::make_shared<Tickets>(loop.fence(),
+                                         tls != nullptr ? tls->ticket_use() : TicketUse::kOff)),
+      down_(config.addresses.size(), false),
+      limit_(config.max_connections),
+      breaker_(config.breaker),
+      rate_(config.connect_rate,
+            config.connect_burst != 0 ? config.connect_burst : config.connect_rate) {}
+
 Awaitable<Result<std::vector<Endpoint>>> Upstream::resolve(const Address& address) {
   if (auto endpoint = numeric_endpoint(address)) co_return std::vector<Endpoint>{*endpoint};
   // Anew each time: what it was before the machine was cloned may be long gone.
@@ -55,16 +71,41 @@ Awaitable<Result<std::vector<Endpoint>>> Upstream::resolve(const Address& addres
   co_return endpoints;
 }
 
-// At a new generation those that were used until then are the parent's.
-void Upstream::turn_ports() {
+void Upstream::turn_generation() {
   const Fence::Epoch epoch = loop_.fence().now();
-  if (epoch == ports_epoch_) return;
-  ports_epoch_ = epoch;
+  if (epoch == epoch_) return;
+  epoch_ = epoch;
+  // Those that were used until now are the parent's.
   earlier_ports_.merge(ports_);
   ports_.clear();
+  breaker_.forget();
+  retries_.forget();
+  rate_.refill();
+  down_.assign(down_.size(), false);
+  limit_.turn(epoch);
+  // A clone's own first attempt is at once, whatever became of its parent's.
+  retry_line_.call_all();
+  rate_line_.call();
 }
 
-Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint, Guard guard) {
+std::chrono::milliseconds Upstream::spread() const {
+  return random_pause(config_.spread);
+}
+
+// What has to be said to the kernel before the first packet.
+Status Upstream::prepare(Socket& socket, const Endpoint& endpoint, bool own_port) const {
+  const int fd = socket.native_handle();
+  if (config_.mark != 0 &&
+      ::setsockopt(fd, SOL_SOCKET, SO_MARK, &config_.mark, sizeof config_.mark) != 0)
+    return fail_errno("SO_MARK");
+  if (!own_port || bind_random_port(fd, endpoint, earlier_ports_)) return {};
+  // Whoever knows this port has to know it before anything comes by it.
+  return own_ports_ != nullptr ? bind_free_port(fd, endpoint) : Status();
+}
+
+Awaitable<Result<OwnPorts::Hold>> Upstream::open(Socket& socket, const Endpoint& endpoint,
+                                                 Guard guard) {
+  const bool is_unix = endpoint.protocol().family() == AF_UNIX;
   const bool local = is_local(endpoint);
   const Connecting connecting(loop_.tombstones(), socket, guard);
   for (int attempt = 0; attempt < kPortAttempts; ++attempt) {
@@ -72,105 +113,248 @@ Awaitable<Status> Upstream::open(Socket& socket, const Endpoint& endpoint, Guard
     if (socket.is_open()) socket.close(error);
     socket.open(endpoint.protocol(), error);
     if (error) co_return fail("socket: " + error.message());
-    turn_ports();
-    const bool is_clone = ports_epoch_ > 1;
-    if (!local && is_clone) bind_random_port(socket.native_handle(), endpoint, earlier_ports_);
+    turn_generation();
+    const bool is_clone = epoch_ > 1;
+    const bool own_port = !is_unix && (own_ports_ != nullptr || (!local && is_clone));
+    if (auto prepared = prepare(socket, endpoint, own_port); !prepared)
+      co_return fail(prepared.error());
+    OwnPorts::Hold hold;
+    if (own_ports_ != nullptr) hold = own_ports_->hold(socket.local_endpoint(error));
     const auto [failed] = co_await socket.async_connect(endpoint, kAwait);
     if (guard.stale()) co_return fail("the machine was cloned");
     if (failed) co_return fail(failed.message());
-    if (endpoint.protocol().family() == AF_UNIX) co_return Status();
+    if (is_unix) co_return hold;
     const int on = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const Endpoint ours = socket.local_endpoint(error);
-    if (local || error) co_return Status();
+    if (local || error) co_return hold;
     // The kernel's choice: its server may hold a connection of the parent's by it still.
     if (is_clone && earlier_ports_.contains(port_of(ours))) continue;
     ports_.insert(port_of(ours));
-    co_return Status();
+    co_return hold;
   }
   co_return fail("no source port is free that the parent of this clone did not use");
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(const Address& address,
-                                                                const Endpoint& endpoint,
-                                                                std::string_view preface) {
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_to(
+    const Address& address, const Endpoint& endpoint, std::string_view preface,
+    const ConnectionLimit::PermitPointer& permit, const TlsContext* tls_context) {
   const Guard guard = is_local(endpoint) ? Guard() : Guard(loop_.fence());
+  if (permit && is_local(endpoint)) permit->stays_here();
   Socket socket(loop_.io());
-  if (auto opened = co_await open(socket, endpoint, guard); !opened) co_return fail(opened.error());
-  std::unique_ptr<Stream> stream = std::make_unique<PlainStream>(
-      std::move(socket), guard,
-      PlainStream::Watch{.traffic = &traffic_, .gate = nullptr, .tombstones = &loop_.tombstones()});
+  auto opened = co_await open(socket, endpoint, guard);
+  if (!opened) co_return fail(opened.error());
+  PlainStream::Watch watch{.traffic = &traffic_,
+                           .gate = nullptr,
+                           .tombstones = &loop_.tombstones(),
+                           .keeps = std::move(*opened)};
+  std::unique_ptr<Stream> stream =
+      std::make_unique<PlainStream>(std::move(socket), guard, std::move(watch), permit);
   if (!preface.empty()) {
     if (auto sent = co_await stream->write(bytes_of(preface)); !sent) co_return fail(sent.error());
   }
-  if (tls_ == nullptr) co_return stream;
+  if (tls_context == nullptr) co_return stream;
   if (request_tls_ != nullptr) {
     if (auto granted = co_await request_tls_(*stream); !granted) co_return fail(granted.error());
   }
-  auto session = tls_->session(address.host);
+  auto session = tls_context->session(address.host, tickets_);
   if (!session) co_return fail(session.error());
   auto tls = TlsStream::make(std::move(stream), std::move(*session), loop_.timer());
   if (!tls) co_return fail(tls.error());
   if (auto shaken = co_await (*tls)->handshake(); !shaken) co_return fail(shaken.error());
   ++counts_.tls_handshakes;
+  if (SSL_session_reused((*tls)->session()) == 1) ++counts_.tls_resumed;
   co_return std::move(*tls);
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(std::string_view preface, Peer* peer) {
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt_at(
+    const Address& address, const Wish& wish, const ConnectionLimit::PermitPointer& permit) {
+  auto endpoints = co_await resolve(address);
+  if (!endpoints) co_return fail(endpoints.error());
+  Error last(address.host + ": no address");
+  for (const Endpoint& endpoint : *endpoints) {
+    const auto begin = Clock::now();
+    auto stream = co_await within(loop_, config_.connect_timeout,
+                                  connect_to(address, endpoint, wish.preface, permit, tls_));
+    if (stream) {
+      counts_.connects.add(
+          std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin));
+      if (wish.peer != nullptr) *wish.peer = {.address = address, .endpoint = endpoint};
+      co_return stream;
+    }
+    ++counts_.failed_connects;
+    last = std::move(stream).error().within(to_text(endpoint));
+  }
+  co_return fail(std::move(last));
+}
+
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(
+    const Wish& wish, const ConnectionLimit::PermitPointer& permit) {
+  if (wish.destination != nullptr) co_return co_await attempt_at(*wish.destination, wish, permit);
   Error last("there is no address");
-  for (const Address& address : config_.addresses) {
-    auto endpoints = co_await resolve(address);
-    if (!endpoints) {
-      last = endpoints.error();
-      continue;
-    }
-    for (const Endpoint& endpoint : *endpoints) {
-      const auto begin = std::chrono::steady_clock::now();
-      auto stream =
-          co_await within(loop_, config_.connect_timeout, connect_to(address, endpoint, preface));
-      if (stream) {
-        counts_.connects.add(std::chrono::duration_cast<std::chrono::microseconds>(
-            std::chrono::steady_clock::now() - begin));
-        if (peer != nullptr) *peer = {.address = address, .endpoint = endpoint};
-        co_return stream;
-      }
-      ++counts_.failed_connects;
-      last = std::move(stream).error().within(to_text(endpoint));
-    }
+  for (const std::size_t index : order()) {
+    auto stream = co_await attempt_at(config_.addresses[index], wish, permit);
+    if (stream) co_return stream;
+    last = std::move(stream).error();
   }
   co_return fail(std::move(last));
 }
 
 Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_again(const Peer& peer,
                                                                    std::string_view preface) {
+  const ConnectionLimit::PermitPointer none;
   co_return co_await within(loop_, config_.connect_timeout,
-                            connect_to(peer.address, peer.endpoint, preface));
+                            connect_to(peer.address, peer.endpoint, preface, none, tls_));
 }
 
-Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect(std::chrono::milliseconds hold,
-                                                             std::string_view preface, Peer* peer) {
-  auto until = std::chrono::steady_clock::now() + hold;
-  Backoff backoff(kFirstPause, kLongestPause);
-  for (;;) {
-    if (gate_.closed()) {
-      asio::steady_timer timer = loop_.timer();
-      co_await gate_.wait(timer);
-      until = std::chrono::steady_clock::now() + hold;
-      continue;
-    }
-    const Fence::Epoch epoch = loop_.fence().now();
-    auto stream = co_await attempt(preface, peer);
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::connect_for_check(const Address& address,
+                                                                       std::string_view preface,
+                                                                       bool with_tls) {
+  const ConnectionLimit::PermitPointer none;
+  auto endpoints = co_await resolve(address);
+  if (!endpoints) co_return fail(endpoints.error());
+  Error last(address.host + ": no address");
+  for (const Endpoint& endpoint : *endpoints) {
+    auto stream = co_await connect_to(address, endpoint, preface, none, with_tls ? tls_ : nullptr);
     if (stream) co_return stream;
-    // A clone's own first attempt is at once, whatever became of its parent's.
-    if (loop_.fence().now() != epoch) {
-      backoff = Backoff(kFirstPause, kLongestPause);
-      continue;
+    last = std::move(stream).error();
+  }
+  co_return fail(std::move(last));
+}
+
+std::vector<std::size_t> Upstream::order() const {
+  std::vector<std::size_t> all;
+  for (const bool down : {false, true}) {
+    for (std::size_t i = 0; i < down_.size(); ++i) {
+      if (down_[i] == down) all.push_back(i);
     }
-    const auto pause = backoff.next();
-    if (std::chrono::steady_clock::now() + pause >= until) co_return stream;
+  }
+  return all;
+}
+
+struct Upstream::Seeking {
+  Wish wish;
+  Clock::time_point until;
+  Fence::Epoch epoch = 0;
+  bool retry = false;  // he was told that it can't be reached, or is in no hurry
+  ConnectionLimit::PermitPointer permit = nullptr;
+  std::shared_ptr<Stream> given = nullptr;
+  Error last = Error("it can't be reached");
+  // Where he stands in line.
+  std::optional<ConnectionLimit::Seeker> seeker = {};
+  std::optional<Line::Waiter> waits_for_retry = {};
+  std::optional<Line::Waiter> waits_for_rate = {};
+
+  bool urgent() const { return wish.urgent == nullptr || *wish.urgent; }
+};
+
+Awaitable<Upstream::Turn> Upstream::wait_in(Seeking& seeking, Line::Waiter& waiter,
+                                            Clock::time_point until) {
+  if (Clock::now() >= seeking.until) co_return Turn::kFail;
+  co_await waiter.wait(std::min(until, seeking.until));
+  co_return Turn::kLookAgain;
+}
+
+// Behind those who wait already.
+bool Upstream::find_place(Seeking& seeking) {
+  const bool first = seeking.seeker ? seeking.seeker->first() : !limit_.awaited();
+  if (!first || (limit_.full() && !(evict_ && evict_()))) return false;
+  seeking.permit = limit_.take();
+  seeking.seeker.reset();
+  return true;
+}
+
+// All that has to come true before an attempt. What was waited for is looked at again, with all
+// that is before it.
+Awaitable<Upstream::Turn> Upstream::wait_for_turn(Seeking& seeking) {
+  if (seeking.seeker) {
+    seeking.given = seeking.seeker->take();
+    if (seeking.given && !seeking.given->stale()) co_return Turn::kGiven;
+    // It left the line by being given that.
+    if (seeking.given) seeking.seeker.reset();
+  }
+  if (gate_.closed()) {
     asio::steady_timer timer = loop_.timer();
-    timer.expires_after(pause);
-    co_await timer.async_wait(kAwait);
+    co_await gate_.wait(timer);
+    seeking.until = Clock::now() + seeking.wish.hold;
+    co_return Turn::kLookAgain;
+  }
+  turn_generation();
+  if (seeking.epoch != epoch_) {
+    if (seeking.epoch != 0 && !seeking.urgent()) {
+      seeking.last = Error("the machine was cloned");
+      co_return Turn::kFail;
+    }
+    seeking.epoch = epoch_;
+    seeking.retry = !seeking.urgent();
+    seeking.permit = nullptr;
+  }
+  const auto now = Clock::now();
+  if (breaker_.refuses(now)) {
+    ++counts_.breaker_refused;
+    seeking.last = Error("the circuit breaker is open, after connects failed");
+    co_return Turn::kFail;
+  }
+  if (limit_.limited() && !seeking.permit && !find_place(seeking)) {
+    seeking.waits_for_rate.reset();
+    if (!seeking.seeker) seeking.seeker.emplace(limit_, loop_, seeking.wish.preface);
+    const Turn turn = co_await wait_in(seeking, *seeking.seeker, seeking.until);
+    if (turn == Turn::kFail) {
+      ++counts_.limit_refused;
+      seeking.last = Error("all connections that it may have are in use (max_connections)");
+    }
+    co_return turn;
+  }
+  if (seeking.retry && retries_.failing() && !retries_.due(now)) {
+    seeking.waits_for_rate.reset();
+    if (!retries_.trying() && retries_.next() >= seeking.until) co_return Turn::kFail;
+    if (!seeking.waits_for_retry) seeking.waits_for_retry.emplace(retry_line_, loop_);
+    co_return co_await wait_in(seeking, *seeking.waits_for_retry,
+                               retries_.trying() ? seeking.until : retries_.next());
+  }
+  seeking.waits_for_retry.reset();
+  if (!rate_.limited()) co_return Turn::kTry;
+  const bool first = seeking.waits_for_rate ? seeking.waits_for_rate->first() : rate_line_.empty();
+  if (first && rate_.next(now) <= now) co_return Turn::kTry;
+  if (!seeking.waits_for_rate)
+    seeking.waits_for_rate.emplace(rate_line_, loop_, seeking.wish.urgent);
+  // Whoever became urgent meanwhile is before those who were called.
+  if (!seeking.waits_for_rate->first()) rate_line_.call();
+  const Turn turn =
+      co_await wait_in(seeking, *seeking.waits_for_rate,
+                       seeking.waits_for_rate->first() ? rate_.next(now) : seeking.until);
+  if (turn == Turn::kFail)
+    seeking.last = Error("it may not be connected to so often (connect_rate)");
+  co_return turn;
+}
+
+Awaitable<Result<std::shared_ptr<Stream>>> Upstream::connect(Wish wish) {
+  Seeking seeking{.wish = wish, .until = Clock::now() + wish.hold};
+  for (;;) {
+    const Turn turn = co_await wait_for_turn(seeking);
+    if (turn == Turn::kFail) co_return fail(std::move(seeking.last));
+    if (turn == Turn::kGiven) co_return std::move(seeking.given);
+    if (turn == Turn::kLookAgain) continue;
+    rate_.take(Clock::now());
+    seeking.waits_for_rate.reset();
+    const bool is_retry = seeking.retry && retries_.failing();
+    if (is_retry) retries_.try_one();
+    const bool decides = breaker_.begin();
+    auto stream = co_await attempt(wish, seeking.permit);
+    turn_generation();
+    if (seeking.epoch == epoch_) {
+      if (stream) {
+        breaker_.succeeded();
+        retries_.succeeded();
+      } else {
+        retries_.failed(Clock::now(), is_retry);
+        if (breaker_.failed(Clock::now(), decides)) ++counts_.breaker_opened;
+      }
+      retry_line_.call_all();
+    }
+    if (stream) co_return std::shared_ptr<Stream>(std::move(*stream));
+    seeking.last = std::move(stream).error();
+    seeking.retry = true;
   }
 }
 

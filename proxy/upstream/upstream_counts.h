@@ -38,11 +38,19 @@ struct UpstreamCounts {
   Durations connects;  // TCP and TLS, of those that came about
   std::uint64_t failed_connects = 0;
   std::uint64_t tls_handshakes = 0;
+  std::uint64_t tls_resumed = 0;  // of these, with a ticket
+  std::uint64_t breaker_opened = 0;
+  std::uint64_t breaker_refused = 0;  // connects that were not tried because of it
+  std::uint64_t limit_refused = 0;    // those for which there was no place in time
 
   UpstreamCounts& operator+=(const UpstreamCounts& other) {
     connects += other.connects;
     failed_connects += other.failed_connects;
     tls_handshakes += other.tls_handshakes;
+    tls_resumed += other.tls_resumed;
+    breaker_opened += other.breaker_opened;
+    breaker_refused += other.breaker_refused;
+    limit_refused += other.limit_refused;
     return *this;
   }
 };

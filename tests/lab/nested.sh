@@ -1,6 +1,6 @@
 #!/bin/bash
 # The nested lane: runs tests/lab/nested's test program on a host with KVM, with one of Debian's kernels as the guest's.
-# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|device_moments_test|network_test|proxy_lane_test|bad_input_test|bench_agent|bench_devices] [--out DIR]
+# usage: nested.sh [--kernel 6.1|6.12|7] [--build DIR] [--program clone_test|moment_test|state_test|disk_test|debian_test|device_moments_test|network_test|proxy_lane_test|proxy_services_test|bad_input_test|bench_agent|bench_devices] [--out DIR]
 #                  [--debian bookworm|trixie] [GOOGLETEST-ARGUMENT]...
 # --debian: the guest is a Debian with systemd on a disk (debian/build.sh), with the kernel that belongs to it.
 # --out DIR gets what the program leaves in $OUT.
@@ -53,6 +53,12 @@ if [ "$program" = bench_devices ]; then
   "$here/lean-qemu.sh" "$("$here/fetch.sh" qemu | tail -1)/qemu" "$scratch/qemu"
   extra=(--copy "$scratch/qemu:qemu" --copy "$build/bin/bench_io" --copy "$(command -v iperf3)")
   [ -z "${CLONESAFE_BENCH_OTHER:-}" ] || extra+=(--copy "$CLONESAFE_BENCH_OTHER:other")
+fi
+
+# Servers for the host, and a disk with their clients for the guest.
+if [ "$program" = proxy_services_test ]; then
+  "$here/services/prepare.sh" "$scratch/services"
+  extra=(--copy "$scratch/services/servers:servers" --copy "$scratch/services/clients.img")
 fi
 
 # Programs that load the devices, on a disk of their own: with their libraries they are too large for every guest's memory.

@@ -28,13 +28,6 @@ constexpr AllowedCall request(std::uint32_t number) {
 constexpr AllowedCall request_of_any_size(std::uint32_t number) {
   return {.number = SYS_ioctl, .argument = 1, .mask = 0xffff, .value = number & 0xffff};
 }
-constexpr AllowedCall unless(int number, int argument, std::uint32_t bits) {
-  return {.number = number, .argument = argument, .mask = bits, .value = 0};
-}
-constexpr AllowedCall only(int number, int argument, std::uint32_t value) {
-  return {.number = number, .argument = argument, .mask = kWhole, .value = value};
-}
-
 constexpr AllowedCall kAll[] = {
     {SYS_read},
     {SYS_write},

@@ -248,7 +248,7 @@ class HttpSession final : public Session {
   Awaitable<void> answer() {
     bool repeated = false;
     while (!ended_) {
-      auto stream = host().pool.take(client().preface);
+      auto stream = host().pool.take(client().upstream_key());
       if (!stream) {
         auto connected = co_await connect();
         if (ended_) co_return;
@@ -395,7 +395,7 @@ class HttpSession final : public Session {
     }
     upstream_ = nullptr;
     if (head.persistent && rest.empty() && sent_whole_ == stream.get()) {
-      host().pool.keep(std::move(stream), client().preface);
+      host().pool.keep(std::move(stream), client().upstream_key());
     } else {
       stream->close();
     }

@@ -188,7 +188,7 @@ Awaitable<Answer<void>> Admission::authenticate(Conversation& conversation,
                                                 Application& application) {
   const PostgresConfig& config = host_.config.postgres;
   if (config.authentication == PostgresAuthentication::kTrust) {
-    if (is_local(client_.from)) co_return Answer<void>();
+    if (client_.from_here) co_return Answer<void>();
     co_return refuse(sqlstate::kInvalidAuthorization,
                      "only applications of this machine are trusted");
   }
@@ -199,8 +199,7 @@ Awaitable<Answer<void>> Admission::authenticate(Conversation& conversation,
   }
   const scram::SecretText* const secret = users->find(application.user);
   if (secret != nullptr && is_md5(secret->view())) {
-    const std::string verifier(secret->view());
-    auto answered = co_await ask_md5(conversation, verifier);
+    auto answered = co_await ask_md5(conversation, *secret);
     if (!answered && answered.error().sqlstate == sqlstate::kInvalidPassword)
       co_return wrong_password(application.user);
     co_return answered;
@@ -209,11 +208,14 @@ Awaitable<Answer<void>> Admission::authenticate(Conversation& conversation,
                       ? verifier_for(*secret)
                       : scram::decoy_verifier(application.user, host_.postgres->decoy_secret());
   if (!verifier) co_return internal(verifier.error());
-  co_return co_await ask_scram(conversation, application, std::move(*verifier));
+  auto let_in = co_await ask_scram(conversation, application, std::move(*verifier));
+  // Whoever has the password can read it again.
+  if (secret != nullptr && !is_verifier(secret->view())) application.credential.reset();
+  co_return let_in;
 }
 
 Awaitable<Answer<void>> Admission::ask_md5(Conversation& conversation,
-                                           const std::string& verifier) {
+                                           const scram::SecretText& verifier) {
   std::array<char, 4> salt{};
   if (const int code = cs_random(salt.data(), salt.size()); code != 0)
     co_return refuse("XX000", "no random number");
@@ -226,7 +228,7 @@ Awaitable<Answer<void>> Admission::ask_md5(Conversation& conversation,
                             ? pg::parse_password(message->body)
                             : Result<std::string_view>(fail("expected a password"));
   if (!response) co_return refuse(sqlstate::kProtocolViolation, response.error().message());
-  if (!scram::check_md5_response(*response, verifier, salt))
+  if (!scram::check_md5_response(*response, verifier.view(), salt))
     co_return refuse(sqlstate::kInvalidPassword, "");
   co_return Answer<void>();
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "proxy/protocols/postgres/conversation.h"
+#include "proxy/protocols/postgres/session_state.h"
 #include "proxy/protocols/postgres/users.h"
 #include "proxy/session/session.h"
 #include "proxy/wire/postgres/startup.h"
@@ -21,7 +22,7 @@ struct Application {
   Framer framer{Framer::From::kClient};
   std::string rest;  // what it sent already
   std::string user;
-  std::vector<std::pair<std::string, std::string>> parameters;  // of its StartupMessage, with user
+  Parameters parameters;  // of its StartupMessage, with user
   // Of its login, where only a verifier is known: logs in where the same verifier is.
   std::optional<wire::scram::Credential> credential;
 };
@@ -50,7 +51,8 @@ class Admission {
   Awaitable<Answer<void>> authenticate(Conversation& conversation, Application& application);
   Awaitable<Answer<void>> ask_scram(Conversation& conversation, Application& application,
                                     wire::scram::Verifier verifier);
-  Awaitable<Answer<void>> ask_md5(Conversation& conversation, const std::string& verifier);
+  Awaitable<Answer<void>> ask_md5(Conversation& conversation,
+                                  const wire::scram::SecretText& verifier);
   Awaitable<void> cancel(std::uint32_t process, std::string key);
   // Tells the application, and gives the error for the log.
   Awaitable<Error> refused(Refusal refusal);

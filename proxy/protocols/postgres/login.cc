@@ -16,6 +16,9 @@ namespace {
 namespace pg = wire::postgres;
 namespace scram = wire::scram;
 
+// A message's type, size and last zero.
+constexpr std::size_t kMessageOverhead = 6;
+
 std::unexpected<Refusal> lost(const Error& error) {
   return refuse(sqlstate::kConnectionFailure, error.message());
 }
@@ -23,40 +26,18 @@ std::unexpected<Refusal> no_login(const std::string& why) {
   return refuse(sqlstate::kInvalidAuthorization, why);
 }
 
-class Login {
+// A server's answers to what the proxy says itself.
+class ServerConversation {
  public:
-  Login(SessionHost& host, std::shared_ptr<Stream> stream, const Application& application)
-      : host_(host),
-        application_(application),
-        conversation_(std::move(stream), Framer(Framer::From::kServer)) {}
+  ServerConversation(std::shared_ptr<Stream> stream, Framer framer, std::string_view received,
+                     Backend& backend)
+      : conversation_(std::move(stream), std::move(framer), received), backend_(backend) {}
 
-  Awaitable<Answer<Backend>> run(const Shadow::Replay& replay) {
-    std::string out;
-    std::vector<pg::Parameter> parameters;
-    for (const auto& [name, value] : application_.parameters)
-      parameters.push_back({.name = name, .value = value});
-    if (auto added = pg::append_startup(out, pg::kVersion30, parameters); !added)
-      co_return lost(added.error());
-    if (auto sent = co_await conversation_.send(out); !sent) co_return lost(sent.error());
-    auto authenticated = co_await authenticate();
-    if (!authenticated) co_return std::unexpected(std::move(authenticated).error());
-    auto ready = co_await until_ready();
-    if (!ready) co_return std::unexpected(std::move(ready).error());
-    if (!replay.messages.empty()) {
-      if (auto sent = co_await conversation_.send(replay.messages); !sent)
-        co_return lost(sent.error());
-    }
-    for (std::size_t i = 0; i < replay.ready_count; ++i) {
-      ready = co_await until_ready();
-      if (!ready) co_return std::unexpected(std::move(ready).error());
-    }
-    backend_.stream = conversation_.stream();
-    backend_.rest = conversation_.take_rest();
-    backend_.framer = conversation_.take_framer();
-    co_return std::move(backend_);
+  Awaitable<Answer<void>> send(std::string_view text) {
+    if (auto sent = co_await conversation_.send(text); !sent) co_return lost(sent.error());
+    co_return Answer<void>();
   }
 
- private:
   // The next message that isn't said at any time; an error of the server's is a refusal.
   Awaitable<Answer<Message>> next() {
     for (;;) {
@@ -92,8 +73,58 @@ class Login {
     }
   }
 
+  Awaitable<Answer<void>> say(const Replay& replay) {
+    if (!replay.messages.empty()) {
+      auto sent = co_await send(replay.messages);
+      if (!sent) co_return sent;
+    }
+    for (std::size_t i = 0; i < replay.ready_count; ++i) {
+      auto ready = co_await until_ready();
+      if (!ready) co_return ready;
+    }
+    co_return Answer<void>();
+  }
+
+  // For the session.
+  void hand_over() {
+    backend_.stream = conversation_.stream();
+    backend_.rest = conversation_.take_rest();
+    backend_.framer = conversation_.take_framer();
+  }
+
+ private:
+  Conversation conversation_;
+  Backend& backend_;
+};
+
+class Login {
+ public:
+  Login(SessionHost& host, std::shared_ptr<Stream> stream, const Application& application,
+        const Parameters& parameters)
+      : host_(host),
+        application_(application),
+        parameters_(parameters),
+        server_(std::move(stream), Framer(Framer::From::kServer), {}, backend_) {}
+
+  Awaitable<Answer<Backend>> run(const Replay& replay) {
+    std::string out;
+    std::vector<pg::Parameter> parameters;
+    for (const auto& [name, value] : parameters_)
+      parameters.push_back({.name = name, .value = value});
+    if (auto added = pg::append_startup(out, pg::kVersion30, parameters); !added)
+      co_return lost(added.error());
+    auto done = co_await server_.send(out);
+    if (done) done = co_await authenticate();
+    if (done) done = co_await server_.until_ready();
+    if (done) done = co_await server_.say(replay);
+    if (!done) co_return std::unexpected(std::move(done).error());
+    server_.hand_over();
+    co_return std::move(backend_);
+  }
+
+ private:
   Awaitable<Answer<pg::Authentication>> next_request() {
-    const auto message = co_await next();
+    const auto message = co_await server_.next();
     if (!message) co_return std::unexpected(message.error());
     if (!message->is(ServerMessage::kAuthentication))
       co_return refuse(sqlstate::kProtocolViolation, "the server asks for no authentication");
@@ -160,10 +191,9 @@ class Login {
         co_return no_login("the server asks for " + pg::authentication_name(request.kind) +
                            ", which the proxy can't give");
     }
-    auto sent = co_await conversation_.send(out);
+    auto sent = co_await server_.send(out);
     OPENSSL_cleanse(out.data(), out.size());
-    if (!sent) co_return lost(sent.error());
-    co_return Answer<void>();
+    co_return sent;
   }
 
   Result<scram::Client> make_client(const scram::SecretText* password) const {
@@ -184,7 +214,7 @@ class Login {
     std::string out;
     if (auto added = pg::append_sasl_initial_response(out, initial); !added)
       co_return no_login(added.error().message());
-    if (auto sent = co_await conversation_.send(out); !sent) co_return lost(sent.error());
+    if (auto sent = co_await server_.send(out); !sent) co_return sent;
     auto request = co_await next_request();
     if (!request) co_return std::unexpected(request.error());
     if (request->kind != pg::Authentication::Kind::kSaslContinue)
@@ -194,7 +224,7 @@ class Login {
     out.clear();
     if (auto added = pg::append_sasl_response(out, *final); !added)
       co_return no_login(added.error().message());
-    if (auto sent = co_await conversation_.send(out); !sent) co_return lost(sent.error());
+    if (auto sent = co_await server_.send(out); !sent) co_return sent;
     request = co_await next_request();
     if (!request) co_return std::unexpected(request.error());
     if (request->kind != pg::Authentication::Kind::kSaslFinal)
@@ -206,17 +236,33 @@ class Login {
 
   SessionHost& host_;
   const Application& application_;
-  Conversation conversation_;
+  const Parameters& parameters_;
   Backend backend_;
+  ServerConversation server_;
   std::optional<Users> users_;
 };
 
 }  // namespace
 
 Awaitable<Answer<Backend>> log_in(SessionHost& host, std::shared_ptr<Stream> stream,
-                                  const Application& application, const Shadow::Replay& replay) {
-  Login login(host, std::move(stream), application);
+                                  const Application& application, const Parameters& parameters,
+                                  const Replay& replay) {
+  Login login(host, std::move(stream), application, parameters);
   co_return co_await login.run(replay);
+}
+
+Awaitable<Answer<void>> say(Backend& backend, const Replay& replay) {
+  ServerConversation server(backend.stream, std::move(backend.framer), backend.rest, backend);
+  auto said = co_await server.say(replay);
+  if (said) server.hand_over();
+  co_return said;
+}
+
+Awaitable<void> say_goodbye(std::shared_ptr<Stream> stream) {
+  std::string terminate;
+  pg::append_terminate(terminate);
+  [[maybe_unused]] const auto told = co_await stream->write(bytes_of(terminate));
+  co_await part_from(stream);
 }
 
 Awaitable<Status> request_tls(Stream& stream) {

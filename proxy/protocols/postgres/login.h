@@ -20,10 +20,18 @@ struct Backend {
   std::string key;
 };
 
-// Logs an application's user in at its server, and gives the session the state that the last one
-// had. The credentials are read anew. Server's errors are refusals. What is given outlives it.
+// Logs an application's user in at its server, with what its StartupMessage has and these
+// parameters, and gives the session the state that the last one had. The credentials are read anew.
+// Server's errors are refusals. What is given outlives it.
 Awaitable<Answer<Backend>> log_in(SessionHost& host, std::shared_ptr<Stream> stream,
-                                  const Application& application, const Shadow::Replay& replay);
+                                  const Application& application, const Parameters& parameters,
+                                  const Replay& replay);
+
+// Says it on a connection that nothing is under way on; `backend` outlives it.
+Awaitable<Answer<void>> say(Backend& backend, const Replay& replay);
+
+// Says goodbye in the protocol's way, and closes it.
+Awaitable<void> say_goodbye(std::shared_ptr<Stream> stream);
 
 // Asks a server for TLS, over a connection that has none yet.
 Awaitable<Status> request_tls(Stream& stream);

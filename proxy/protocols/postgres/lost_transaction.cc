@@ -121,6 +121,24 @@ bool LostTransaction::extended(const Piece& piece, const SqlOptions& options, st
   return false;
 }
 
+std::string LostTransaction::refuse(const Piece& piece, const Refusal& refusal) {
+  std::string out;
+  switch (static_cast<ClientMessage>(piece.type)) {
+    case ClientMessage::kSync:
+      ready(out);
+      break;
+    case ClientMessage::kQuery:
+    case ClientMessage::kFunctionCall:
+      out = error_message("ERROR", refusal.sqlstate, refusal.message);
+      ready(out);
+      break;
+    default:
+      out = error_message("ERROR", refusal.sqlstate, refusal.message);
+      skipping_ = true;
+  }
+  return out;
+}
+
 std::string LostTransaction::take(const Piece& piece, const SqlOptions& options) {
   std::string out;
   switch (static_cast<ClientMessage>(piece.type)) {

@@ -33,6 +33,8 @@ class LostTransaction {
 
   // Takes the first piece of a message; what it gives is for the application.
   std::string take(const wire::postgres::Piece& piece, const SqlOptions& options);
+  // The same of one that no server gets, outside a transaction, for the reason given.
+  std::string refuse(const wire::postgres::Piece& piece, const Refusal& refusal);
 
  private:
   void error(std::string& out);

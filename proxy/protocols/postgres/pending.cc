@@ -67,6 +67,8 @@ Status Pending::sent(const Piece& piece, const SqlOptions& options) {
   if (requests_.size() >= kMaxRequests)
     return fail("more than " + std::to_string(kMaxRequests) + " messages without an answer");
   const auto type = static_cast<ClientMessage>(piece.type);
+  // Flush and what is copied ask for nothing that ends with ReadyForQuery.
+  if (type != ClientMessage::kFlush && type != ClientMessage::kCopyData) group_is_open_ = true;
   switch (type) {
     case ClientMessage::kQuery: {
       Effects effects = effects_of(text_of(piece), options);
@@ -83,8 +85,9 @@ Status Pending::sent(const Piece& piece, const SqlOptions& options) {
     case ClientMessage::kBind: {
       const auto names = wire::postgres::parse_bind_names(piece.body());
       if (!names) return fail(names.error());
-      portals_[std::string(names->portal)] = find(std::string(names->statement));
-      requests_.push_back({.type = type});
+      auto statement = find(std::string(names->statement));
+      portals_[std::string(names->portal)] = statement;
+      requests_.push_back({.type = type, .statement = std::move(statement)});
       return {};
     }
     case ClientMessage::kExecute: {
@@ -106,10 +109,18 @@ Status Pending::sent(const Piece& piece, const SqlOptions& options) {
                                        : std::string()});
       return {};
     }
+    case ClientMessage::kDescribe: {
+      const auto target = wire::postgres::parse_describe(piece.body());
+      if (!target) return fail(target.error());
+      requests_.push_back({.type = type,
+                           .statement = target->kind == Target::Kind::kStatement
+                                            ? find(std::string(target->name))
+                                            : nullptr});
+      return {};
+    }
     case ClientMessage::kFunctionCall:
       shadow_.pin("a function that was called without SQL");
       [[fallthrough]];
-    case ClientMessage::kDescribe:
     case ClientMessage::kSync:
       requests_.push_back({.type = type});
       return {};
@@ -125,12 +136,24 @@ Status Pending::sent(const Piece& piece, const SqlOptions& options) {
 }
 
 // The answer that ends what is known of the message in front.
-Status Pending::answered(ClientMessage expected, const Piece& piece) {
+Result<bool> Pending::answered(ClientMessage expected, const Piece& piece) {
   if (requests_.empty() || requests_.front().type != expected)
     return fail(
         "PostgreSQL server: " + std::string(name_of(static_cast<ServerMessage>(piece.type))) +
         " that nobody asked for");
   const Request& request = requests_.front();
+  if (expected == ClientMessage::kParse && request.statement && server_ != nullptr) {
+    if (request.name.empty()) {
+      server_->parsed_unnamed(request.statement);
+    } else if (!request.statement->shared_name.empty()) {
+      server_->parsed(request.statement->shared_name);
+    }
+  }
+  if (request.ours) {
+    requests_.pop_front();
+    return false;
+  }
+  began_ = true;
   if (expected == ClientMessage::kParse) {
     shadow_.prepared(request.name, request.statement);
     const auto parsing = parsing_.find(request.name);
@@ -139,7 +162,7 @@ Status Pending::answered(ClientMessage expected, const Piece& piece) {
     shadow_.closed(request.name);
   }
   requests_.pop_front();
-  return {};
+  return true;
 }
 
 void Pending::command_complete(std::string_view tag) {
@@ -161,15 +184,39 @@ void Pending::command_complete(std::string_view tag) {
   }
 }
 
-Status Pending::ready(std::string_view body) {
+void Pending::failed() {
+  copying_ = false;
+  shadow_.failed();
+  if (server_ == nullptr) return;
+  // What is left of the group is not done.
+  server_->drop_unnamed();
+  for (const Request& request : requests_) {
+    if (request.ends_group()) return;
+    if (request.statement && !request.statement->shared_name.empty())
+      server_->doubt(request.statement->shared_name);
+  }
+}
+
+// Of what was sent by the proxy alone, its Sync included.
+bool Pending::group_is_ours() const {
+  for (const Request& request : requests_) {
+    if (!request.ours) return false;
+    if (request.ends_group()) return true;
+  }
+  return false;
+}
+
+Result<bool> Pending::ready(std::string_view body) {
   const auto status = wire::postgres::parse_ready_for_query(body);
   if (!status) return fail(status.error());
   if (requests_.empty()) return fail("PostgreSQL server: ReadyForQuery that nobody asked for");
   // After an error in a message of the extended query all up to the Sync was left out.
   const bool extended = requests_.front().type != ClientMessage::kQuery &&
                         requests_.front().type != ClientMessage::kFunctionCall;
+  bool ours = false;
   while (!requests_.empty()) {
     const Request& request = requests_.front();
+    ours = request.ours;
     const bool last = extended ? request.type == ClientMessage::kSync : request.ends_group();
     requests_.pop_front();
     if (last) break;
@@ -179,22 +226,27 @@ Status Pending::ready(std::string_view body) {
   completed_ = 0;
   shadow_.ready(*status);
   if (requests_.empty()) {
+    group_is_open_ = false;
     parsing_.clear();
     if (*status == TransactionStatus::kIdle) portals_.clear();
   }
-  return {};
+  return !ours;
 }
 
-Status Pending::received(const Piece& piece) {
+Result<bool> Pending::received(const Piece& piece) {
   const auto type = static_cast<ServerMessage>(piece.type);
   switch (type) {
     // They come at any time, and are no answers.
     case ServerMessage::kNoticeResponse:
     case ServerMessage::kNotificationResponse:
     case ServerMessage::kParameterStatus:
-      return {};
+      return true;
     case ServerMessage::kReadyForQuery:
       return ready(piece.body());
+    case ServerMessage::kParseComplete:
+      return answered(ClientMessage::kParse, piece);
+    case ServerMessage::kCloseComplete:
+      return answered(ClientMessage::kClose, piece);
     case ServerMessage::kAuthentication:
     case ServerMessage::kBackendKeyData:
     case ServerMessage::kNegotiateProtocolVersion:
@@ -202,24 +254,22 @@ Status Pending::received(const Piece& piece) {
     default:
       break;
   }
+  if (type == ServerMessage::kErrorResponse) {
+    const bool ours = group_is_ours();
+    began_ = began_ || !ours;
+    failed();
+    return !ours;
+  }
   began_ = true;
   switch (type) {
-    case ServerMessage::kErrorResponse:
-      copying_ = false;
-      shadow_.failed();
-      return {};
-    case ServerMessage::kParseComplete:
-      return answered(ClientMessage::kParse, piece);
     case ServerMessage::kBindComplete:
       return answered(ClientMessage::kBind, piece);
-    case ServerMessage::kCloseComplete:
-      return answered(ClientMessage::kClose, piece);
     case ServerMessage::kNoData:
       return answered(ClientMessage::kDescribe, piece);
     case ServerMessage::kRowDescription:
       if (!requests_.empty() && requests_.front().type == ClientMessage::kDescribe)
         requests_.pop_front();
-      return {};
+      return true;
     case ServerMessage::kCommandComplete: {
       const auto tag = wire::postgres::parse_command_complete(piece.body());
       if (!tag) return fail(tag.error());
@@ -230,14 +280,14 @@ Status Pending::received(const Piece& piece) {
     case ServerMessage::kPortalSuspended:
       if (!requests_.empty() && requests_.front().type == ClientMessage::kExecute)
         requests_.pop_front();
-      return {};
+      return true;
     case ServerMessage::kCopyBothResponse:
     case ServerMessage::kCopyInResponse:
     case ServerMessage::kCopyOutResponse:
       copying_ = true;
-      return {};
+      return true;
     default:
-      return {};
+      return true;
   }
 }
 
@@ -245,7 +295,7 @@ void Pending::clear(TransactionStatus status) {
   requests_.clear();
   parsing_.clear();
   portals_.clear();
-  began_ = copying_ = false;
+  group_is_open_ = began_ = copying_ = false;
   completed_ = 0;
   status_ = status;
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "proxy/protocols/postgres/conversation.h"
+#include "proxy/protocols/postgres/server_statements.h"
 #include "proxy/protocols/postgres/shadow.h"
 
 namespace clonesafe::proxy::postgres {
@@ -15,9 +16,10 @@ namespace clonesafe::proxy::postgres {
 struct Request {
   ClientMessage type = ClientMessage::kSync;
   std::string name;                            // Parse; Close of a statement
-  std::shared_ptr<const Statement> statement;  // Parse, Execute
+  std::shared_ptr<const Statement> statement;  // Parse, Bind, Describe, Execute
   std::vector<Effect> effects;                 // Query
   bool may_commit = false;
+  bool ours = false;  // the proxy's own: its answer is not for the application
 
   // The server answers it with ReadyForQuery.
   bool ends_group() const {
@@ -37,11 +39,22 @@ class Pending {
 
   // The first piece of a message that is sent to the server.
   Status sent(const wire::postgres::Piece& piece, const SqlOptions& options);
-  // The first piece of a server's message.
-  Status received(const wire::postgres::Piece& piece);
+  // The first piece of a server's message; false if it is not for the application.
+  Result<bool> received(const wire::postgres::Piece& piece);
+
+  // What a connection has that sessions share; null for one of the session's own. It is told of
+  // what the server confirms.
+  void share(ServerStatements* server) { server_ = server; }
+  // What was sent last.
+  const Request& last() const { return requests_.back(); }
+  // One of the proxy's own is sent in front of that: a Parse or Close of a statement, or a Sync in
+  // front of a Query.
+  void put_in_front(Request request) { requests_.insert(requests_.end() - 1, std::move(request)); }
 
   // No answer is to come.
   bool idle() const { return requests_.empty() && !copying_; }
+  // The same, nor does the server wait for a Sync, and there is no transaction.
+  bool at_rest() const { return idle() && !group_is_open_ && status_ == TransactionStatus::kIdle; }
   TransactionStatus status() const { return status_; }
   // A part of the answer to the first message went to the application.
   bool began() const { return began_; }
@@ -60,14 +73,18 @@ class Pending {
 
  private:
   Status sent_parse(const wire::postgres::Piece& piece, const SqlOptions& options);
-  Status answered(ClientMessage expected, const wire::postgres::Piece& piece);
+  Result<bool> answered(ClientMessage expected, const wire::postgres::Piece& piece);
   void command_complete(std::string_view tag);
-  Status ready(std::string_view body);
+  void failed();
+  Result<bool> ready(std::string_view body);
+  bool group_is_ours() const;
   std::shared_ptr<const Statement> find(const std::string& name) const;
 
   Shadow& shadow_;
+  ServerStatements* server_ = nullptr;
   std::deque<Request> requests_;
   TransactionStatus status_ = TransactionStatus::kIdle;
+  bool group_is_open_ = false;  // its Sync was not answered yet
   bool began_ = false;
   bool copying_ = false;
   std::size_t completed_ = 0;  // statements of the Query in front

@@ -11,11 +11,13 @@
 #include "proxy/core/backoff.h"
 #include "proxy/core/within.h"
 #include "proxy/protocols/postgres/admission.h"
+#include "proxy/protocols/postgres/application_output.h"
 #include "proxy/protocols/postgres/login.h"
-#include "proxy/protocols/postgres/lost_transaction.h"
+#include "proxy/protocols/postgres/loss.h"
 #include "proxy/protocols/postgres/outgoing.h"
-#include "proxy/protocols/postgres/pending.h"
+#include "proxy/protocols/postgres/server_pool.h"
 #include "proxy/protocols/postgres/shared.h"
+#include "proxy/protocols/postgres/shared_statements.h"
 #include "proxy/wire/postgres/authentication.h"
 #include "proxy/wire/postgres/server_messages.h"
 
@@ -37,11 +39,10 @@ bool passes(std::string_view sqlstate) {
          sqlstate == sqlstate::kCannotConnectNow || sqlstate == sqlstate::kAdminShutdown;
 }
 
-Awaitable<void> say_goodbye(std::shared_ptr<Stream> server) {
-  std::string terminate;
-  pg::append_terminate(terminate);
-  [[maybe_unused]] const auto told = co_await server->write(bytes_of(terminate));
-  co_await part_from(server);
+// Outside COPY a server takes no notice of it.
+bool asks_for_nothing(const Piece& piece) {
+  return piece.is(ClientMessage::kFlush) || piece.is(ClientMessage::kCopyData) ||
+         piece.is(ClientMessage::kCopyDone) || piece.is(ClientMessage::kCopyFail);
 }
 
 class PostgresSession final : public Session {
@@ -49,11 +50,13 @@ class PostgresSession final : public Session {
   PostgresSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
       : Session(host, std::move(client)),
         admission_(host, std::move(application), this->client()),
+        output_(host.loop),
         pending_(shadow_),
         lost_(shadow_),
+        statements_(pending_, shadow_),
+        waiter_(host.loop),
         up_wake_(host.loop.timer()),
-        down_wake_(host.loop.timer()),
-        given_(host.loop.timer()) {}
+        down_wake_(host.loop.timer()) {}
   ~PostgresSession() override {
     if (own_.process != 0) host().postgres->remove(own_.process);
   }
@@ -62,7 +65,7 @@ class PostgresSession final : public Session {
     // GCC 12 puts what is awaited in a condition before the frame, in a coroutine without
     // variables.
     bool goes_on = co_await admit();
-    if (goes_on) goes_on = co_await open_session();
+    if (goes_on) goes_on = co_await begin();
     if (!goes_on) co_return;
     co_await (up() && down());
   }
@@ -80,12 +83,9 @@ class PostgresSession final : public Session {
   }
   // What listens goes on with the next connection, and is told nothing in between.
   void park() override {
-    if (!upstream_ || !pending_.idle() || pending_.status() != TransactionStatus::kIdle ||
-        up_in_message_ || down_in_message_ || lost_.active() || !shadow_.pinned().empty())
-      return;
-    host().postgres->set_target(own_.process, std::nullopt);
-    asio::co_spawn(host().loop.io(), say_goodbye(std::exchange(upstream_, nullptr)),
-                   asio::detached);
+    if (!at_rest() || !shadow_.pinned().empty()) return;
+    asio::co_spawn(host().loop.io(), say_goodbye(upstream_), asio::detached);
+    leave_server();
   }
 
  private:
@@ -108,6 +108,25 @@ class PostgresSession final : public Session {
       co_return false;
     }
     own_ = std::move(*key);
+    co_return true;
+  }
+
+  Awaitable<bool> begin() {
+    if (pool() == nullptr) co_return co_await open_session();
+    StartupTerms terms = StartupTerms::of(application_.parameters);
+    fixed_ = std::move(terms.fixed);
+    key_ = key_of(fixed_);
+    shadow_.begin(std::move(terms.settings));
+    const std::string all = key_of(application_.parameters);
+    if (const auto* const told = pool()->welcome(all)) {
+      std::string news = news_of(*told);
+      const bool given = co_await give(std::move(news));
+      if (!given) end();
+      co_return !ended_;
+    }
+    if (!co_await open_session()) co_return false;
+    if (shadow_.pinned().empty()) pool()->keep_welcome(all, told_);
+    give_back();
     co_return true;
   }
 
@@ -161,16 +180,22 @@ class PostgresSession final : public Session {
         continue;
       }
       if (!upstream_) {
+        if (pool() != nullptr && asks_for_nothing(piece)) {
+          discards_ = !piece.last;
+          continue;
+        }
         if (!answers.empty() && !co_await give(std::exchange(answers, {}))) co_return end();
         co_await until_connected();
         if (ended_) co_return;
+        if (none_is_free_) {
+          none_is_free_ = false;
+          answers += lost_.refuse(piece, none_free());
+          discards_ = !piece.last;
+          continue;
+        }
       }
-      if (piece.first) {
-        if (auto noted = pending_.sent(piece, options_); !noted)
-          co_return co_await refuse_session(sqlstate::kProtocolViolation, noted.error().message());
-      }
-      up_in_message_ = !piece.last;
-      out.add(piece.bytes);
+      if (auto added = add_to_server(piece, out); !added)
+        co_return co_await refuse_session(sqlstate::kProtocolViolation, added.error().message());
     }
     if (ended_) co_return;
     if (answers.empty()) co_return co_await send(out.bytes());
@@ -179,17 +204,29 @@ class PostgresSession final : public Session {
     co_await send(bytes);
   }
 
+  Status add_to_server(const Piece& piece, Outgoing& out) {
+    up_in_message_ = !piece.last;
+    if (piece.first) {
+      if (auto noted = pending_.sent(piece, options_); !noted) return noted;
+      if (loan_) return statements_.add(piece, loan_->server->statements, out);
+    }
+    out.add(piece.bytes);
+    return {};
+  }
+
   // Nothing of it is used after the first suspension.
   Awaitable<void> send(std::string_view bytes) {
     const auto stream = upstream_;
     if (bytes.empty() || !stream) co_return;
+    sending_ = true;
     const bool sent = (co_await stream->write(bytes_of(bytes))).has_value();
+    sending_ = false;
     if (!sent && stream == upstream_ && !ended_) co_await lose();
   }
 
   Awaitable<void> until_connected() {
     wants_upstream_ = true;
-    while (!ended_ && !upstream_) {
+    while (!ended_ && !upstream_ && !none_is_free_) {
       down_wake_.cancel();
       up_wake_.expires_at(asio::steady_timer::time_point::max());
       co_await up_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -216,7 +253,9 @@ class PostgresSession final : public Session {
       const auto stream = upstream_;
       if (!stream) {
         if (!lost_.active() && (wants_upstream_ || shadow_.listening())) {
-          if (!co_await open_session()) co_return;
+          const bool due = wants_upstream_ || co_await wait_for_spread(down_wake_);
+          if (ended_) co_return;
+          if (due && !co_await open_session()) co_return;
         } else {
           down_wake_.expires_at(asio::steady_timer::time_point::max());
           co_await down_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -237,6 +276,7 @@ class PostgresSession final : public Session {
         input = view_of(host().loop.scratch().first(*count));
       }
       co_await take_from_server(input);
+      give_back();
     }
   }
 
@@ -244,7 +284,7 @@ class PostgresSession final : public Session {
     const auto stream = upstream_;
     Outgoing out(input);
     bool server_ends = false;
-    Status taken;
+    Result<bool> taken = true;
     for (;;) {
       const auto next = server_.next(input);
       if (!next) taken = fail(next.error());
@@ -254,10 +294,12 @@ class PostgresSession final : public Session {
       if (server_ends) continue;  // the application's session doesn't end with this one
       if (piece.first) taken = take_message(piece);
       if (!taken) break;
+      // What is the proxy's own is whole.
+      if (piece.first && !*taken) continue;
       down_in_message_ = !piece.last;
       out.add(piece.bytes);
     }
-    const bool given = co_await give_view(out.bytes());
+    const bool given = co_await output_.give_view(*application_.stream, out.bytes());
     if (ended_) co_return;
     if (!given) co_return end();
     if (!taken) {
@@ -277,11 +319,13 @@ class PostgresSession final : public Session {
     return true;
   }
 
-  Status take_message(const Piece& piece) {
+  // False if it is not for the application.
+  Result<bool> take_message(const Piece& piece) {
     if (piece.is(ServerMessage::kParameterStatus)) {
       const auto parameter = pg::parse_parameter_status(piece.body());
       if (!parameter) return fail(parameter.error());
       told_[std::string(parameter->name)] = parameter->value;
+      if (loan_) loan_->server->backend.parameters[std::string(parameter->name)] = parameter->value;
       take_options();
     }
     return pending_.received(piece);
@@ -297,28 +341,8 @@ class PostgresSession final : public Session {
     options_.encoding = pg::sql_encoding(value("client_encoding"), value("server_encoding"));
   }
 
-  // One writes at a time; what others have to say meanwhile goes behind.
-  Awaitable<bool> give(std::string bytes) { co_return co_await give_view(bytes); }
-  Awaitable<bool> give_view(std::string_view bytes) {
-    if (bytes.empty()) co_return !given_failed_;
-    if (giving_) {
-      to_give_ += bytes;
-      while (giving_) {
-        given_.expires_at(asio::steady_timer::time_point::max());
-        co_await given_.async_wait(asio::as_tuple(asio::use_awaitable));
-      }
-      co_return !given_failed_;
-    }
-    giving_ = true;
-    bool given = (co_await application_.stream->write(bytes_of(bytes))).has_value();
-    while (given && !to_give_.empty()) {
-      const std::string more = std::exchange(to_give_, {});
-      given = (co_await application_.stream->write(bytes_of(more))).has_value();
-    }
-    giving_ = false;
-    if (!given) given_failed_ = true;
-    given_.cancel();
-    co_return given;
+  Awaitable<bool> give(std::string bytes) {
+    co_return co_await output_.give(*application_.stream, std::move(bytes));
   }
 
   // --- From one server to the next. ---
@@ -330,124 +354,80 @@ class PostgresSession final : public Session {
     const std::string_view how = stale ? "cloned" : "upstream failed";
     if (stale) ++host().counts.fenced;
     upstream_->reset();
-    upstream_ = nullptr;
-    host().postgres->set_target(own_.process, std::nullopt);
+    leave_server();
     // Half a message can be neither taken back nor finished.
     if (down_in_message_) {
       ends(how);
       co_return end();
     }
-    const Refusal refusal = why_it_ends();
+    const Refusal refusal = why_it_ends(pending_, shadow_);
     if (!refusal.sqlstate.empty()) {
       ends(how);
       co_return co_await refuse_session(refusal.sqlstate, refusal.message);
     }
-    std::string answers = answer_all();
+    std::string answers = answer_all(pending_, shadow_, lost_);
     discards_ = std::exchange(up_in_message_, false);
     down_wake_.cancel();
     if (!co_await give(std::move(answers))) end();
   }
 
-  // Whether no other connection can go on with the session.
-  Refusal why_it_ends() const {
-    const std::string lost = "the connection to the server was lost, as in a clone";
-    for (const Request& request : pending_.requests()) {
-      if (request.may_commit)
-        return {std::string(sqlstate::kTransactionResolutionUnknown),
-                lost + ", while a transaction was committed: whether it was is not known"};
-    }
-    if (pending_.copying()) return {std::string(sqlstate::kConnectionFailure), lost + ", in COPY"};
-    if (pending_.began() && pending_.status() == TransactionStatus::kIdle)
-      return {std::string(sqlstate::kConnectionFailure), lost + ", in the middle of a reply"};
-    if (const std::string pinned = shadow_.pinned(); !pinned.empty())
-      return {std::string(sqlstate::kAdminShutdown),
-              lost + ", and no other can go on with what this session has: " + pinned};
-    return {};
+  // Nothing is under way: another connection could go on from here.
+  bool at_rest() const {
+    return upstream_ && pending_.at_rest() && !up_in_message_ && !down_in_message_ && !sending_ &&
+           !lost_.active() && server_.between_messages() && from_server_.empty();
   }
 
-  // Messages whose answers didn't come. In a transaction nothing of them was kept; outside nobody
-  // knows.
-  std::string answer_all() {
-    std::string answers;
-    TransactionStatus status = pending_.status();
-    bool told = status == TransactionStatus::kFailed;
-    bool open_group = false;
-    bool ends = false;
-    const Request* only = nullptr;  // of its group
-    for (const Request& request : pending_.requests()) {
-      ends = ends || (request.statement && request.type == ClientMessage::kExecute &&
-                      request.statement->ends_transaction() == SqlKind::kRollback);
-      only = &request;
-      open_group = !request.ends_group();
-      if (open_group) continue;
-      const bool rolls_back = transaction_end(request.effects) == SqlKind::kRollback;
-      answer_group(answers, status, told, rolls_back || ends, rolls_back);
-      ends = false;
-    }
-    if (open_group && only != nullptr) {
-      answers += loss_error(status, told);
-      told = true;
-      lost_.skip_to_sync();
-      if (ends) status = TransactionStatus::kIdle;
-    }
-    shadow_.transaction_lost();
-    pending_.clear(TransactionStatus::kIdle);
-    if (status != TransactionStatus::kIdle) lost_.begin(told);
-    return answers;
-  }
-
-  static std::string loss_error(TransactionStatus status, bool told) {
-    if (status == TransactionStatus::kIdle)
-      return error_message("ERROR", sqlstate::kStatementCompletionUnknown,
-                           "the connection was lost, as in a clone; whether the statement was done "
-                           "is not known");
-    if (told)
-      return error_message("ERROR", sqlstate::kInFailedTransaction,
-                           "current transaction is aborted, commands ignored until end of "
-                           "transaction block");
-    return error_message("ERROR", sqlstate::kSerializationFailure,
-                         "the transaction was lost with its connection, as in a clone; it can be "
-                         "tried again");
-  }
-
-  static void answer_group(std::string& answers, TransactionStatus& status, bool& told, bool ends,
-                           bool is_done) {
-    const bool in_transaction = status != TransactionStatus::kIdle;
-    if (in_transaction && is_done) {
-      static_cast<void>(pg::append_command_complete(answers, "ROLLBACK"));
-    } else {
-      answers += loss_error(status, told);
-    }
-    told = true;
-    if (in_transaction) status = ends ? TransactionStatus::kIdle : TransactionStatus::kFailed;
-    pg::append_ready_for_query(answers, status);
+  void leave_server() {
+    upstream_ = nullptr;
+    pending_.share(nullptr);
+    loan_.reset();
+    lost_one_ = true;
+    host().postgres->set_target(own_.process, nullptr);
   }
 
   // False if the session has ended.
   Awaitable<bool> open_session() {
-    const auto until = std::chrono::steady_clock::now() + host().config.hold;
-    Backoff backoff(kFirstPause, kLongestPause);
+    if (pool() != nullptr) co_return co_await borrow();
     const auto replay = shadow_.replay();
     if (!replay) {
       co_await refuse_session("XX000", replay.error().message());
       co_return false;
     }
+    auto opened = co_await open_server(application_.parameters, *replay);
+    if (!opened) co_return false;
+    co_return co_await take_over(opened->backend, opened->target);
+  }
+
+  struct Opened {
+    Backend backend;
+    std::shared_ptr<const CancelTarget> target;
+  };
+  // A new connection of the application's user; nothing if the session has ended.
+  Awaitable<std::optional<Opened>> open_server(const Parameters& parameters, const Replay& replay) {
+    const auto until = std::chrono::steady_clock::now() + host().config.hold;
+    Backoff backoff(kFirstPause, kLongestPause);
     for (;;) {
       CancelTarget target{.opened = cs_stamp{}};
       if (cs_generation(&*target.opened) != 0) target.opened.reset();
       auto connected = co_await connect(&target.peer);
-      if (ended_) co_return false;
+      if (ended_) co_return std::nullopt;
       if (!connected) {
         co_await refuse_session(sqlstate::kConnectionFailure, "no upstream can be reached");
-        co_return false;
+        co_return std::nullopt;
       }
       connecting_ = std::move(*connected);
-      auto backend = co_await log_in_within_limit(*replay);
+      limit_connecting();
+      auto backend = co_await log_in(host(), connecting_, application_, parameters, replay);
+      connecting_limit_.cancel();
       const auto stream = std::exchange(connecting_, nullptr);
-      if (ended_) co_return false;
+      if (ended_) co_return std::nullopt;
       if (backend) {
         if (is_local(target.peer.endpoint)) target.opened.reset();
-        co_return co_await take_over(std::move(*backend), std::move(target));
+        target.process = backend->process;
+        target.key = backend->key;
+        Opened opened{.backend = std::move(*backend),
+                      .target = std::make_shared<const CancelTarget>(std::move(target))};
+        co_return opened;
       }
       const bool stale = stream->stale();
       stream->close();
@@ -455,36 +435,55 @@ class PostgresSession final : public Session {
       if (stale) continue;
       const auto pause = backoff.next();
       if (!passes(backend.error().sqlstate) || std::chrono::steady_clock::now() + pause >= until) {
-        ++host().counts.failed;
-        spdlog::warn("{}: the upstream refuses {}: {}", host().config.name, to_text(client().from),
-                     backend.error().message);
-        ends("upstream failed");
-        co_await refuse_session(backend.error().sqlstate, backend.error().message);
-        co_return false;
+        co_await refused_by_server(backend.error());
+        co_return std::nullopt;
       }
       asio::steady_timer timer = host().loop.timer();
       timer.expires_after(pause);
       co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-      if (ended_) co_return false;
+      if (ended_) co_return std::nullopt;
     }
   }
 
-  Awaitable<Answer<Backend>> log_in_within_limit(const Shadow::Replay& replay) {
-    asio::steady_timer limit = host().loop.timer();
-    limit.expires_after(host().config.upstream.connect_timeout);
-    limit.async_wait([stream = connecting_](const boost::system::error_code& error) {
-      if (!error) stream->reset();
-    });
-    co_return co_await log_in(host(), connecting_, application_, replay);
+  Awaitable<void> refused_by_server(const Refusal& refusal) {
+    ++host().counts.failed;
+    spdlog::warn("{}: the upstream refuses {}: {}", host().config.name, to_text(client().from),
+                 refusal.message);
+    ends("upstream failed");
+    co_await refuse_session(refusal.sqlstate, refusal.message);
   }
 
-  Awaitable<bool> take_over(Backend backend, CancelTarget target) {
-    target.process = backend.process;
-    target.key = backend.key;
+  // What waits for an answer on `connecting_` ends in time.
+  void limit_connecting() {
+    connecting_limit_.expires_after(host().config.upstream.connect_timeout);
+    connecting_limit_.async_wait([stream = connecting_](const boost::system::error_code& error) {
+      if (!error) stream->reset();
+    });
+  }
+
+  Awaitable<bool> take_over(Backend& backend, std::shared_ptr<const CancelTarget> target) {
     host().postgres->set_target(own_.process, std::move(target));
+    if (welcomed_ && lost_one_) ++host().counts.reopened;
+    lost_one_ = false;
+    std::string news = news_of(backend.parameters);
+    server_ = std::move(backend.framer);
+    from_server_ = std::exchange(backend.rest, {});
+    const auto stream = backend.stream;
+    if (!co_await give(std::move(news))) {
+      end();
+      co_return false;
+    }
+    if (ended_) co_return false;
+    upstream_ = stream;
+    up_wake_.cancel();
+    co_return true;
+  }
+
+  // What the application has to be told of a connection, at its login or afterwards.
+  std::string news_of(const std::map<std::string, std::string>& parameters) {
     std::string news;
     if (!welcomed_) pg::append_authentication_ok(news);
-    for (const auto& [name, value] : backend.parameters) {
+    for (const auto& [name, value] : parameters) {
       std::string& told = told_[name];
       if (welcomed_ && told == value) continue;
       told = value;
@@ -492,24 +491,125 @@ class PostgresSession final : public Session {
       static_cast<void>(pg::append_parameter_status(news, parameter));
     }
     take_options();
-    if (welcomed_) {
-      ++host().counts.reopened;
-    } else {
+    if (!welcomed_) {
       const pg::BackendKeyData key{.process = own_.process, .key = own_.key};
       static_cast<void>(pg::append_backend_key_data(news, key));
       pg::append_ready_for_query(news, TransactionStatus::kIdle);
       welcomed_ = true;
     }
-    server_ = std::move(backend.framer);
-    from_server_ = std::move(backend.rest);
-    if (!co_await give(std::move(news))) {
-      end();
+    return news;
+  }
+
+  // --- Connections that sessions share. ---
+
+  ServerPool* pool() const { return host().servers; }
+
+  Refusal none_free() const {
+    return {.sqlstate = std::string(sqlstate::kTooManyConnections),
+            .message = "no connection to the server was free within " +
+                       std::to_string(host().config.hold.count()) + " ms"};
+  }
+
+  // False if the session has ended.
+  Awaitable<bool> borrow() {
+    // What it did to the last one is known there.
+    shadow_.moves_on();
+    for (;;) {
+      auto loan = co_await pool()->borrow(waiter_, key_, *application_.stream);
+      if (ended_) {
+        if (loan && loan->server) pool()->give_back(std::move(loan));
+        co_return false;
+      }
+      if (!loan && waiter_.left()) {
+        ends("application left");
+        end();
+        co_return false;
+      }
+      if (!loan) co_return co_await find_none_free();
+      const bool fresh = !loan->server;
+      if (fresh) {
+        const Replay nothing;
+        auto opened = co_await open_server(fixed_, nothing);
+        if (!opened) co_return false;
+        loan->server = std::make_unique<SharedServer>();
+        loan->server->backend = std::move(opened->backend);
+        loan->server->key = key_;
+        loan->server->target = std::move(opened->target);
+        loan->server->state = std::make_shared<const SessionState>();
+      }
+      auto settled = co_await settle(*loan->server);
+      if (ended_) co_return false;
+      if (settled) {
+        SharedServer& server = *loan->server;
+        loan_ = std::move(loan);
+        pending_.share(&server.statements);
+        co_return co_await take_over(server.backend, server.target);
+      }
+      const bool stale = loan->server->backend.stream->stale();
+      loan->server->backend.stream->close();
+      // One that waited may have been lost, or may not be what it was taken for.
+      if (fresh && !stale) {
+        co_await refused_by_server(settled.error());
+        co_return false;
+      }
+    }
+  }
+
+  // Makes the session's own what the last one left.
+  Awaitable<Answer<void>> settle(SharedServer& server) {
+    const auto state = shadow_.state();
+    std::set<std::string>& own_names = server.statements.own_names();
+    if (!shadow_.listening() && own_names.empty() &&
+        (server.state == state || *server.state == *state))
+      co_return Answer<void>();
+    const auto replay = shadow_.replay_from(*server.state, own_names);
+    if (!replay) co_return refuse("XX000", replay.error().message());
+    connecting_ = server.backend.stream;
+    limit_connecting();
+    auto said = co_await say(server.backend, *replay);
+    connecting_limit_.cancel();
+    connecting_ = nullptr;
+    server.state = state;
+    own_names.clear();
+    co_return said;
+  }
+
+  // It was not asked for yet, so that the application can ask again.
+  Awaitable<bool> find_none_free() {
+    if (!welcomed_) {
+      const Refusal refusal = none_free();
+      co_await refuse_session(refusal.sqlstate, refusal.message);
       co_return false;
     }
-    if (ended_) co_return false;
-    upstream_ = std::move(backend.stream);
-    up_wake_.cancel();
-    co_return true;
+    if (wants_upstream_) {
+      none_is_free_ = true;
+      wants_upstream_ = false;
+      up_wake_.cancel();
+      co_return true;
+    }
+    // It only listens.
+    down_wake_.expires_after(kLongestPause);
+    co_await down_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_return !ended_;
+  }
+
+  // After a transaction, unless the session has something that others must not see, or that it
+  // would miss.
+  void give_back() {
+    if (!loan_ || !at_rest()) return;
+    if (!shadow_.kept_by().empty()) {
+      if (!keeps_server_) ++host().counts.pinned;
+      keeps_server_ = true;
+      return;
+    }
+    keeps_server_ = false;
+    SharedServer& server = *loan_->server;
+    server.backend.framer = std::move(server_);
+    server.state = shadow_.state();
+    upstream_ = nullptr;
+    pending_.share(nullptr);
+    host().postgres->set_target(own_.process, nullptr);
+    pool()->give_back(std::move(loan_));
   }
 
   // The protocol's own way to say why a session ends.
@@ -533,12 +633,14 @@ class PostgresSession final : public Session {
     for (const auto& stream : {upstream_, connecting_}) {
       if (stream) stream->close();
     }
+    waiter_.cancel();
     up_wake_.cancel();
     down_wake_.cancel();
   }
 
   Admission admission_;
   Application application_;
+  ApplicationOutput output_;
   Shared::Key own_;  // of the application, to cancel with
   // Null: none now. Whoever waits for one keeps it.
   std::shared_ptr<Stream> upstream_, connecting_;
@@ -550,15 +652,27 @@ class PostgresSession final : public Session {
   Shadow shadow_;
   Pending pending_;
   LostTransaction lost_;
+  SharedStatements statements_;
+
+  // Where connections are shared.
+  Parameters fixed_;  // with which they are opened
+  std::string key_;
+  ServerPool::Waiter waiter_;
+  std::unique_ptr<ServerPool::Loan> loan_;  // `upstream_`, if there is one
+  bool none_is_free_ = false;
+  bool keeps_server_ = false;
+
   bool discards_ = false;  // the rest of a message of the application
   bool up_in_message_ = false, down_in_message_ = false;
 
-  asio::steady_timer up_wake_, down_wake_, given_;
-  bool giving_ = false, given_failed_ = false;
-  std::string to_give_;
+  bool sending_ = false;
+
+  asio::steady_timer up_wake_, down_wake_;
+  asio::steady_timer connecting_limit_{host().loop.timer()};
   bool ended_ = false;
   bool wants_upstream_ = false;
   bool welcomed_ = false;
+  bool lost_one_ = false;  // a server's connection
 };
 
 }  // namespace

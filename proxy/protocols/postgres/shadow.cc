@@ -9,6 +9,11 @@ namespace clonesafe::proxy::postgres {
 
 using wire::postgres::TransactionStatus;
 
+void Shadow::begin(Settings asked_for) {
+  asked_for_ = std::move(asked_for);
+  now_.settings = committed_.settings = asked_for_;
+}
+
 // The tag of what each kind of statement that matters is; others have any.
 bool Shadow::confirms(const Effect& effect, std::string_view command) const {
   switch (effect.kind) {
@@ -42,6 +47,7 @@ void Shadow::done(const Effect& effect, std::string_view tag) {
     return pin("a statement that the server took for another than the proxy");
   if (effect.locks) locks_ = true;
   if (effect.sets) now_.set_config = changed_ = true;
+  if (effect.sequences) now_.sequences = changed_ = true;
   switch (effect.kind) {
     case SqlKind::kUnknown:
       return pin("a statement of which it can't be seen what it does to the session");
@@ -70,7 +76,7 @@ void Shadow::done(const Effect& effect, std::string_view tag) {
       return set(effect.text, effect.text);
     case SqlKind::kReset:
       if (effect.name == "session_authorization") unset("role");
-      return unset(effect.name);
+      return reset(effect.name);
     case SqlKind::kResetAll:
       return reset_all();
     case SqlKind::kPrepare: {
@@ -78,11 +84,13 @@ void Shadow::done(const Effect& effect, std::string_view tag) {
       statement->query = effect.text;
       statement->by_sql = true;
       statements_[effect.name] = std::move(statement);
+      state_.reset();
       return;
     }
     case SqlKind::kDeallocate:
       return closed(effect.name);
     case SqlKind::kDeallocateAll:
+      state_.reset();
       return std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); }),
              void();
     case SqlKind::kListen:
@@ -126,28 +134,44 @@ void Shadow::unset(const std::string& name) {
   changed_ = true;
   std::erase_if(now_.settings, [&](const auto& setting) { return setting.first == name; });
 }
+// To what the StartupMessage says; the server doesn't know it of a connection that was opened
+// without.
+void Shadow::reset(const std::string& name) {
+  unset(name);
+  const auto asked = std::ranges::find(asked_for_, name, &Settings::value_type::first);
+  if (asked == asked_for_.end()) return;
+  now_.settings.insert(now_.settings.begin(), *asked);
+  strayed_ = true;
+}
 void Shadow::reset_all() {
   changed_ = true;
   now_.set_config = false;
   std::erase_if(now_.settings, [](const auto& setting) {
     return setting.first != "role" && setting.first != "session_authorization";
   });
+  now_.settings.insert(now_.settings.begin(), asked_for_.begin(), asked_for_.end());
+  strayed_ = strayed_ || !asked_for_.empty();
 }
 
 void Shadow::discard(std::string_view what) {
   if (what == "temp" || what == "all") now_.temporary = false;
+  if (what == "sequences") now_.sequences = false;
   changed_ = true;
   if (what != "all") return;
   // Not inside a transaction: there is nothing that could be taken back.
   now_ = {};
+  now_.settings = asked_for_;
+  strayed_ = strayed_ || !asked_for_.empty();
   locks_ = false;
   pinned_.clear();
   statements_.clear();
+  state_.reset();
 }
 
 void Shadow::prepared(const std::string& name, std::shared_ptr<const Statement> statement) {
   if (!statement->kept) pin("a prepared statement that is too long to be kept");
   statements_[name] = std::move(statement);
+  state_.reset();
 }
 
 std::shared_ptr<const Statement> Shadow::statement(const std::string& name) const {
@@ -156,7 +180,10 @@ std::shared_ptr<const Statement> Shadow::statement(const std::string& name) cons
 }
 
 void Shadow::commit() {
-  if (changed_) committed_ = now_;
+  if (changed_) {
+    committed_ = now_;
+    state_.reset();
+  }
   changed_ = false;
   savepoints_.clear();
 }
@@ -199,21 +226,34 @@ std::string Shadow::pinned() const {
   return {};
 }
 
-Result<Shadow::Replay> Shadow::replay() const {
-  std::string script;
-  for (const auto& [name, text] : committed_.settings) script += text + ";";
-  // By then names are looked up as the settings say.
+std::string Shadow::kept_by() const {
+  if (std::string why = pinned(); !why.empty()) return why;
+  if (!committed_.channels.empty()) return "LISTEN";
+  if (committed_.sequences) return "currval() or lastval()";
+  return {};
+}
+
+std::shared_ptr<const SessionState> Shadow::state() const {
+  if (state_ && state_->strayed == strayed_) return state_;
+  auto state = std::make_shared<SessionState>();
+  state->settings = committed_.settings;
   for (const auto& [name, statement] : statements_) {
-    if (statement->by_sql) script += statement->query + ";";
+    if (statement->by_sql) state->prepared[name] = statement->query;
   }
-  for (const std::string& channel : committed_.channels)
-    script += "LISTEN " + wire::postgres::quote_sql_name(channel) + ";";
-  Replay replay;
-  if (!script.empty()) {
-    if (auto added = wire::postgres::append_query(replay.messages, script); !added)
-      return fail(added.error());
-    ++replay.ready_count;
-  }
+  state->strayed = strayed_;
+  state_ = std::move(state);
+  return state_;
+}
+
+Result<Replay> Shadow::replay_from(const SessionState& from,
+                                   const std::set<std::string>& also_prepared) const {
+  return difference(from, *state(), committed_.channels, also_prepared);
+}
+
+Result<Replay> Shadow::replay() const {
+  auto said = replay_from({}, {});
+  if (!said) return said;
+  Replay replay = std::move(*said);
   bool parsed = false;
   for (const auto& [name, statement] : statements_) {
     if (statement->by_sql) continue;

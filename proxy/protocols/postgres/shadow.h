@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "proxy/protocols/postgres/session_state.h"
 #include "proxy/protocols/postgres/statement.h"
 #include "proxy/wire/postgres/protocol.h"
 
@@ -19,10 +20,16 @@ namespace clonesafe::proxy::postgres {
 // transaction did counts only once it is committed. Not thread-safe.
 class Shadow {
  public:
+  // Its StartupMessage asks for these, and its connections are opened without them. Once, first.
+  void begin(Settings asked_for);
+
   // A statement was done; `tag` is that of its CommandComplete.
   void done(const Effect& effect, std::string_view tag);
   void prepared(const std::string& name, std::shared_ptr<const Statement> statement);
-  void closed(const std::string& name) { statements_.erase(name); }
+  void closed(const std::string& name) {
+    statements_.erase(name);
+    state_.reset();
+  }
   // A statement failed.
   void failed() { failed_ = true; }
   // ReadyForQuery.
@@ -39,24 +46,35 @@ class Shadow {
   // Why no other connection can go on with this session; empty if one can.
   std::string pinned() const;
 
-  // What makes a new connection the same, and how many ReadyForQuery it answers.
-  struct Replay {
-    std::string messages;
-    std::size_t ready_count = 0;
-  };
+  // Why a session that shares its connections keeps the one that it has; empty if it doesn't.
+  std::string kept_by() const;
+  // As they are now, in a transaction too.
+  const Settings& settings() const { return now_.settings; }
+  // What was committed of it.
+  std::shared_ptr<const SessionState> state() const;
+  // The connection that it had is another's.
+  void moves_on() { strayed_ = false; }
+
+  // What makes a new connection the same.
   Result<Replay> replay() const;
+  // What makes one that has this state, and these statements, the same, but for what the protocol
+  // prepared.
+  Result<Replay> replay_from(const SessionState& from,
+                             const std::set<std::string>& also_prepared) const;
 
  private:
   // What a ROLLBACK takes back.
   struct State {
-    std::vector<std::pair<std::string, std::string>> settings;  // and what set them, in order
+    Settings settings;
     std::set<std::string> channels;
     std::set<std::string> held_cursors;
     bool temporary = false;
     bool set_config = false;
+    bool sequences = false;
   };
   void set(const std::string& name, const std::string& text);
   void unset(const std::string& name);
+  void reset(const std::string& name);
   void reset_all();
   void discard(std::string_view what);
   void commit();
@@ -65,9 +83,12 @@ class Shadow {
   void release(const std::string& savepoint);
   bool confirms(const Effect& effect, std::string_view command) const;
 
+  Settings asked_for_;
+  bool strayed_ = false;  // the server has its own default of something that was asked for
   State now_, committed_;
-  bool changed_ = false;  // now_ since committed_
-  bool failed_ = false;   // since the last ReadyForQuery
+  mutable std::shared_ptr<const SessionState> state_;  // null: to be made
+  bool changed_ = false;                               // now_ since committed_
+  bool failed_ = false;                                // since the last ReadyForQuery
   std::vector<std::pair<std::string, State>> savepoints_;
   std::map<std::string, std::shared_ptr<const Statement>> statements_;
   bool locks_ = false;

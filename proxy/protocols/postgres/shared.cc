@@ -44,18 +44,19 @@ void Shared::remove(std::uint32_t process) {
   entries_.erase(process);
 }
 
-void Shared::set_target(std::uint32_t process, std::optional<CancelTarget> target) {
+void Shared::set_target(std::uint32_t process, std::shared_ptr<const CancelTarget> target) {
   const std::lock_guard lock(mutex_);
   const auto entry = entries_.find(process);
   if (entry != entries_.end()) entry->second.target = std::move(target);
 }
 
-std::optional<CancelTarget> Shared::find(std::uint32_t process, std::string_view key) const {
+std::shared_ptr<const CancelTarget> Shared::find(std::uint32_t process,
+                                                 std::string_view key) const {
   const std::lock_guard lock(mutex_);
   const auto entry = entries_.find(process);
   if (entry == entries_.end() || entry->second.key.size() != key.size() ||
       CRYPTO_memcmp(entry->second.key.data(), key.data(), key.size()) != 0)
-    return std::nullopt;
+    return nullptr;
   return entry->second.target;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -38,9 +39,11 @@ class Shared {
   // The proxy's own, for an application: what its servers give changes.
   Result<Key> add();
   void remove(std::uint32_t process);
-  void set_target(std::uint32_t process, std::optional<CancelTarget> target);
-  // Nothing if there is no such key, or no server has the session now.
-  std::optional<CancelTarget> find(std::uint32_t process, std::string_view key) const;
+  // Null: no server has the session now.
+  void set_target(std::uint32_t process, std::shared_ptr<const CancelTarget> target);
+  // Null if there is no such key, or no server has the session now. Whoever holds it is about to
+  // cancel what that server does.
+  std::shared_ptr<const CancelTarget> find(std::uint32_t process, std::string_view key) const;
 
   // From which the salts of users that aren't there are made.
   const wire::scram::Key& decoy_secret() const { return decoy_secret_; }
@@ -48,7 +51,7 @@ class Shared {
  private:
   struct Entry {
     std::string key;
-    std::optional<CancelTarget> target;
+    std::shared_ptr<const CancelTarget> target;
   };
   Shared() = default;
 

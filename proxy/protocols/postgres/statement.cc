@@ -17,6 +17,11 @@ bool locks_for_the_session(std::string_view text) {
   return false;
 }
 
+bool reads_sequences(std::string_view text) {
+  const std::string lower = wire::postgres::ascii_lower(text);
+  return lower.contains("currval") || lower.contains("lastval");
+}
+
 bool repeated(SqlKind kind) {
   return kind == SqlKind::kSet || kind == SqlKind::kSetCharacteristics ||
          kind == SqlKind::kSetRole || kind == SqlKind::kSetSessionAuthorization ||
@@ -31,13 +36,15 @@ Effect effect_of(const SqlStatement& statement) {
                 .chain = statement.chain};
   effect.locks = statement.has(SqlHint::kAdvisoryLock) && locks_for_the_session(statement.text);
   effect.sets = statement.has(SqlHint::kSetConfig);
+  effect.sequences = statement.has(SqlHint::kSequence) && reads_sequences(statement.text);
   effect.temporary = statement.kind == SqlKind::kCreateTemporary;
   return effect;
 }
 
 bool plain(const SqlStatement& statement) {
   return (statement.kind == SqlKind::kOther || statement.kind == SqlKind::kSelect) &&
-         !statement.has(SqlHint::kAdvisoryLock) && !statement.has(SqlHint::kSetConfig);
+         !statement.has(SqlHint::kAdvisoryLock) && !statement.has(SqlHint::kSetConfig) &&
+         !(statement.has(SqlHint::kSequence) && reads_sequences(statement.text));
 }
 
 bool commits(SqlKind kind) {

@@ -25,6 +25,7 @@ struct Effect {
   bool chain = false;
   bool locks = false;      // advisory locks that outlive the transaction
   bool sets = false;       // set_config()
+  bool sequences = false;  // currval(), lastval(): what the session drew before
   bool temporary = false;  // a table of the session's own
 };
 
@@ -44,6 +45,8 @@ struct Statement {
   bool kept = true;     // its text is there whole
   std::vector<Effect> effects;
   bool may_commit = false;
+  // On connections that several sessions share; made at its first use.
+  mutable std::string shared_name;
 
   // It does nothing but end a transaction.
   std::optional<SqlKind> ends_transaction() const;

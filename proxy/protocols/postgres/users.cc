@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <optional>
+#include <vector>
 
 #include "proxy/config/config.h"
 
@@ -16,22 +17,24 @@ void skip_space(std::string_view& line) {
     line.remove_prefix(1);
 }
 
-// "text", with each quote in it doubled.
-std::optional<std::string> take_quoted(std::string_view& line) {
+// "text", with each quote in it doubled. Whatever becomes of it, nothing of it is left behind.
+std::optional<wire::scram::SecretText> take_quoted(std::string_view& line) {
   if (line.empty() || line.front() != '"') return std::nullopt;
-  std::string text;
-  for (std::size_t i = 1; i < line.size(); ++i) {
+  std::vector<char> text;
+  text.reserve(line.size());
+  std::optional<wire::scram::SecretText> secret;
+  for (std::size_t i = 1; i < line.size() && !secret; ++i) {
     if (line[i] != '"') {
-      text += line[i];
+      text.push_back(line[i]);
     } else if (i + 1 < line.size() && line[i + 1] == '"') {
-      text += line[i++];
+      text.push_back(line[i++]);
     } else {
       line.remove_prefix(i + 1);
-      return text;
+      secret.emplace(std::string_view(text.data(), text.size()));
     }
   }
   OPENSSL_cleanse(text.data(), text.size());
-  return std::nullopt;
+  return secret;
 }
 
 }  // namespace
@@ -57,13 +60,13 @@ Result<Users> Users::parse(std::string_view text, const std::string& name) {
       return fail(name + ", line " + std::to_string(number) + ": " + what);
     };
     const auto user = take_quoted(line);
-    if (!user || user->empty()) return refused("no user's name in quotes");
+    if (!user || user->view().empty()) return refused("no user's name in quotes");
     skip_space(line);
     auto secret = take_quoted(line);
     if (!secret) return refused("no password in quotes behind the user's name");
     // What comes behind means nothing, as with PgBouncer.
-    const bool added = users.secrets_.try_emplace(*user, *secret).second;
-    OPENSSL_cleanse(secret->data(), secret->size());
+    const bool added =
+        users.secrets_.try_emplace(std::string(user->view()), std::move(*secret)).second;
     if (!added) return refused("the user is there twice");
   }
   return users;

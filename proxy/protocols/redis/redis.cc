@@ -150,7 +150,7 @@ class RedisSession final : public Session {
   }
 
   Awaitable<void> until_connected() {
-    wants_upstream_ = true;
+    wants_upstream_ = demanded_ = true;
     while (!ended_ && !upstream_) {
       down_wake_.cancel();
       up_wake_.expires_at(asio::steady_timer::time_point::max());
@@ -262,8 +262,12 @@ class RedisSession final : public Session {
       const auto stream = upstream_;
       if (!stream) {
         rest.clear();
-        if (wants_upstream_ || !sent_.empty() || shadow_.subscribed()) {
+        if (wants_upstream_ || !sent_.empty()) {
+          demanded_ = true;
           co_await reconnect();
+        } else if (shadow_.subscribed()) {
+          demanded_ = false;
+          if (co_await wait_for_spread(down_wake_)) co_await reconnect();
         } else {
           down_wake_.expires_at(asio::steady_timer::time_point::max());
           co_await down_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -477,8 +481,10 @@ class RedisSession final : public Session {
   }
 
   Awaitable<void> reconnect() {
-    auto connected = co_await connect();
+    const Fence::Epoch epoch = host().loop.fence().now();
+    auto connected = co_await connect(nullptr, &demanded_);
     if (ended_) co_return;
+    if (!connected && !demanded_ && host().loop.fence().now() != epoch) co_return;
     if (!connected) co_return co_await refuse("no upstream can be reached");
     std::shared_ptr<Stream> stream(std::move(*connected));
     const Shadow::Replay replay = shadow_.replay();
@@ -571,6 +577,7 @@ class RedisSession final : public Session {
   asio::steady_timer up_wake_, down_wake_;
   bool ended_ = false;
   bool wants_upstream_ = false;
+  bool demanded_ = false;  // the connection that is being opened is waited for
   bool reconnected_ = false;
   bool quits_ = false;
 

@@ -1,5 +1,6 @@
 #include "proxy/wire/scram/base64.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 namespace clonesafe::wire::scram {
@@ -24,7 +25,11 @@ std::optional<std::string> from_base64(std::string_view text) {
   std::size_t padding = 0;
   while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') ++padding;
   bytes.resize(bytes.size() - padding);
-  if (base64(bytes) != text) return std::nullopt;
+  // It may be a key's.
+  std::string again = base64(bytes);
+  const bool is_canonical = again == text;
+  OPENSSL_cleanse(again.data(), again.size());
+  if (!is_canonical) return std::nullopt;
   return bytes;
 }
 

@@ -182,6 +182,24 @@ std::string Guest::get(const std::string& command) const {
   return outcome->output;
 }
 
+void Guest::put(const std::string& text, const std::string& path) const {
+  // A command is one line.
+  std::string command = "printf '%b' '";
+  for (const char c : text) {
+    if (c == '\n')
+      command += "\\n";
+    else if (c == '\\')
+      command += "\\\\";
+    else if (c == '\'')
+      command += "\\0047";
+    else if (c == '%')
+      command += "\\0045";
+    else
+      command += c;
+  }
+  get(command + "' >" + path);
+}
+
 std::string Guest::host_status(const std::string& member) const {
   const auto outcome =
       lab::run({Lab::get().clonevm, "status", "--api", api_.string()}, Seconds(60));

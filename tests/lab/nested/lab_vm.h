@@ -53,6 +53,8 @@ class Guest {
   Result<UniqueFd> start(const std::string& command, Seconds timeout = Seconds(60)) const;
   // As run(), for a command that must succeed; the test fails if it does not.
   std::string get(const std::string& command) const;
+  // Writes a file.
+  void put(const std::string& text, const std::string& path) const;
   // `clonevm status` of it: a member's text, or JSON if it is none.
   std::string host_status(const std::string& member) const;
   // `clonevm VERB` of it, which must succeed.

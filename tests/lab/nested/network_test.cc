@@ -314,7 +314,7 @@ TEST_F(NetworkTest, WithoutAReportTheNetworkStaysHeldAsItWasOrdered) {
     expect_nothing_while_held(*held, api("held", 1), 100);
   }
   {
-    auto restored = restore("timed", *timed, {"--hold-network=8"});
+    auto restored = restore("timed", *timed, {"--hold-network=15"});
     ASSERT_TRUE(restored);
     expect_nothing_while_held(*timed, api("timed", 1), 5);
     std::vector<Captured> captured;
@@ -324,7 +324,7 @@ TEST_F(NetworkTest, WithoutAReportTheNetworkStaysHeldAsItWasOrdered) {
       return numbers(captured).size() > 20;
     }));
     EXPECT_NE(read_file(scratch_ / "timed" / "1" / "clone.log")
-                  .find("what is held is released after 8000 ms without a report"),
+                  .find("what is held is released after 15000 ms without a report"),
               std::string::npos);
     EXPECT_FALSE(status_of(api("timed", 1)).at("hold").as_object().at("held").as_bool());
   }

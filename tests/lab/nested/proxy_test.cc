@@ -1,8 +1,6 @@
 // clonesafe-proxy in a guest that is cloned, with TLS to an upstream on the host's side of its tap:
 // an application that has one connection to it goes on in the source and in every clone; nothing of
 // the source's TLS session leaves a clone, and each clone has a session of its own.
-#include <netinet/in.h>
-
 #include <boost/json/parse.hpp>
 #include <fstream>
 #include <map>
@@ -10,6 +8,7 @@
 
 #include "tests/lab/nested/clone_fixture.h"
 #include "tests/lab/nested/host_network.h"
+#include "tests/lab/nested/segments.h"
 #include "tests/lab/nested/tls_pings.h"
 #include "tests/support/certificate.h"
 
@@ -19,7 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kUp = "ip link set lo up; " + HostNetwork::kGuestUp;
+// An emulated processor is slow.
 const std::string kProxyConfig = std::string(
+                                     "park_deadline_ms = 20000\n"
                                      "[[service]]\n"
                                      "name = \"pings\"\n"
                                      "protocol = \"redis\"\n"
@@ -52,54 +53,9 @@ const std::string kApplication =
     "    os.rename('/run/answered.new', '/run/answered')\n"
     "    time.sleep(0.02)\n";
 
-// A file in the guest; its command server takes one line.
-std::string put(const std::string& text, const std::string& path) {
-  std::string line = "printf '%b' '";
-  for (const char c : text) {
-    if (c == '\n')
-      line += "\\n";
-    else if (c == '\\')
-      line += "\\\\";
-    else if (c == '\'')
-      line += "\\0047";
-    else if (c == '%')
-      line += "\\0045";
-    else
-      line += c;
-  }
-  return line + "' >" + path;
-}
-
-// A TCP segment that the guest sent.
-struct Segment {
-  std::uint16_t source = 0;
-  std::uint32_t sequence = 0;
-  bool reset_or_end = false;
-  std::string payload;
-};
-std::optional<Segment> segment_of(const std::string& frame) {
-  const auto byte = [&frame](std::size_t at) { return static_cast<std::uint8_t>(frame[at]); };
-  if (frame.size() < 54 || byte(12) != 8 || byte(13) != 0 || byte(23) != IPPROTO_TCP)
-    return std::nullopt;
-  const std::size_t tcp = 14 + std::size_t{4} * (byte(14) & 15);
-  const std::size_t end = 14 + (std::size_t{byte(16)} << 8 | byte(17));
-  if (frame.size() < tcp + 20 || frame.size() < end) return std::nullopt;
-  const std::size_t data = tcp + std::size_t{4} * (byte(tcp + 12) >> 4);
-  Segment segment;
-  segment.source = static_cast<std::uint16_t>(byte(tcp) << 8 | byte(tcp + 1));
-  segment.sequence = static_cast<std::uint32_t>(byte(tcp + 4)) << 24 |
-                     static_cast<std::uint32_t>(byte(tcp + 5)) << 16 |
-                     static_cast<std::uint32_t>(byte(tcp + 6)) << 8 | byte(tcp + 7);
-  segment.reset_or_end = (byte(tcp + 13) & 5) != 0;
-  if (data < end) segment.payload = frame.substr(data, end - data);
-  return segment;
-}
-std::vector<Segment> segments_of(const std::vector<Captured>& captured, std::uint16_t port) {
-  std::vector<Segment> segments;
-  for (const Captured& frame : captured) {
-    const auto segment = segment_of(frame.frame);
-    if (segment && segment->source == port) segments.push_back(*segment);
-  }
+std::vector<Segment> segments_from(const std::vector<Captured>& captured, std::uint16_t port) {
+  std::vector<Segment> segments = segments_of(captured);
+  std::erase_if(segments, [port](const Segment& segment) { return segment.source != port; });
   return segments;
 }
 
@@ -146,9 +102,9 @@ TEST_F(ProxyTest, ApplicationsGoOnAndClonesHaveSessionsOfTheirOwn) {
   ASSERT_TRUE(vm);
   const Guest guest = vm->guest();
   guest.get(kUp);
-  guest.get(put(read_file(scratch_ / "pings.test.pem"), "/run/ca.pem"));
-  guest.get(put(kProxyConfig, "/run/proxy.toml"));
-  guest.get(put(kApplication, "/run/application.py"));
+  guest.put(read_file(scratch_ / "pings.test.pem"), "/run/ca.pem");
+  guest.put(kProxyConfig, "/run/proxy.toml");
+  guest.put(kApplication, "/run/application.py");
   guest.get("clonesafe-proxy --config /run/proxy.toml --check");
   guest.get("clonesafe-proxy --config /run/proxy.toml </dev/null >/run/proxy.log 2>&1 &");
   ASSERT_TRUE(eventually(Seconds(60), [&] {
@@ -190,12 +146,12 @@ TEST_F(ProxyTest, ApplicationsGoOnAndClonesHaveSessionsOfTheirOwn) {
   // Held: of the source's connection not a packet leaves a clone. What its kernel sent again before
   // the proxy had let go of it, the VMM dropped.
   for (const Side* side : sides)
-    EXPECT_EQ(segments_of(side->network.captured(), parents[0].port).size(), 0u)
+    EXPECT_EQ(segments_from(side->network.captured(), parents[0].port).size(), 0u)
         << side->network.name();
   // Not held: it may send again what was sent, byte for byte. Nobody seals anything anew, and
   // nobody says goodbye.
   std::map<std::uint32_t, std::string> sent;
-  for (const Segment& segment : segments_of(source->network.captured(), parents[0].port))
+  for (const Segment& segment : segments_from(source->network.captured(), parents[0].port))
     sent[segment.sequence] = segment.payload;
   auto not_held = Restored::restore(
       scratch_ / "snapshot", scratch_ / "free", 1,
@@ -203,7 +159,7 @@ TEST_F(ProxyTest, ApplicationsGoOnAndClonesHaveSessionsOfTheirOwn) {
        std::string("tap=") + HostNetwork::kTap + ",netns=" + free->network.name()});
   ASSERT_TRUE(not_held);
   EXPECT_TRUE(goes_on(not_held->guest(1)));
-  for (const Segment& segment : segments_of(free->network.captured(), parents[0].port)) {
+  for (const Segment& segment : segments_from(free->network.captured(), parents[0].port)) {
     EXPECT_FALSE(segment.reset_or_end);
     if (!segment.payload.empty()) {
       EXPECT_EQ(sent[segment.sequence], segment.payload) << "new ciphertext under an old key";

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "proxy/core/network.h"
+
 namespace clonesafe::proxy {
 namespace {
 
@@ -41,6 +43,13 @@ TEST(Endpoints, SayWhetherTheyAreThisMachine) {
 TEST(Endpoints, AreToldAsTheyAreWritten) {
   for (const char* text : {"127.0.0.1:5432", "[::1]:80", "unix:/run/db.sock"})
     EXPECT_EQ(to_text(numeric_endpoint(*parse_address(text)).value()), text);
+  for (const char* text : {"127.0.0.1:5432", "[::1]:80", "unix:/run/db.sock"})
+    EXPECT_EQ(address_of(numeric_endpoint(*parse_address(text)).value()).text(), text);
+  // With its interface.
+  const Address link{.host = "fe80::1%lo", .port = 80, .path = {}};
+  EXPECT_EQ(address_of(numeric_endpoint(link).value()).text(), "[fe80::1%lo]:80");
+  for (const char* text : {"10.0.0.0/8", "10.0.0.1/32", "fc00::/7", "::/0", "unix"})
+    EXPECT_EQ(Network::parse(text).value().text(), text);
   EXPECT_EQ(port_of(numeric_endpoint(*parse_address("[::1]:80")).value()), 80);
   EXPECT_FALSE(numeric_endpoint(*parse_address("db.example:80")));
 }

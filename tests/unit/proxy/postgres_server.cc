@@ -123,14 +123,41 @@ std::string PostgresServer::verifier(const std::string& user) const {
 
 PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
                              std::optional<ServerTlsOptions> listen_tls,
-                             std::optional<ClientTlsOptions> upstream_tls, Milliseconds hold) {
+                             std::optional<ClientTlsOptions> upstream_tls, Milliseconds hold,
+                             std::uint32_t max_connections) {
   ServiceConfig config{.name = "database", .protocol = Protocol::kPostgres};
   config.upstream.tls = std::move(upstream_tls);
   config.listen_tls = std::move(listen_tls);
   config.postgres = std::move(postgres);
   config.hold = hold;
+  config.upstream.max_connections = max_connections;
   config.access_log = true;
   worker_.start(std::move(config), kFar, upstream_port, listen_on("127.0.0.1", port_));
+}
+
+PostgresProxy PostgresProxy::pooling(int upstream_port, std::uint32_t max_connections,
+                                     Milliseconds hold) {
+  PostgresConfig config = trusting();
+  config.pooling = PostgresPooling::kTransaction;
+  return PostgresProxy(upstream_port, std::move(config), {}, {}, hold, max_connections);
+}
+
+std::string PostgresProxy::program(std::vector<std::string> command) const {
+  for (const auto& more : {std::string("-h"), std::string("127.0.0.1"), std::string("-p"),
+                           std::to_string(port_), std::string("-U"), std::string("postgres")})
+    command.push_back(more);
+  command.push_back("postgres");
+  std::array<int, 2> ends{};
+  EXPECT_EQ(::pipe(ends.data()), 0);
+  auto process = PostgresServer::run(command, ends[1]);
+  ::close(ends[1]);
+  std::string text;
+  std::array<char, 4096> buffer{};
+  for (ssize_t count = 0; (count = ::read(ends[0], buffer.data(), buffer.size())) > 0;)
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  ::close(ends[0]);
+  EXPECT_EQ(process.wait(std::chrono::seconds(60)).value_or(-1), 0);
+  return text;
 }
 
 PostgresPeer PostgresProxy::connect() const {

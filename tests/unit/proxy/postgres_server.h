@@ -48,7 +48,14 @@ class PostgresProxy {
   explicit PostgresProxy(int upstream_port, PostgresConfig postgres = trusting(),
                          std::optional<ServerTlsOptions> listen_tls = {},
                          std::optional<ClientTlsOptions> upstream_tls = {},
-                         Milliseconds hold = Milliseconds(5'000));
+                         Milliseconds hold = Milliseconds(5'000),
+                         std::uint32_t max_connections = 0);
+  // Whose applications share so many connections.
+  static PostgresProxy pooling(int upstream_port, std::uint32_t max_connections,
+                               Milliseconds hold = Milliseconds(20'000));
+
+  // What a program of PostgreSQL's own prints as an application of it.
+  std::string program(std::vector<std::string> command) const;
 
   static PostgresConfig trusting() {
     return {.authentication = PostgresAuthentication::kTrust, .users_file = {}};
@@ -63,8 +70,9 @@ class PostgresProxy {
   std::uint64_t park(std::chrono::milliseconds deadline = std::chrono::seconds(20));
   void unpark() { worker_->unpark(); }
   void wait_for_ends() const { worker_.wait_for_ends(); }
+  std::uint64_t sessions() { return worker_->census().at(0).sessions; }
   std::uint64_t upstream_connections() { return worker_->census().at(0).upstreams.open; }
-  ServiceCounts counts() { return worker_->service(0).counts(); }
+  ServiceCounts counts() { return worker_->census().at(0).counts; }
 
  private:
   int port_ = 0;

@@ -22,25 +22,6 @@ class PostgresTest : public ProxyTest {
   static void SetUpTestSuite() { server_ = std::make_unique<PostgresServer>(); }
   static void TearDownTestSuite() { server_.reset(); }
 
-  // What the program of PostgreSQL's own prints.
-  static std::string program(std::vector<std::string> command, const PostgresProxy& proxy) {
-    for (const auto& more :
-         {std::string("-h"), std::string("127.0.0.1"), std::string("-p"),
-          std::to_string(proxy.port()), std::string("-U"), std::string("postgres")})
-      command.push_back(more);
-    command.push_back("postgres");
-    std::array<int, 2> ends{};
-    EXPECT_EQ(::pipe(ends.data()), 0);
-    auto process = PostgresServer::run(command, ends[1]);
-    ::close(ends[1]);
-    std::string text;
-    std::array<char, 4096> buffer{};
-    for (ssize_t count = 0; (count = ::read(ends[0], buffer.data(), buffer.size())) > 0;)
-      text.append(buffer.data(), static_cast<std::size_t>(count));
-    ::close(ends[0]);
-    EXPECT_EQ(process.wait(std::chrono::seconds(60)).value_or(-1), 0);
-    return text;
-  }
   static std::string users_file(const Folder& folder, const std::string& lines) {
     std::ofstream(folder / "users") << lines;
     return folder / "users";
@@ -311,17 +292,17 @@ TEST_F(PostgresTest, LargeValuesPassInBothDirections) {
 
 TEST_F(PostgresTest, ProgramsOfPostgresRunThroughIt) {
   PostgresProxy proxy(server_->port());
-  EXPECT_EQ(program({"psql", "-X", "-A", "-t", "-c", "SELECT 6 * 7"}, proxy), "42\n");
-  program({"pgbench", "-i", "-q"}, proxy);
+  EXPECT_EQ(proxy.program({"psql", "-X", "-A", "-t", "-c", "SELECT 6 * 7"}), "42\n");
+  proxy.program({"pgbench", "-i", "-q"});
   for (const std::string mode : {"simple", "extended", "prepared"}) {
     SCOPED_TRACE(mode);
     const std::string report =
-        program({"pgbench", "-n", "-S", "-M", mode, "-c", "4", "-t", "200"}, proxy);
+        proxy.program({"pgbench", "-n", "-S", "-M", mode, "-c", "4", "-t", "200"});
     EXPECT_NE(report.find("number of transactions actually processed: 800/800"), std::string::npos)
         << report;
   }
   const std::string report =
-      program({"pgbench", "-n", "-M", "prepared", "-c", "4", "-t", "50"}, proxy);
+      proxy.program({"pgbench", "-n", "-M", "prepared", "-c", "4", "-t", "50"});
   EXPECT_NE(report.find("number of transactions actually processed: 200/200"), std::string::npos)
       << report;
 }
@@ -350,9 +331,8 @@ TEST_F(PostgresTest, TlsIsSpokenWhereItIsAskedFor) {
   const PostgresPeer hasty = proxy.connect();
   hasty.send(request + "x");
   EXPECT_EQ(receive(hasty.fd(), 1), "");
-  const std::string report = program(
-      {"env", "HOME=/", "PGSSLMODE=require", "psql", "-X", "-A", "-t", "-c", "SELECT 'secure'"},
-      proxy);
+  const std::string report = proxy.program(
+      {"env", "HOME=/", "PGSSLMODE=require", "psql", "-X", "-A", "-t", "-c", "SELECT 'secure'"});
   EXPECT_EQ(report, "secure\n");
 }
 

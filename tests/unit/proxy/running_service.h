@@ -19,16 +19,18 @@ class RunningService {
   // In front of `host`; ends the one that was there. `listener` is where it listens, whatever the
   // configuration says.
   void start(ServiceConfig config, const std::string& host, int port, UniqueFd listener) {
+    prepare(std::move(config), host, port, std::move(listener));
+    worker_->start();
+  }
+  // The same, but for its thread.
+  void prepare(ServiceConfig config, const std::string& host, int port, UniqueFd listener) {
     config.listen = {parse_address("127.0.0.1:1").value()};
     config.upstream.addresses = {parse_address(host + ":" + std::to_string(port)).value()};
-    worker_ = std::make_unique<Worker>();
-    Worker::Part part{
-        .parts = std::make_shared<const ServiceParts>(ServiceParts::make(config).value()),
-        .sockets = {}};
-    part.sockets.push_back(std::move(listener));
-    std::vector<Worker::Part> parts;
-    parts.push_back(std::move(part));
-    ASSERT_TRUE(worker_->serve(std::move(parts)));
+    prepare(config, std::move(listener));
+  }
+  // As it is configured.
+  void serve(const ServiceConfig& config, UniqueFd listener) {
+    prepare(config, std::move(listener));
     worker_->start();
   }
   Worker* operator->() const { return worker_.get(); }
@@ -38,6 +40,17 @@ class RunningService {
   }
 
  private:
+  void prepare(const ServiceConfig& config, UniqueFd listener) {
+    worker_ = std::make_unique<Worker>();
+    Worker::Part part{
+        .parts = std::make_shared<const ServiceParts>(ServiceParts::make(config).value()),
+        .sockets = {}};
+    part.sockets.push_back(std::move(listener));
+    std::vector<Worker::Part> parts;
+    parts.push_back(std::move(part));
+    ASSERT_TRUE(worker_->serve(std::move(parts)));
+  }
+
   std::unique_ptr<Worker> worker_;
 };
 

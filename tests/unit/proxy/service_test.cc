@@ -1,6 +1,12 @@
 // Services as applications and upstreams see them: real sockets, a thread of the proxy's own.
 #include "proxy/service/service.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+
+#include <cstring>
+#include <fstream>
+
 #include "tests/unit/proxy/network.h"
 #include "tests/unit/proxy/proxy_fixture.h"
 #include "tests/unit/proxy/running_service.h"
@@ -139,6 +145,56 @@ TEST_F(ServiceTest, ApplicationFromAnotherMachineIsLeftWithoutAWordToo) {
   EXPECT_TRUE(sees_nothing(upstream));
 }
 
+// It waits to be accepted when the machine is cloned: the parent has it too.
+TEST_F(ServiceTest, ApplicationFromAnotherMachineThatWaitsIsLeftWithoutAWord) {
+  int upstream_port = 0;
+  upstream_ = listen_on(kFar, upstream_port);
+  UniqueFd listener = listen_on(kFar, port_);
+  worker_.prepare({.name = "test"}, kFar, upstream_port, std::move(listener));
+  const UniqueFd far = connect_to(kFar, port_);
+  send_all(far, "q");
+  clone_this_machine();
+  worker_->start();
+  worker_->fence();
+  EXPECT_EQ(worker_->tombstones().standing, 1u);
+  EXPECT_TRUE(sees_nothing(far));
+  EXPECT_TRUE(sees_nothing(upstream_)) << "it was served";
+  // Who comes now is this clone's.
+  const UniqueFd next = connect_to(kFar, port_);
+  const UniqueFd upstream = accept_from(upstream_);
+  send_all(next, "q");
+  EXPECT_EQ(receive(upstream, 1), "q");
+  EXPECT_TRUE(sees_nothing(far));
+}
+
+// Where the upstream is may have changed since the snapshot.
+TEST_F(ServiceTest, NameOfTheUpstreamIsLookedUpAnewInAClone) {
+  const Folder folder;
+  const auto say = [&](const std::string& address) {
+    std::ofstream(folder / "hosts") << address << " db.test\n";
+  };
+  say(kFar);
+  // For this thread, and for those that it starts.
+  ASSERT_EQ(::unshare(CLONE_NEWNS), 0) << std::strerror(errno);
+  ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+  ASSERT_EQ(::mount((folder / "hosts").c_str(), "/etc/hosts", nullptr, MS_BIND, nullptr), 0);
+  int port = 0;
+  upstream_ = listen_on(kFar, port);
+  const UniqueFd elsewhere = listen_on("127.0.0.1", port);
+  worker_.start({.name = "test", .on_clone = OnClone::kReopen}, "db.test", port,
+                listen_on("127.0.0.1", port_));
+  const auto [application, upstream] = session();
+  say("127.0.0.1");
+  send_all(application, "on");
+  EXPECT_EQ(receive(upstream, 2), "on");
+  clone();
+  send_all(application, "more");
+  EXPECT_EQ(receive(accept_from(elsewhere), 4), "more");
+  EXPECT_TRUE(sees_nothing(upstream));
+  EXPECT_TRUE(sees_nothing(upstream_));
+  EXPECT_EQ(::umount("/etc/hosts"), 0);
+}
+
 TEST_F(ServiceTest, ApplicationIsResetWhenNoUpstreamIsThere) {
   int port = 0;
   listen_on(kFar, port).reset();
@@ -206,7 +262,7 @@ TEST_F(ServiceTest, RefusesACertificateOfAnotherName) {
   const auto context =
       TlsContext::client({.ca_file = folder / "db.test.pem", .server_name = "other.test"}).value();
   Upstream wrong(loop_, config, &context);
-  const auto connected = run(wrong.connect(Milliseconds(0)));
+  const auto connected = run(wrong.connect({}));
   ASSERT_FALSE(connected);
   EXPECT_THAT(connected.error().message(), testing::HasSubstr("certificate: "));
 }

@@ -234,6 +234,32 @@ TEST_P(WireServiceTest, GoodbyePending) {
   EXPECT_EQ(error_of(one.peer), 0);
 }
 
+// A clone of a clone: its tombstones were in the snapshot.
+TEST_P(WireServiceTest, TombstonesStandInTheNextCloneToo) {
+  start();
+  const Session one = session();
+  clone();
+  const Session two = session();
+  const std::size_t mark = wire_.mark();
+  clone();
+  EXPECT_EQ(worker_->tombstones().standing, 2u);
+  const Session three = session();
+  for (const Session* old : {&one, &two}) {
+    EXPECT_EQ(SSL_write(old->tls.get(), "more", 4), 4);
+    wait_for_bytes(*old, mark, false, 2);  // and again
+    EXPECT_THAT(said_until_now(old->port, mark), IsEmpty());
+    EXPECT_EQ(error_of(old->peer), 0);
+    EXPECT_NE(three.port, old->port);
+  }
+  EXPECT_GE(worker_->tombstones().dropped, 4u);
+  // The source of the first snapshot goes on, and that of the second.
+  for (const Session* old : {&two, &one}) {
+    parent_goes_on(old->port, "");
+    EXPECT_THAT(said_until_now(old->port, mark), IsEmpty());
+    EXPECT_EQ(error_of(old->peer), 0);
+  }
+}
+
 TEST_P(WireServiceTest, ApplicationOfAnotherMachineHearsNothing) {
   start();
   const UniqueFd application = wire_.at_peer([&] { return connect_to_host(Wire::kGuest4, port_); });

@@ -6,10 +6,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <functional>
 #include <thread>
 
 #include "proxy/core/tombstones.h"
 #include "tests/unit/proxy/wire_fixture.h"
+
+namespace {
+
+// What is done before the next connection to somebody.
+std::function<void()> before_connect;  // NOLINT(cert-err58-cpp)
+
+}  // namespace
+
+// In place of libc's, for all of this program.
+extern "C" int connect(int fd, const sockaddr* to, socklen_t size) {
+  if (to->sa_family != AF_UNSPEC && before_connect) std::exchange(before_connect, {})();
+  return static_cast<int>(::syscall(SYS_connect, fd, to, size));
+}
 
 namespace clonesafe::proxy {
 namespace {
@@ -208,6 +222,32 @@ TEST_P(WireSocketTest, WhoConnectedToTheGuestHearsNothingEither) {
   send_all(next.peer, "next");
   EXPECT_EQ(receive(next.guest, 4), "next");
   EXPECT_EQ(said_to(one, mark), 0u);
+}
+
+// The moment at which the old connection is gone, and the tombstone is none yet.
+TEST_P(WireSocketTest, NothingIsSaidWhileOneTakesThePlaceOfTheOther) {
+  int port = 0;
+  const UniqueFd listener = listen_at_host(guest_host(), port);
+  set(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+  Connection one = accepted(listener);
+  const std::size_t mark = wire_.mark();
+  bool was_there = false;
+  before_connect = [&] {
+    was_there = true;
+    send_all(one.peer, "meanwhile");
+    wire_.mark();
+  };
+  EXPECT_EQ(tombstones_.bury(one.guest.release(), Opener::kPeer), Farewell::kSilent);
+  EXPECT_TRUE(was_there);
+  send_all(one.peer, "later");
+  wire_.mark();
+  for (const Segment& seen : wire_.since(mark))
+    EXPECT_FALSE(seen.from_guest && seen.destination == one.port);
+  EXPECT_EQ(error_of(one.peer), 0);
+  // Others may come.
+  const Connection next = accepted(listener);
+  send_all(next.peer, "next");
+  EXPECT_EQ(receive(next.guest, 4), "next");
 }
 
 TEST_P(WireSocketTest, OldestTombstonesGoWithoutAWord) {

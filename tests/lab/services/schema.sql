@@ -1,0 +1,14 @@
+CREATE ROLE shop LOGIN PASSWORD 'secret';
+
+CREATE TABLE orders (who text, number int);
+
+GRANT ALL ON orders TO shop;
+
+CREATE TABLE slow (number int);
+
+GRANT ALL ON slow TO shop;
+
+CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(90); RETURN NULL; END $$;
+
+CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION take_time();
+
