@@ -43,7 +43,6 @@ void ServerStatements::parsed_unnamed(const std::shared_ptr<const Statement>& st
 
 void ServerStatements::doubt_all() {
   unnamed_.reset();
-  own_names_.clear();
   for (Entry& entry : entries_) {
     entry.confirmed = false;
     entry.group = 0;

@@ -45,7 +45,7 @@ class ServerStatements {
   // A Sync, or a Query: what is sent from now on is taken also if what was sent before fails.
   void end_group() { ++group_; }
 
-  // Statements under names that the application gave them, for SQL that uses these.
+  // Names of the application's for which there may be a statement, for SQL that uses them.
   std::set<std::string>& own_names() { return own_names_; }
 
   // One too many, which is to be closed.

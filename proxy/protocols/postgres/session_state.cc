@@ -39,6 +39,9 @@ const std::string* find(const Settings& settings, std::string_view name) {
 
 class Script {
  public:
+  // Behind what is said first.
+  explicit Script(Replay first) : replay_(std::move(first)) {}
+
   void say(std::string_view statement) {
     text_ += statement;
     text_ += ';';
@@ -95,8 +98,18 @@ void say_settings(Script& script, const SessionState& from, const Settings& to) 
 Result<Replay> difference(const SessionState& from, const SessionState& to,
                           const std::set<std::string>& channels,
                           const std::set<std::string>& also_prepared) {
-  Script script;
-  for (const std::string& name : also_prepared) script.say("DEALLOCATE " + quote_sql_name(name));
+  Replay closed;
+  for (const std::string& name : also_prepared) {
+    if (auto added = wire::postgres::append_close(
+            closed.messages, {.kind = wire::postgres::Target::Kind::kStatement, .name = name});
+        !added)
+      return fail(added.error());
+  }
+  if (!also_prepared.empty()) {
+    wire::postgres::append_sync(closed.messages);
+    ++closed.ready_count;
+  }
+  Script script(std::move(closed));
   const auto has = [](const SessionState& state, const auto& statement) {
     const auto found = state.prepared.find(statement.first);
     return found != state.prepared.end() && found->second == statement.second;

@@ -33,7 +33,7 @@ struct SessionState {
 };
 
 // What makes a connection that has the state `from` one that has `to`, and listens to `channels`.
-// Statements of these names are there beside those that `from` has.
+// Statements of these names may be there beside those that `from` has.
 Result<Replay> difference(const SessionState& from, const SessionState& to,
                           const std::set<std::string>& channels,
                           const std::set<std::string>& also_prepared = {});

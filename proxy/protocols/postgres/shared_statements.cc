@@ -176,13 +176,17 @@ Status SharedStatements::query(const Piece& piece, ServerStatements& server, Out
   for (const Effect& effect : effects) {
     if (effect.kind != SqlKind::kExecute && effect.kind != SqlKind::kDeallocate) continue;
     const StatementPointer statement = shadow_.statement(effect.name);
-    if (is_shared(statement, effect.name) && server.own_names().insert(effect.name).second) {
-      if (auto added = pg::append_parse(messages, parse_of(*statement, effect.name)); !added)
-        return added;
-      pending_.put_in_front({.type = ClientMessage::kParse, .ours = true});
+    if (!is_shared(statement, effect.name)) continue;
+    if (!server.own_names().insert(effect.name).second) {
+      if (auto closed =
+              pg::append_close(messages, {.kind = Target::Kind::kStatement, .name = effect.name});
+          !closed)
+        return closed;
+      pending_.put_in_front({.type = ClientMessage::kClose, .ours = true});
     }
-    // If that fails, and the name stays, nobody else gets this connection: it is closed then.
-    if (effect.kind == SqlKind::kDeallocate) server.own_names().erase(effect.name);
+    if (auto added = pg::append_parse(messages, parse_of(*statement, effect.name)); !added)
+      return added;
+    pending_.put_in_front({.type = ClientMessage::kParse, .ours = true});
   }
   if (!messages.empty()) {
     pg::append_sync(messages);

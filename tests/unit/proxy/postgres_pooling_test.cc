@@ -211,7 +211,11 @@ TEST_F(PostgresPoolingTest, SqlRunsAndDropsWhatTheProtocolPrepared) {
     EXPECT_EQ(one.query("EXECUTE s"), "one SELECT 1 T");
     EXPECT_EQ(one.query("COMMIT"), "COMMIT I");
   }
-  EXPECT_EQ(one.query("DEALLOCATE s"), "DEALLOCATE I");
+  // One that is not done, and one that is.
+  EXPECT_EQ(one.query("SELECT 1/0; DEALLOCATE s"), "!22012 I");
+  EXPECT_EQ(two.query("PREPARE q AS SELECT 1; DEALLOCATE q"), "PREPARE DEALLOCATE I");
+  EXPECT_EQ(one.query("BEGIN; DEALLOCATE s"), "BEGIN DEALLOCATE T");
+  EXPECT_EQ(one.query("ROLLBACK"), "ROLLBACK I");
   EXPECT_EQ(run_prepared(one, "s"), "!26000 I");
   EXPECT_EQ(one.query("DEALLOCATE s"), "!26000 I");
   EXPECT_EQ(one.query("PREPARE s AS SELECT 'mine'"), "PREPARE I");
