@@ -320,7 +320,7 @@ TEST_F(PostgresPoolingTest, WhoeverCameFirstIsServedFirst) {
 }
 
 TEST_F(PostgresPoolingTest, WaiterThatLeavesIsForgotten) {
-  PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
+  PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1, std::chrono::minutes(10));
   const PostgresPeer one = proxy.session(), three = proxy.session();
   EXPECT_EQ(one.query("CREATE TABLE never (i int)"), "CREATE TABLE I");
   EXPECT_EQ(one.query("BEGIN"), "BEGIN T");

@@ -212,6 +212,17 @@ TEST_F(PostgresSharedServerTest, PlaceOfALostConnectionIsFree) {
   EXPECT_TRUE(sees_nothing(server_->fd()));
 }
 
+// Until then the server has it among those that it may have.
+TEST_F(PostgresSharedServerTest, PlaceOfAConnectionIsFreeWhenTheServerHasEndedIt) {
+  PostgresPeer three = proxy_->connect();
+  std::thread login([&] { EXPECT_EQ(three.log_in("postgres", "", "another"), ""); });
+  expect_at(*server_, std::string("X\0\0\0\4", 5));
+  EXPECT_TRUE(sees_nothing(listener_));
+  server_.reset();
+  const PostgresPeer next = accept();
+  login.join();
+}
+
 TEST_F(PostgresSharedServerTest, ApplicationThatEndsLeavesTheConnectionToOthers) {
   exchange(*one_, "SELECT 1", "SELECT 1", 'I');
   one_->send(std::string("X\0\0\0\4", 5));
