@@ -71,11 +71,8 @@ class Process:
     def move_to(self, cpu):
         for pid in self.pids():
             for task in os.listdir(f"/proc/{pid}/task"):
-                try:
-                    with contextlib.suppress(ProcessLookupError):  # it has ended
+                with contextlib.suppress(ProcessLookupError):  # it has ended
                     os.sched_setaffinity(int(task), {int(cpu)})
-                except ProcessLookupError:
-                    pass  # the thread has ended
 
     def user_memory_kib(self):
         return sum(int(re.search(r"RssAnon:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) for pid in self.pids())
