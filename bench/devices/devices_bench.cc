@@ -15,6 +15,7 @@
 
 #include "bench/devices/qemu_vm.h"
 #include "bench/devices/vmm_threads.h"
+#include "bench/devices/wake_trace.h"
 #include "bench/report/results.h"
 #include "tests/lab/nested/clone_fixture.h"
 #include "tests/lab/nested/host_network.h"
@@ -237,6 +238,7 @@ class DevicesBench : public lab::CloneTest {
     constexpr Seconds kWatched{10};
     std::this_thread::sleep_for(kQuiet);
     std::vector<VmmCounts> before;
+    const WakeTrace ours(machines_[0].vmm);
     for (const Machine& machine : machines_) before.push_back(counts_of(machine.vmm));
     std::this_thread::sleep_for(kWatched);
     for (const std::size_t which : {0U, 1U}) {
@@ -251,6 +253,7 @@ class DevicesBench : public lab::CloneTest {
                    .value = static_cast<double>(slept(idle, true)),
                    .unit = "wake-ups of the vCPU, by the guest's own timers, in 10 s"});
     }
+    std::cout << ours.lines() << std::flush;
   }
 
   std::vector<HostNetwork> networks_;
