@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/build.sh fuzz unit_tests fuzz_targets
-ctest --no-tests=error --test-dir build/fuzz --output-on-failure -L unit
+ctest --no-tests=error --test-dir build/fuzz --output-on-failure -j 2 -L unit
 fuzz/run.sh build/fuzz

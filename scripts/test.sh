@@ -41,11 +41,11 @@ scripts/test-sanitized.sh
 for sanitizer in ${CLONESAFE_SANITIZERS-}; do
   step "unit tests: $sanitizer"
   scripts/build.sh "$sanitizer" unit_tests
-  ctest --no-tests=error --test-dir "build/$sanitizer" --output-on-failure -L unit
+  ctest --no-tests=error --test-dir "build/$sanitizer" --output-on-failure -j 2 -L unit
 done
 
 step "unit lane"
-ctest --no-tests=error --test-dir build/release --output-on-failure -L unit
+ctest --no-tests=error --test-dir build/release --output-on-failure -j 2 -L unit
 
 # An emulated host has one processor. Two side by side take two thirds of the time that they take one after the other.
 step "VM lanes"
