@@ -245,22 +245,25 @@ TEST_F(ProxyServicesTest, ApplicationsOfOthersGoOnInTheSourceAndInEachClone) {
   const std::vector<Segment> of_source = segments_of(source->network.captured());
   std::set<std::uint16_t> source_ports;
   for (const Segment& segment : of_source) source_ports.insert(segment.source);
-  std::set<std::string> ports, sequences, randoms;
-  std::size_t opened = 0, hellos = 0;
-  const auto note = [&](const std::vector<Segment>& segments) {
+  // What one machine sent again counts once.
+  std::set<std::string> openings, ports, sequences, hellos, randoms;
+  const auto note = [&](const std::string& who, const std::vector<Segment>& segments) {
     for (const Segment& segment : segments) {
-      const std::string service = std::to_string(segment.destination) + " ";
-      if (segment.opens && ports.insert(service + std::to_string(segment.source)).second) {
-        ++opened;
-        sequences.insert(std::to_string(segment.sequence));
+      if (segment.opens) {
+        const std::string port =
+            std::to_string(segment.destination) + " " + std::to_string(segment.source);
+        const std::string sequence = std::to_string(segment.sequence);
+        openings.insert(who + " " + port + " " + sequence);
+        ports.insert(port);
+        sequences.insert(sequence);
       }
       if (const auto random = client_random(segment)) {
-        ++hellos;
+        hellos.insert(who + " " + *random);
         randoms.insert(*random);
       }
     }
   };
-  note(of_source);
+  note("source", of_source);
   for (int clone = 1; clone <= kClones; ++clone) {
     const Guest in_clone = restored->guest(clone);
     const std::string who = "clone-" + std::to_string(clone);
@@ -272,7 +275,7 @@ TEST_F(ProxyServicesTest, ApplicationsOfOthersGoOnInTheSourceAndInEachClone) {
       ADD_FAILURE() << in_clone.get("cat /run/proxy.log /run/transactions.log /run/*.out");
     const auto segments =
         segments_of(sides[static_cast<std::size_t>(clone - 1)].network.captured());
-    note(segments);
+    note(who, segments);
     for (const Segment& segment : segments) {
       EXPECT_FALSE(source_ports.contains(segment.source))
           << who << " sent on the source's port " << segment.source;
@@ -288,10 +291,12 @@ TEST_F(ProxyServicesTest, ApplicationsOfOthersGoOnInTheSourceAndInEachClone) {
   std::set<std::string> distinct;
   for (const auto& [who, pid] : backends_) distinct.insert(pid);
   EXPECT_EQ(distinct.size(), std::size_t{kClones} + 1) << "two share a server process";
-  EXPECT_EQ(ports.size(), opened);
-  EXPECT_EQ(sequences.size(), opened) << "two connections began with the same sequence number";
-  EXPECT_GE(hellos, std::size_t{2} * (kClones + 1));
-  EXPECT_EQ(randoms.size(), hellos) << "two sessions of TLS began alike";
+  EXPECT_EQ(ports.size(), openings.size())
+      << "two connections to a service were opened by one port";
+  EXPECT_EQ(sequences.size(), openings.size())
+      << "two connections began with the same sequence number";
+  EXPECT_GE(hellos.size(), std::size_t{2} * (kClones + 1));
+  EXPECT_EQ(randoms.size(), hellos.size()) << "two sessions of TLS began alike";
   // What was acknowledged is there, once; what wasn't, at most once.
   for (int clone = 1; clone <= kClones; ++clone) {
     const std::string who = "clone-" + std::to_string(clone);
