@@ -25,6 +25,10 @@ class Page {
   }
   void clone() { publish(slot_.generation + 1, slot_.reseed_epoch + 1); }
   void resume() { publish(slot_.generation, slot_.reseed_epoch + 1); }
+  void set_tier(std::uint32_t tier) {
+    slot_.tier = tier;
+    resume();
+  }
 
  private:
   Page() {
@@ -64,6 +68,10 @@ void clone_this_machine() {
 }
 void resume_this_machine() {
   Page::get().resume();
+}
+
+void set_tier_of_this_machine(std::uint32_t tier) {
+  Page::get().set_tier(tier);
 }
 
 void make_certificate(const Folder& folder, const std::string& name) {

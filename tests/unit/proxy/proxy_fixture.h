@@ -37,6 +37,7 @@ class Folder {
 // The generation page that the library of this process reads.
 void clone_this_machine();   // the next generation
 void resume_this_machine();  // as the source of a snapshot: another reseed epoch
+void set_tier_of_this_machine(std::uint32_t tier);  // CS_TIER_: how early a clone is noticed
 
 // A key and a certificate for `name` that is its own authority, as NAME.key and NAME.pem.
 void make_certificate(const Folder& folder, const std::string& name);
