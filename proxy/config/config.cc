@@ -200,14 +200,23 @@ Taker server_tls(std::optional<ServerTlsOptions>& target) {
   };
 }
 
+Taker protocol(Protocol& target) {
+  return [&target](const toml::node& node) -> Status {
+    for (const char* name : {"http2", "mysql"}) {
+      if (node.value<std::string_view>() == name)
+        return fail("is \"" + std::string(name) + "\", which is not supported");
+    }
+    return toml_file::one_of<Protocol>(target, {{"tcp", Protocol::kTcp},
+                                                {"redis", Protocol::kRedis},
+                                                {"http", Protocol::kHttp},
+                                                {"postgres", Protocol::kPostgres}})(node);
+  };
+}
+
 toml_file::Keys keys_of(ServiceConfig& service) {
   return {
       {"name", toml_file::text(service.name)},
-      {"protocol",
-       toml_file::one_of<Protocol>(service.protocol, {{"tcp", Protocol::kTcp},
-                                                      {"redis", Protocol::kRedis},
-                                                      {"http", Protocol::kHttp},
-                                                      {"postgres", Protocol::kPostgres}})},
+      {"protocol", protocol(service.protocol)},
       {"listen", addresses(service.listen, true)},
       {"listen_tls", server_tls(service.listen_tls)},
       {"transparent",
