@@ -31,12 +31,16 @@ using pg::Piece;
 
 // As PostgreSQL's authentication_timeout.
 constexpr std::chrono::seconds kAdmissionLimit{60};
-constexpr std::chrono::milliseconds kFirstPause{50}, kLongestPause{2'000};
+constexpr std::chrono::milliseconds kFirstPause{50}, kLongestPause = ServerPool::kLongestPause;
 
 // The server, or another, may take the session a little later.
 bool passes(std::string_view sqlstate) {
   return sqlstate == sqlstate::kConnectionFailure || sqlstate == sqlstate::kTooManyConnections ||
          sqlstate == sqlstate::kCannotConnectNow || sqlstate == sqlstate::kAdminShutdown;
+}
+
+bool is_full(const Refusal& refusal) {
+  return refusal.sqlstate == sqlstate::kTooManyConnections;
 }
 
 // Outside COPY a server takes no notice of it.
@@ -394,7 +398,11 @@ class PostgresSession final : public Session {
       co_return false;
     }
     auto opened = co_await open_server(application_.parameters, *replay);
-    if (!opened) co_return false;
+    if (ended_) co_return false;
+    if (!opened) {
+      co_await refused_by_server(opened.error());
+      co_return false;
+    }
     co_return co_await take_over(opened->backend, opened->target);
   }
 
@@ -402,26 +410,32 @@ class PostgresSession final : public Session {
     Backend backend;
     std::shared_ptr<const CancelTarget> target;
   };
-  // A new connection of the application's user; nothing if the session has ended.
-  Awaitable<std::optional<Opened>> open_server(const Parameters& parameters, const Replay& replay) {
+  // A new connection of the application's user; or what a server said to the last attempt within
+  // `hold_ms`. The session may have ended meanwhile.
+  Awaitable<Answer<Opened>> open_server(const Parameters& parameters, const Replay& replay) {
+    const std::unexpected<Refusal> over = refuse(sqlstate::kConnectionFailure, "the session ended");
     const auto until = std::chrono::steady_clock::now() + host().config.hold;
+    bool at_once = true;
+    if (pool() != nullptr) co_await pause_until(std::min(pool()->opens_from(), until));
+    if (ended_) co_return over;
     Backoff backoff(kFirstPause, kLongestPause);
     for (;;) {
       CancelTarget target{.opened = cs_stamp{}};
       if (cs_generation(&*target.opened) != 0) target.opened.reset();
       auto connected = co_await connect(&target.peer);
-      if (ended_) co_return std::nullopt;
+      if (ended_) co_return over;
       if (!connected) {
         co_await refuse_session(sqlstate::kConnectionFailure, "no upstream can be reached");
-        co_return std::nullopt;
+        co_return over;
       }
       connecting_ = std::move(*connected);
       limit_connecting();
       auto backend = co_await log_in(host(), connecting_, application_, parameters, replay);
       connecting_limit_.cancel();
       const auto stream = std::exchange(connecting_, nullptr);
-      if (ended_) co_return std::nullopt;
+      if (ended_) co_return over;
       if (backend) {
+        if (pool() != nullptr) pool()->let_in(at_once);
         if (is_local(target.peer.endpoint)) target.opened.reset();
         target.process = backend->process;
         target.key = backend->key;
@@ -433,16 +447,21 @@ class PostgresSession final : public Session {
       stream->close();
       // A clone's own first attempt is at once.
       if (stale) continue;
-      const auto pause = backoff.next();
-      if (!passes(backend.error().sqlstate) || std::chrono::steady_clock::now() + pause >= until) {
-        co_await refused_by_server(backend.error());
-        co_return std::nullopt;
-      }
-      asio::steady_timer timer = host().loop.timer();
-      timer.expires_after(pause);
-      co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-      if (ended_) co_return std::nullopt;
+      if (pool() != nullptr && is_full(backend.error())) pool()->found_full();
+      at_once = false;
+      const auto next = std::chrono::steady_clock::now() + backoff.next();
+      if (!passes(backend.error().sqlstate) || next >= until)
+        co_return std::unexpected(std::move(backend).error());
+      co_await pause_until(next);
+      if (ended_) co_return over;
     }
+  }
+
+  Awaitable<void> pause_until(std::chrono::steady_clock::time_point then) {
+    if (then <= std::chrono::steady_clock::now()) co_return;
+    asio::steady_timer timer = host().loop.timer();
+    timer.expires_at(then);
+    co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
   }
 
   Awaitable<void> refused_by_server(const Refusal& refusal) {
@@ -530,7 +549,13 @@ class PostgresSession final : public Session {
       if (fresh) {
         const Replay nothing;
         auto opened = co_await open_server(fixed_, nothing);
-        if (!opened) co_return false;
+        if (ended_) co_return false;
+        if (!opened) {
+          loan.reset();
+          if (is_full(opened.error())) co_return co_await find_none_free();
+          co_await refused_by_server(opened.error());
+          co_return false;
+        }
         loan->server = std::make_unique<SharedServer>();
         loan->server->backend = std::move(opened->backend);
         loan->server->key = key_;

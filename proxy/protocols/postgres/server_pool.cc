@@ -5,8 +5,10 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "proxy/core/backoff.h"
 #include "proxy/wire/postgres/client_messages.h"
 
 namespace clonesafe::proxy::postgres {
@@ -42,10 +44,19 @@ bool ServerPool::full() const {
   return limit != 0 && lent_ + idle_.size() >= limit;
 }
 
+bool ServerPool::too_old(const SharedServer& server, Clock::time_point now) const {
+  const auto lifetime = config_.upstream.lifetime;
+  return lifetime.count() != 0 && now - server.backend.stream->opened() > lifetime;
+}
+
 std::unique_ptr<ServerPool::Loan> ServerPool::lend(const std::string& key) {
   for (auto at = idle_.begin(); at != idle_.end();) {
     if (at->server->key != key) {
       ++at;
+      continue;
+    }
+    if (too_old(*at->server, Clock::now())) {
+      part_from(at++);
       continue;
     }
     std::unique_ptr<SharedServer> server = std::move(at->server);
@@ -59,7 +70,7 @@ std::unique_ptr<ServerPool::Loan> ServerPool::lend(const std::string& key) {
   }
   if (!full()) return std::make_unique<Loan>(Loan{.place = Place(*this), .server = nullptr});
   // Somebody else's makes room, when its server has ended it.
-  if (leaving_ == 0 && !idle_.empty()) part_from_oldest();
+  if (leaving_ == 0 && !idle_.empty()) part_from(std::prev(idle_.end()));
   return nullptr;
 }
 
@@ -121,9 +132,8 @@ void ServerPool::give_back(std::unique_ptr<Loan> loan) {
     stream.close();
     return;
   }
-  if (parts_) {
-    return say_goodbye(server.backend.stream, std::move(loan->place));
-  }
+  if (too_old(server, Clock::now())) return part_from_old(std::move(loan));
+  if (parts_) return say_goodbye(server.backend.stream, std::move(loan->place));
   idle_.push_front({.server = std::move(loan->server), .since = Clock::now()});
   loan.reset();  // and whoever waits is served
 }
@@ -132,7 +142,8 @@ void ServerPool::give_back(std::unique_ptr<Loan> loan) {
 Awaitable<void> ServerPool::leave(std::shared_ptr<void> /*kept*/, std::shared_ptr<Stream> stream,
                                   Place place) {
   const Place until_here(std::move(place));
-  ++leaving_;
+  // Whoever called is done with what changes when the place is free.
+  co_await asio::post(loop_.io(), asio::use_awaitable);
   std::string terminate;
   wire::postgres::append_terminate(terminate);
   const auto told = co_await stream->write(bytes_of(terminate));
@@ -153,13 +164,19 @@ Awaitable<void> ServerPool::leave(std::shared_ptr<void> /*kept*/, std::shared_pt
 }
 
 void ServerPool::say_goodbye(std::shared_ptr<Stream> stream, Place place) {
+  ++leaving_;
   asio::co_spawn(loop_.io(), leave(keeper_(), std::move(stream), std::move(place)), asio::detached);
 }
 
-void ServerPool::part_from_oldest() {
-  std::shared_ptr<Stream> stream = idle_.back().server->backend.stream;
-  idle_.pop_back();
+void ServerPool::part_from(std::list<Idle>::iterator idle) {
+  std::shared_ptr<Stream> stream = idle->server->backend.stream;
+  idle_.erase(idle);
   say_goodbye(std::move(stream), Place(*this));
+}
+
+void ServerPool::part_from_old(std::unique_ptr<Loan> loan) {
+  if (contended_) opens_from_ = Clock::now() + random_pause(kLongestPause);
+  say_goodbye(loan->server->backend.stream, std::move(loan->place));
 }
 
 const std::map<std::string, std::string>* ServerPool::welcome(const std::string& parameters) const {
@@ -176,6 +193,8 @@ void ServerPool::keep_welcome(const std::string& parameters,
 void ServerPool::fence() {
   // It may be another server.
   welcomes_.clear();
+  contended_ = false;
+  opens_from_ = {};
   std::erase_if(idle_, [this](const Idle& idle) {
     Stream& stream = *idle.server->backend.stream;
     if (!stream.stale()) return false;
@@ -192,6 +211,11 @@ void ServerPool::look(Clock::time_point now) {
     waiter->left_ = true;
     waiter->cancel();
   }
+  for (auto at = idle_.begin(); at != idle_.end();) {
+    const auto idle = at++;
+    const bool waits_too_long = now - idle->since > config_.upstream.idle;
+    if (waits_too_long || too_old(*idle->server, now)) part_from(idle);
+  }
   if (now - looked_ < kLookEvery) return;
   looked_ = now;
   std::erase_if(idle_, [this](const Idle& idle) {
@@ -202,14 +226,13 @@ void ServerPool::look(Clock::time_point now) {
     stream.close();
     return true;
   });
-  while (!idle_.empty() && now - idle_.back().since > config_.upstream.idle) part_from_oldest();
   serve();
 }
 
 void ServerPool::park(bool part) {
   parked_ = true;
   parts_ = parts_ || part;
-  while (parts_ && !idle_.empty()) part_from_oldest();
+  while (parts_ && !idle_.empty()) part_from(std::prev(idle_.end()));
 }
 
 void ServerPool::unpark() {

@@ -37,6 +37,8 @@ struct SharedServer {
 class ServerPool {
  public:
   using Clock = std::chrono::steady_clock;
+  // Between two logins at a server that is full.
+  static constexpr std::chrono::milliseconds kLongestPause{2'000};
 
   // They outlive it. `keeper` gives what has to be there as long as a connection is.
   using Keeper = std::function<std::shared_ptr<void>()>;
@@ -91,8 +93,16 @@ class ServerPool {
   // lent, and no time passes. All outlives the wait.
   Awaitable<std::unique_ptr<Loan>> borrow(Waiter& waiter, const std::string& key,
                                           Stream& application);
-  // Nothing is under way on it, and nobody reads.
+  // Nothing is under way on it, and nobody reads. One that is older than `upstream.lifetime_ms` is
+  // closed, so that somebody else's proxy can have its place at a server that is full.
   void give_back(std::unique_ptr<Loan> loan);
+
+  // The server refused a login because it is full; or one was taken, after it had refused some.
+  void found_full() { contended_ = true; }
+  void let_in(bool at_once) { contended_ = contended_ && !at_once; }
+  // No connection is opened before: if the last one was given up for its age, and the server had
+  // been full, others that wait for its place come as early.
+  Clock::time_point opens_from() const { return opens_from_; }
 
   // What an application with these parameters is told at its login, if one was told before.
   const std::map<std::string, std::string>* welcome(const std::string& parameters) const;
@@ -100,7 +110,8 @@ class ServerPool {
 
   // Lets go of idle ones that are of an earlier generation, without a word.
   void fence();
-  // Closes what has waited too long, or was closed by the server; finds waiters that have left.
+  // Closes what has waited or lived too long, or was closed by the server; finds waiters that have
+  // left.
   void look(Clock::time_point now);
   // A snapshot was announced; with `part`, idle ones are closed with a goodbye.
   void park(bool part);
@@ -123,7 +134,9 @@ class ServerPool {
   void vacate();
   void serve();
   bool full() const;
-  void part_from_oldest();
+  bool too_old(const SharedServer& server, Clock::time_point now) const;
+  void part_from(std::list<Idle>::iterator idle);
+  void part_from_old(std::unique_ptr<Loan> loan);
   void say_goodbye(std::shared_ptr<Stream> stream, Place place);
   Awaitable<void> leave(std::shared_ptr<void> kept, std::shared_ptr<Stream> stream, Place place);
 
@@ -136,6 +149,8 @@ class ServerPool {
   std::deque<Waiter*> waiters_;
   std::map<std::string, std::map<std::string, std::string>> welcomes_;
   bool parked_ = false, parts_ = false;
+  bool contended_ = false;  // the last login was refused before it was taken
+  Clock::time_point opens_from_;
   Clock::time_point looked_;
   Counts counts_;
 };

@@ -112,10 +112,19 @@ std::string PostgresPeer::query(const std::string& sql) const {
   return answer();
 }
 
-void PostgresPeer::welcome(std::uint32_t process) const {
+void PostgresPeer::take_startup() const {
   const std::string length = proxy::receive(fd_, 4);
   ASSERT_EQ(length.size(), 4u);
   proxy::receive(fd_, pg::load_u32(length) - 4);
+}
+
+void PostgresPeer::refuse(const std::string& error) const {
+  take_startup();
+  send(error);
+}
+
+void PostgresPeer::welcome(std::uint32_t process) const {
+  take_startup();
   std::string out;
   pg::append_authentication_ok(out);
   EXPECT_TRUE(pg::append_backend_key_data(out, {.process = process, .key = "key!"}));

@@ -37,8 +37,12 @@ class PostgresPeer {
 
   // As a server: takes a StartupMessage, and lets the application in.
   void welcome(std::uint32_t process) const;
+  // The same, with an error in place of a session.
+  void refuse(const std::string& error) const;
 
  private:
+  void take_startup() const;
+
   UniqueFd fd_;
   std::string key_;
 };

@@ -280,6 +280,18 @@ TEST_F(PostgresPoolingTest, StatementThatCanNotBePreparedAgainIsItsGroupsError) 
   EXPECT_EQ(one.query("DROP TABLE short_lived"), "DROP TABLE I");
 }
 
+// Somebody always has it, and others' proxies would never have its place.
+TEST_F(PostgresPoolingTest, BusyConnectionIsGivenUpAtTheEndOfItsLife) {
+  const std::string question = "SELECT pg_backend_pid() FROM pg_sleep(0.01)";
+  PostgresProxy old = PostgresProxy::pooling(server_->port(), 1, std::chrono::milliseconds(20'000),
+                                             std::chrono::milliseconds(1));
+  const PostgresPeer one = old.session();
+  EXPECT_NE(one.query(question), one.query(question));
+  EXPECT_EQ(one.query("BEGIN"), "BEGIN T");
+  const std::string first = one.query(question);
+  EXPECT_EQ(one.query(question), first) << "within a transaction it stays";
+}
+
 TEST_F(PostgresPoolingTest, WhoeverWaitsTooLongGetsAnErrorAndCanAskAgain) {
   PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1, std::chrono::milliseconds(200));
   const PostgresPeer one = proxy.session(), two = proxy.session();

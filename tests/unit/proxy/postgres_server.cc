@@ -124,22 +124,23 @@ std::string PostgresServer::verifier(const std::string& user) const {
 PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
                              std::optional<ServerTlsOptions> listen_tls,
                              std::optional<ClientTlsOptions> upstream_tls, Milliseconds hold,
-                             std::uint32_t max_connections) {
+                             std::uint32_t max_connections, Milliseconds lifetime) {
   ServiceConfig config{.name = "database", .protocol = Protocol::kPostgres};
   config.upstream.tls = std::move(upstream_tls);
   config.listen_tls = std::move(listen_tls);
   config.postgres = std::move(postgres);
   config.hold = hold;
   config.upstream.max_connections = max_connections;
+  config.upstream.lifetime = lifetime;
   config.access_log = true;
   worker_.start(std::move(config), kFar, upstream_port, listen_on("127.0.0.1", port_));
 }
 
 PostgresProxy PostgresProxy::pooling(int upstream_port, std::uint32_t max_connections,
-                                     Milliseconds hold) {
+                                     Milliseconds hold, Milliseconds lifetime) {
   PostgresConfig config = trusting();
   config.pooling = PostgresPooling::kTransaction;
-  return PostgresProxy(upstream_port, std::move(config), {}, {}, hold, max_connections);
+  return PostgresProxy(upstream_port, std::move(config), {}, {}, hold, max_connections, lifetime);
 }
 
 std::string PostgresProxy::program(std::vector<std::string> command) const {

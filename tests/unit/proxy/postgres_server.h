@@ -48,11 +48,12 @@ class PostgresProxy {
   explicit PostgresProxy(int upstream_port, PostgresConfig postgres = trusting(),
                          std::optional<ServerTlsOptions> listen_tls = {},
                          std::optional<ClientTlsOptions> upstream_tls = {},
-                         Milliseconds hold = Milliseconds(5'000),
-                         std::uint32_t max_connections = 0);
+                         Milliseconds hold = Milliseconds(5'000), std::uint32_t max_connections = 0,
+                         Milliseconds lifetime = Milliseconds(0));
   // Whose applications share so many connections.
   static PostgresProxy pooling(int upstream_port, std::uint32_t max_connections,
-                               Milliseconds hold = Milliseconds(20'000));
+                               Milliseconds hold = Milliseconds(20'000),
+                               Milliseconds lifetime = Milliseconds(0));
 
   // What a program of PostgreSQL's own prints as an application of it.
   std::string program(std::vector<std::string> command) const;

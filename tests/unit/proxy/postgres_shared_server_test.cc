@@ -30,10 +30,10 @@ const std::string kParseComplete("1\0\0\0\4", 5), kBindComplete("2\0\0\0\4", 5),
 
 class PostgresSharedServerTest : public ProxyTest {
  protected:
-  PostgresSharedServerTest() {
+  explicit PostgresSharedServerTest(Milliseconds hold = Milliseconds(20'000)) {
     enter_network();
     listener_ = listen_on(kFar, port_);
-    proxy_.emplace(PostgresProxy::pooling(port_, 1));
+    proxy_.emplace(PostgresProxy::pooling(port_, 1, hold));
     one_.emplace(proxy_->connect());
     two_.emplace(proxy_->connect());
     std::thread server([this] { server_.emplace(accept()); });
@@ -46,6 +46,11 @@ class PostgresSharedServerTest : public ProxyTest {
     PostgresPeer peer(accept_from(listener_));
     peer.welcome(++process_);
     return peer;
+  }
+  // The server is full.
+  void refuse_next() {
+    const PostgresPeer peer(accept_from(listener_));
+    peer.refuse(error("FATAL", "53300"));
   }
   static void expect_at(const PostgresPeer& server, const std::string& messages) {
     EXPECT_EQ(receive(server.fd(), messages.size()), messages);
@@ -221,6 +226,37 @@ TEST_F(PostgresSharedServerTest, PlaceOfAConnectionIsFreeWhenTheServerHasEndedIt
   server_.reset();
   const PostgresPeer next = accept();
   login.join();
+}
+
+TEST_F(PostgresSharedServerTest, ServerThatIsFullIsWaitedFor) {
+  proxy_->clone();
+  one_->send(query_message("SELECT 1"));
+  refuse_next();
+  refuse_next();
+  const PostgresPeer next = accept();
+  expect_at(next, query_message("SELECT 1"));
+  next.send(done("SELECT 1") + ready('I'));
+  EXPECT_EQ(one_->answer(), "SELECT 1 I");
+}
+
+class PostgresImpatientTest : public PostgresSharedServerTest {
+ protected:
+  PostgresImpatientTest() : PostgresSharedServerTest(Milliseconds(100)) {}
+};
+
+// Nothing of it was sent.
+TEST_F(PostgresImpatientTest, WhoeverFindsTheServerFullGetsAnErrorAndCanAskAgain) {
+  proxy_->clone();
+  one_->send(query_message("SELECT 1"));
+  while (sees_nothing(one_->fd())) {
+    if (!sees_nothing(listener_)) refuse_next();
+  }
+  EXPECT_EQ(one_->answer(), "!53300 I");
+  one_->send(query_message("SELECT 1"));
+  const PostgresPeer next = accept();
+  expect_at(next, query_message("SELECT 1"));
+  next.send(done("SELECT 1") + ready('I'));
+  EXPECT_EQ(one_->answer(), "SELECT 1 I");
 }
 
 TEST_F(PostgresSharedServerTest, ApplicationThatEndsLeavesTheConnectionToOthers) {

@@ -1,0 +1,105 @@
+// Connections that are shared, and when they are given up, so that others find a place at the
+// server.
+#include "proxy/protocols/postgres/server_pool.h"
+
+#include <thread>
+
+#include "tests/unit/proxy/proxy_fixture.h"
+
+namespace clonesafe::proxy {
+namespace {
+
+using postgres::ServerPool;
+using Milliseconds = std::chrono::milliseconds;
+using Clock = ServerPool::Clock;
+
+class PostgresServerPoolTest : public ProxyTest {
+ protected:
+  static constexpr Milliseconds kSome{100}, kHour{3'600'000}, kDay{24 * kHour};
+
+  PostgresServerPoolTest() {
+    config_.upstream.max_connections = 1;
+    config_.upstream.idle = kDay;
+  }
+  std::unique_ptr<ServerPool::Loan> lent() {
+    Pair pair = make_pair(false);
+    server_ = std::move(pair.other);
+    auto server = std::make_unique<postgres::SharedServer>();
+    server->backend.stream = std::move(pair.stream);
+    return std::make_unique<ServerPool::Loan>(
+        ServerPool::Loan{.place = ServerPool::Place(pool_), .server = std::move(server)});
+  }
+  // So that it is older than that.
+  static void wait_out(Milliseconds age) {
+    const auto until = Clock::now() + age;
+    while (Clock::now() <= until) std::this_thread::yield();
+  }
+  bool was_given_up() {
+    loop_.io().restart();
+    loop_.io().poll();
+    return arrived(server_) == std::string("X\0\0\0\4", 5);
+  }
+
+  ServiceConfig config_;
+  ServerPool pool_{loop_, config_, [] { return nullptr; }};
+  UniqueFd server_;
+};
+
+// And not with the next look at all sockets, of which there is one a second.
+TEST_F(PostgresServerPoolTest, IdleOneIsGivenUpAtTheFirstLookAfterItsTime) {
+  config_.upstream.idle = kSome;
+  pool_.give_back(lent());
+  const auto now = Clock::now();
+  pool_.look(now);
+  EXPECT_FALSE(was_given_up());
+  pool_.look(now + kSome + Milliseconds(1));
+  EXPECT_TRUE(was_given_up());
+}
+
+TEST_F(PostgresServerPoolTest, IdleOneIsGivenUpAtTheEndOfItsLife) {
+  config_.upstream.lifetime = kHour;
+  pool_.give_back(lent());
+  const auto now = Clock::now();
+  pool_.look(now);
+  EXPECT_FALSE(was_given_up());
+  pool_.look(now + kHour + Milliseconds(1));
+  EXPECT_TRUE(was_given_up());
+}
+
+TEST_F(PostgresServerPoolTest, OldOneIsNotLentAgain) {
+  config_.upstream.max_connections = 2;
+  pool_.give_back(lent());
+  config_.upstream.lifetime = Milliseconds(1);
+  wait_out(config_.upstream.lifetime);
+  Pair application = make_pair(false);
+  ServerPool::Waiter waiter(loop_);
+  const auto loan = run(pool_.borrow(waiter, {}, *application.stream));
+  ASSERT_TRUE(loan);
+  EXPECT_FALSE(loan->server);
+  EXPECT_TRUE(was_given_up());
+}
+
+TEST_F(PostgresServerPoolTest, OldOneOfAServerThatWasFullIsLeftToOthersForAWhile) {
+  config_.upstream.lifetime = Milliseconds(1);
+  const auto give_back_old = [this] {
+    auto loan = lent();
+    wait_out(config_.upstream.lifetime);
+    pool_.give_back(std::move(loan));
+    EXPECT_TRUE(was_given_up());
+  };
+  give_back_old();
+  EXPECT_EQ(pool_.opens_from(), Clock::time_point()) << "nobody waits for its place";
+  pool_.found_full();
+  pool_.let_in(false);
+  give_back_old();
+  EXPECT_NE(pool_.opens_from(), Clock::time_point());
+  pool_.fence();
+  EXPECT_EQ(pool_.opens_from(), Clock::time_point()) << "what a parent found says nothing";
+  pool_.found_full();
+  pool_.let_in(true);
+  give_back_old();
+  EXPECT_EQ(pool_.opens_from(), Clock::time_point()) << "it is full no more";
+}
+
+}  // namespace
+}  // namespace clonesafe::proxy
