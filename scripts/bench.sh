@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Measures side by side with peers, in one run, and prints a table.   bench.sh agent|devices|library|proxy [--out FILE]
+# Measures side by side with peers, in one run, and prints a table.   bench.sh agent|clones|devices|library|proxy [--out FILE]
 #
 # FILE gets {"results": [{"name", "value", "unit", "peer", "peer_value", "ratio", "goal", "met"}], "machine": {...}}; a ratio above 1
 # means that ours is better. docs/benchmarks.md says what each figure is. Builds what it needs. A goal that is missed is no failure of the measurement: see "met".
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-usage="usage: bench.sh agent|devices|library|proxy [--out FILE]"
+usage="usage: bench.sh agent|clones|devices|library|proxy [--out FILE]"
 die() {
   echo "bench.sh: $*" >&2
   exit 2
@@ -31,6 +31,11 @@ case "$what" in
     "$root/scripts/build.sh" release clonevm clonesafed clonesafectl command_server clonesafe-audit-guest entropy_log fixed_realtime bench_guest_times bench_agent >&2
     where="$("$root/tests/lab/on-kvm-host.sh" --where)"
     "$root/tests/lab/nested.sh" --kernel 6.12 --program bench_agent --out "$scratch" >&2
+    ;;
+  clones)
+    [ "$(id -u)" -eq 0 ] || die "clones needs root, for network namespaces"
+    "$root/scripts/build.sh" release clonesafe-proxy bench_proxy_load >&2
+    unshare --net -- "$root/bench/proxy/clones_bench.py" --programs "$root/build/release/bin" --out "$scratch/results.json"
     ;;
   devices)
     "$root/scripts/build.sh" release clonevm clonesafed clonesafectl command_server clonesafe-audit-guest entropy_log fixed_realtime bench_io bench_devices >&2

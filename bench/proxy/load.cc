@@ -36,7 +36,8 @@ constexpr const char* kUsage =
     "                        idle redis|postgres HOST PORT CONNECTIONS    (until input ends)\n"
     "                        fresh redis|postgres HOST PORT CONNECTIONS\n"
     "                        restore redis|postgres HOST PORT CONNECTIONS PAGE ASKING\n"
-    "                        page PAGE\n";
+    "                        page PAGE...    (made, if they aren't there)\n"
+    "                        move PAGE...    (to the next generation, all at once)\n";
 
 double microseconds(Clock::duration time) {
   return std::chrono::duration<double, std::micro>(time).count();
@@ -222,10 +223,25 @@ json::object times_to_json(std::span<const double> each) {
           {"last_us", std::ranges::max(times)}};
 }
 
+Status take_pages(std::span<const std::string> paths, bool move) {
+  std::vector<GenerationPageWriter> pages;
+  for (const std::string& path : paths) {
+    auto page = open_page(path);
+    if (!page) return fail(page.error());
+    pages.push_back(std::move(*page));
+  }
+  if (!move) return {};
+  for (GenerationPageWriter& page : pages) {
+    if (auto moved = move_generation(page); !moved) return moved;
+  }
+  return {};
+}
+
 Result<json::object> run(std::span<const std::string> arguments) {
   const std::string& what = arguments[0];
-  if (what == "page") {
-    if (auto page = open_page(arguments[1]); !page) return fail(page.error());
+  if (what == "page" || what == "move") {
+    if (auto taken = take_pages(arguments.subspan(1), what == "move"); !taken)
+      return fail(taken.error());
     return json::object();
   }
   const auto language = language_named(arguments[1]);
@@ -265,7 +281,9 @@ bool is_call(std::span<const std::string> arguments) {
   const auto is = [&](const char* what, std::size_t count) {
     return arguments.size() == count && arguments[0] == what;
   };
-  return is("page", 2) || is("idle", 5) || is("fresh", 5) || is("rate", 6) || is("restore", 7);
+  if (!arguments.empty() && (arguments[0] == "page" || arguments[0] == "move"))
+    return arguments.size() >= 2;
+  return is("idle", 5) || is("fresh", 5) || is("rate", 6) || is("restore", 7);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ def fail(what):
 class Process:
     """Started, and ended with the benchmark."""
 
-    def __init__(self, folder, name, command, cpu, port, environment=None, user=None, cwd=None):
+    def __init__(self, folder, name, command, cpu, port, environment=None, user=None, cwd=None, host=None):
         self.name = name
         log = folder / f"{name}.log"
         with open(log, "w") as output:
@@ -38,7 +38,7 @@ class Process:
                 ["taskset", "-c", cpu, *map(str, command)],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, user=user, group=user and pwd.getpwnam(user).pw_gid,
                 extra_groups=[] if user else None, cwd=cwd or folder, env={**os.environ, **(environment or {})})
-        host = FAR if cpu == OTHER_CPU else NEAR
+        host = host or (FAR if cpu == OTHER_CPU else NEAR)
         until = time.monotonic() + PATIENCE_S
         while True:
             if self.process.poll() is not None:
@@ -84,6 +84,18 @@ class Process:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def make_database(folder, admitted):
+    """A server's folder, and the rights (pg_hba.conf) of those who connect."""
+    user = pwd.getpwnam("postgres")
+    data = folder / "data"
+    data.mkdir()
+    os.chown(data, user.pw_uid, user.pw_gid)
+    subprocess.run([POSTGRES + "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C"], check=True, stdout=subprocess.DEVNULL,
+                   user="postgres", group=user.pw_gid, extra_groups=[], cwd="/")
+    (data / "pg_hba.conf").write_text(admitted)
+    return data
 
 
 class Setup:
@@ -137,18 +149,12 @@ class Setup:
         subprocess.run(["redis-cli", "-h", FAR, "-p", str(REDIS), "set", "key", "xxx"], check=True, stdout=subprocess.DEVNULL)
 
     def _start_postgres(self):
-        user = "postgres"
-        data = self.folder / "data"
-        data.mkdir()
-        os.chown(data, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
-        subprocess.run([POSTGRES + "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C"], check=True,
-                       stdout=subprocess.DEVNULL, user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[], cwd="/")
-        (data / "pg_hba.conf").write_text("host all all 0.0.0.0/0 trust\n")
+        data = make_database(self.folder, "host all all 0.0.0.0/0 trust\n")
         # Keepalives find out, as soon as can be, that a clone has left a connection.
         self._add("postgres", [POSTGRES + "postgres", "-D", data, "-h", FAR, "-p", DATABASE, "-k", "", "-F", "-c", "max_connections=500",
                                "-c", "autovacuum=off", "-c", "tcp_keepalives_idle=1", "-c", "tcp_keepalives_interval=1", "-c",
                                "tcp_keepalives_count=1", "-c", "log_min_messages=fatal"],
-                  OTHER_CPU, DATABASE, user=user, cwd="/")
+                  OTHER_CPU, DATABASE, user="postgres", cwd="/")
         until = time.monotonic() + PATIENCE_S
         while subprocess.run(["pgbench", "-i", "-q", "-h", FAR, "-p", str(DATABASE), "-U", "postgres", "postgres"], capture_output=True).returncode:
             if time.monotonic() > until:
