@@ -107,6 +107,8 @@ Result<TlsContext> TlsContext::server(const ServerTlsOptions& options) {
   TlsContext context(*made);
   // Without tickets there is no key of theirs that clones could share.
   SSL_CTX_set_options(*made, SSL_OP_NO_TICKET);
+  // A client whose first choice is ChaCha20 has no AES in hardware.
+  SSL_CTX_set_options(*made, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_num_tickets(*made, 0);
   if (auto loaded = context.load_certificate(options.certificate, options.key); !loaded)
     return fail(loaded.error());
