@@ -1,5 +1,6 @@
 #include "proxy/core/plain_stream.h"
 
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -26,6 +27,12 @@ std::unexpected<Error> stale_error() {
 }
 
 }  // namespace
+
+void set_tcp_options(int descriptor) {
+  const int on = 1;
+  ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
 
 // The event loop reads, into a buffer of the stream's own: so a message costs one system call,
 // where to wait and then to read would cost three. What is larger than that buffer is read without

@@ -16,6 +16,9 @@ namespace clonesafe::proxy {
 
 using Socket = boost::asio::generic::stream_protocol::socket;
 
+// A short message leaves at once; a peer that is gone is noticed some day (tcp(7)).
+void set_tcp_options(int descriptor);
+
 // A TCP connection or Unix socket, and what its guard says of it.
 class PlainStream final : public Stream, private Tombstones::Holder {
  public:

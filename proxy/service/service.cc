@@ -1,6 +1,5 @@
 #include "proxy/service/service.h"
 
-#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
@@ -139,11 +138,12 @@ void Service::take(Socket socket, Endpoint from) {
     loop_.tombstones().bury(socket.release(error), Opener::kPeer);
     return;
   }
-  if (host_.sessions.size() >= parts_->config.max_sessions) {
+  if (admitted_ >= parts_->config.max_sessions) {
     ++host_.counts.refused;
     return;  // closed
   }
   ++host_.counts.accepted;
+  ++admitted_;
   asio::co_spawn(loop_.io(), serve(shared_from_this(), std::move(socket), guard, std::move(from)),
                  asio::detached);
 }
@@ -176,10 +176,8 @@ bool Service::is_from_here(const Endpoint& from) const {
 // The application's stream, with its TLS session. `ends` become what a PROXY header says.
 Awaitable<Result<std::unique_ptr<Stream>>> Service::greet(Socket socket, Guard guard, Ends& ends,
                                                           Traffic& traffic) {
-  if (socket.native_handle() >= 0 && ends.from.protocol().family() != AF_UNIX) {
-    const int on = 1;
-    ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  }
+  if (socket.native_handle() >= 0 && ends.from.protocol().family() != AF_UNIX)
+    set_tcp_options(socket.native_handle());
   std::unique_ptr<Stream> stream =
       std::make_unique<PlainStream>(std::move(socket), guard,
                                     PlainStream::Watch{.traffic = &traffic,
@@ -217,6 +215,7 @@ Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket,
   records_.insert(&record);
   co_await serve_recorded(std::move(socket), guard, record);
   records_.erase(&record);
+  --admitted_;
   ended_ += record.application;
   if (parts_->config.access_log) log_access(record);
 }

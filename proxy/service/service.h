@@ -94,6 +94,7 @@ class Service : public std::enable_shared_from_this<Service> {
   std::unique_ptr<postgres::ServerPool> servers_;  // null: sessions share none
   SessionHost host_;
   std::unordered_set<SessionRecord*> records_;
+  std::size_t admitted_ = 0;  // connections that were accepted, and haven't ended
   // In which what waits to be accepted came; in a later one nobody knows whether it did.
   Fence::Epoch epoch_ = loop_.fence().now();
   std::size_t fencing_ = 0;

@@ -1,6 +1,5 @@
 #include "proxy/upstream/upstream.h"
 
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -124,8 +123,7 @@ Awaitable<Result<OwnPorts::Hold>> Upstream::open(Socket& socket, const Endpoint&
     if (guard.stale()) co_return fail("the machine was cloned");
     if (failed) co_return fail(failed.message());
     if (is_unix) co_return hold;
-    const int on = 1;
-    ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    set_tcp_options(socket.native_handle());
     const Endpoint ours = socket.local_endpoint(error);
     if (local || error) co_return hold;
     // The kernel's choice: its server may hold a connection of the parent's by it still.

@@ -5,7 +5,8 @@
 #   qemu-7.2/qemu                              bookworm's own, for guests under KVM
 #   pgbouncer/pgbouncer                        trixie's, built here (bookworm's has no prepared statements), for bench/proxy
 #   nginx-stream/ngx_stream_module.so          bookworm's module for its nginx, for bench/proxy
-# usage: fetch.sh [6.1|6.12|7|qemu|qemu-7.2|pgbouncer|nginx-stream|all]...     "all" is without the last three; prints the cache folder. Safe to run in parallel; quick once cached.
+#   redis-suite/{runtest,tests,src}   Redis 7.0's own suite, with links to the programs that are installed, for tests/suites
+# usage: fetch.sh [6.1|6.12|7|qemu|qemu-7.2|pgbouncer|nginx-stream|redis-suite|all]...     "all" is without the last four; prints the cache folder. Safe to run in parallel; quick once cached.
 # CLONESAFE_LAB_REFRESH=1 fetches again.
 set -euo pipefail
 
@@ -26,6 +27,7 @@ cached() {
     qemu*) [ -x "$cache/$1/qemu" ] ;;
     pgbouncer) [ -x "$cache/$1/pgbouncer" ] ;;
     nginx-stream) [ -f "$cache/$1/ngx_stream_module.so" ] ;;
+    redis-suite) [ -x "$cache/$1/runtest" ] ;;
     *) [ -f "$cache/kernels/$1/version" ] ;;
   esac
 }
@@ -33,8 +35,8 @@ cached() {
 missing=()
 for what in "${wanted[@]}"; do
   case "$what" in
-    6.1 | 6.12 | 7 | qemu | qemu-7.2 | pgbouncer | nginx-stream) cached "$what" || missing+=("$what") ;;
-    *) die "unknown item '$what' (6.1, 6.12, 7, qemu, qemu-7.2, pgbouncer, nginx-stream or all)" ;;
+    6.1 | 6.12 | 7 | qemu | qemu-7.2 | pgbouncer | nginx-stream | redis-suite) cached "$what" || missing+=("$what") ;;
+    *) die "unknown item '$what' (6.1, 6.12, 7, qemu, qemu-7.2, pgbouncer, nginx-stream, redis-suite or all)" ;;
   esac
 done
 if [ ${#missing[@]} -eq 0 ]; then
@@ -181,11 +183,25 @@ fetch_nginx_stream() {
   rm -rf "$scratch"
 }
 
+fetch_redis_suite() {
+  local scratch program
+  scratch="$(mktemp -d "$cache/.redis.XXXXXX")"
+  update_suite bookworm-source
+  (cd "$scratch" && apt_in bookworm-source apt-get -qq source --download-only redis >&2) || die "cannot download the source of redis from bookworm"
+  mkdir -p "$scratch/out/src"
+  tar -xf "$scratch"/redis_*.orig.tar.gz -C "$scratch/out" --strip-components=1 --wildcards '*/runtest' '*/tests' '*/utils'
+  for program in server cli benchmark check-aof check-rdb; do ln -s "$(command -v "redis-$program")" "$scratch/out/src/"; done
+  rm -rf "$cache/redis-suite"
+  mv "$scratch/out" "$cache/redis-suite"
+  rm -rf "$scratch"
+}
+
 for what in "${missing[@]}"; do
   cached "$what" && continue
   case "$what" in
     pgbouncer) fetch_pgbouncer ;;
     nginx-stream) fetch_nginx_stream ;;
+    redis-suite) fetch_redis_suite ;;
     qemu) fetch_qemu qemu bookworm-backports ;;
     qemu-7.2) fetch_qemu qemu-7.2 bookworm ;;
     *) fetch_kernel "$what" ;;

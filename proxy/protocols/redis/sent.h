@@ -19,10 +19,12 @@ struct Sent {
   bool complete = false;               // all of it was sent
   bool began = false;                  // a part of its reply went to the application
   bool in_transaction = false;         // it was queued behind MULTI
-  std::size_t confirmations = 0;       // of subscriptions, that are to come
+  std::size_t confirmations = 0;       // of channels, that are to come
+  bool of_all = false;                 // UNSUBSCRIBE without names: until there are none
+  bool tunnel = false;                 // from its reply on bytes are carried as they are
   std::vector<std::string> arguments;  // of one that changes the session; else empty
-  // If not empty: given without asking the server; or, once the server has replied, in place of
-  // that.
+  // If not empty: given without asking the server, as its connection was lost; or, once the server
+  // has replied, in place of that.
   std::string answer;
   std::string substitute;
 };
@@ -39,9 +41,13 @@ class SentCommands {
   void add(std::string_view bytes);
   Sent& last() { return list_.back(); }
   Sent& front() { return list_.front(); }
+  const Sent& front() const { return list_.front(); }
   void pop();
+  // The last one, which will never be complete.
+  void drop_last() { list_.pop_back(); }
 
   bool empty() const { return list_.empty(); }
+  std::size_t size() const { return list_.size(); }
   std::deque<Sent>& list() { return list_; }
   // Nothing if they were not kept.
   std::string_view bytes_of(const Sent& sent) const;

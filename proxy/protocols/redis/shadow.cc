@@ -95,7 +95,6 @@ void Shadow::clear() {
   channels_.clear();
   patterns_.clear();
   shards_.clear();
-  unrepeatable_ = {};
 }
 
 void Shadow::done(Command command, const std::vector<std::string>& arguments) {
@@ -116,12 +115,6 @@ void Shadow::done(Command command, const std::vector<std::string>& arguments) {
       return;
     case Command::kReadWrite:
       read_only_ = false;
-      return;
-    case Command::kMonitor:
-      unrepeatable_ = "MONITOR";
-      return;
-    case Command::kReplicate:
-      unrepeatable_ = "replication";
       return;
     case Command::kReset:
       return clear();

@@ -33,15 +33,13 @@ class Shadow {
 
   // The server did what this command asked for. `arguments` has the name first.
   void done(Command command, const std::vector<std::string>& arguments);
-  // It told of a subscription. False if it is one that the session doesn't have, or has already.
+  // It told of a subscription.
   void confirmed(PushKind kind, const std::string& channel);
 
   Protocol protocol() const { return protocol_; }
   bool subscribed() const;
   std::size_t subscriptions(PushKind kind) const;
   bool tracking() const { return !tracking_.empty(); }
-  // What no other connection can go on with; nothing if there is none.
-  std::string_view unrepeatable() const { return unrepeatable_; }
 
   // What makes a new connection the same, in one write, and what the server says to it.
   struct Replay {
@@ -70,7 +68,6 @@ class Shadow {
   bool no_evict_ = false, no_touch_ = false;
   bool read_only_ = false;
   std::set<std::string> channels_, patterns_, shards_;
-  std::string_view unrepeatable_;
 };
 
 }  // namespace clonesafe::proxy::redis

@@ -75,12 +75,12 @@ Result<ReplyPart> ReplyFramer::finish() {
 }
 
 bool ReplyFramer::end_value() {
-  while (depth_ != 0) {
-    Level& level = levels_[depth_ - 1];
-    if (--level.left != 0) return false;
-    --depth_;
+  while (!levels_.empty()) {
+    if (--levels_.back().left != 0) return false;
+    const bool attribute = levels_.back().attribute;
+    levels_.pop_back();
     // What an attribute is of comes now.
-    if (level.attribute) return false;
+    if (attribute) return false;
   }
   return true;
 }
@@ -89,9 +89,9 @@ Status ReplyFramer::begin_aggregate(Type type, std::uint64_t elements) {
   if (elements > limits_.elements)
     return refuse("an aggregate of more than " + std::to_string(limits_.elements) + " elements",
                   scanned_);
-  if (depth_ == kMaxDepth)
+  if (levels_.size() == kMaxDepth)
     return refuse("aggregates more than " + std::to_string(kMaxDepth) + " deep", scanned_);
-  levels_[depth_++] = {.left = elements, .attribute = type == Type::kAttribute};
+  levels_.push_back({.left = elements, .attribute = type == Type::kAttribute});
   return {};
 }
 
@@ -150,7 +150,7 @@ Result<ReplyPart> ReplyFramer::begin_value(std::string_view input) {
   line_scanned_ = 0;
   const auto header = parse_header(line->content);
   if (!header) return refuse(std::string(header.error()), scanned_);
-  const bool top = depth_ == 0;
+  const bool top = levels_.empty();
   const bool aggregate = is_aggregate(header->type) && !header->null;
   const bool payload = has_payload(header->type) && !header->null;
   if (header->type == Type::kPush && !top) return refuse("a push within a reply", scanned_);

@@ -1,11 +1,11 @@
 #ifndef CLONESAFE_PROXY_WIRE_RESP_REPLY_FRAMER_H_
 #define CLONESAFE_PROXY_WIRE_RESP_REPLY_FRAMER_H_
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "libclonesafe/base/error.h"
 #include "proxy/wire/resp/value.h"
@@ -68,7 +68,8 @@ enum class Handling {
 // Not thread-safe; one per direction of a connection. After an error there are only errors.
 class ReplyFramer {
  public:
-  static constexpr std::size_t kMaxDepth = 32;
+  // What a script of Redis's gives can be thousands deep.
+  static constexpr std::size_t kMaxDepth = 8192;
 
   explicit ReplyFramer(ReplyLimits limits = {}) : limits_(limits) {}
 
@@ -80,7 +81,7 @@ class ReplyFramer {
   // when an array that begins with "message" is one.
   void set_subscribed(bool subscribed) { subscribed_ = subscribed; }
 
-  bool at_start() const { return state_ == State::kHeader && depth_ == 0 && scanned_ == 0; }
+  bool at_start() const { return state_ == State::kHeader && levels_.empty() && scanned_ == 0; }
 
  private:
   enum class State { kHeader, kPayload, kPayloadEnd };
@@ -95,7 +96,7 @@ class ReplyFramer {
   // The reply is known well enough for its first part.
   void know(PushKind push, Handling handling);
   // The next value is the first element of what may be a push.
-  bool awaits_kind() const { return typed_ && !known_ && depth_ == 1; }
+  bool awaits_kind() const { return typed_ && !known_ && levels_.size() == 1; }
   bool too_long() const { return (!known_ || whole_) && scanned_ > limits_.whole; }
   std::unexpected<Error> refuse_length();
   // Counts a value that has ended. True if the reply has.
@@ -121,8 +122,7 @@ class ReplyFramer {
   // Of the connection, up to the input.
   std::uint64_t offset_ = 0;
   std::uint64_t payload_left_ = 0;
-  std::size_t depth_ = 0;
-  std::array<Level, kMaxDepth> levels_;
+  std::vector<Level> levels_;
 };
 
 }  // namespace clonesafe::wire::resp

@@ -1,77 +1,11 @@
-// Redis sessions with a real redis-server as the upstream.
+// Redis sessions from one connection to the next.
 #include <poll.h>
 #include <signal.h>
 
-#include <fstream>
-
-#include "tests/support/child_process.h"
-#include "tests/unit/proxy/network.h"
-#include "tests/unit/proxy/proxy_fixture.h"
-#include "tests/unit/proxy/running_service.h"
+#include "tests/unit/proxy/redis_fixture.h"
 
 namespace clonesafe::proxy {
 namespace {
-
-class RedisTest : public ProxyTest {
- protected:
-  static void SetUpTestSuite() { enter_network(); }
-  RedisTest() {
-    start_server();
-    start_proxy(server_port_);
-  }
-  void start_proxy(int upstream_port) {
-    port_ = 0;
-    worker_.start({.name = "cache", .protocol = Protocol::kRedis}, kFar, upstream_port,
-                  listen_on("127.0.0.1", port_));
-  }
-  void start_server() {
-    listen_on(kFar, server_port_).reset();
-    run_server();
-  }
-  void run_server() {
-    std::filesystem::remove(folder_ / "log");
-    auto server = support::ChildProcess::start(
-        {.command = {"redis-server", "--bind", kFar, "--port", std::to_string(server_port_),
-                     "--save", "", "--dir", folder_ / "", "--logfile", folder_ / "log",
-                     "--protected-mode", "no"}});
-    ASSERT_TRUE(server) << server.error().message();
-    server_.emplace(std::move(*server));
-    ASSERT_TRUE(support::eventually(std::chrono::seconds(20), [this] {
-      std::ifstream log(folder_ / "log");
-      const std::string text{std::istreambuf_iterator<char>(log), {}};
-      return text.find("Ready to accept connections") != std::string::npos;
-    }));
-  }
-
-  struct Client {
-    UniqueFd fd;
-    // Sends a line; nothing is waited for.
-    void say(const std::string& line) const { send_all(fd, line + "\r\n"); }
-    // What comes, exactly this; or what came instead.
-    void hear(const std::string& expected) const {
-      EXPECT_EQ(receive(fd, expected.size()), expected);
-    }
-    void ask(const std::string& line, const std::string& expected) const {
-      SCOPED_TRACE(line);
-      say(line);
-      hear(expected);
-    }
-  };
-  Client client() const { return {.fd = connect_to("127.0.0.1", port_)}; }
-  Client direct() const { return {.fd = connect_to(kFar, server_port_)}; }
-  void clone() {
-    clone_this_machine();
-    worker_->fence();
-  }
-  static std::string bulk(const std::string& text) {
-    return "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
-  }
-
-  Folder folder_;
-  int server_port_ = 0, port_ = 0;
-  std::optional<support::ChildProcess> server_;
-  RunningService worker_;
-};
 
 TEST_F(RedisTest, SessionGoesOnInACloneAsItWas) {
   const Client application = client();
@@ -182,9 +116,7 @@ TEST_F(RedisTest, TransactionThatWatchesIsAborted) {
 
 // Of two commands under way at the clone one only reads; of the other nobody knows.
 TEST_F(RedisTest, WhatWasUnderWayIsRepeatedOrAnErrorAndNeverDoneTwice) {
-  int port = 0;
-  const UniqueFd upstream = listen_on(kFar, port);
-  start_proxy(port);
+  const UniqueFd upstream = play_server();
   const Client application = client();
   const std::string commands = "GET key\r\nINCR counter\r\nGET key\r\n";
   send_all(application.fd, commands);
@@ -204,9 +136,7 @@ TEST_F(RedisTest, WhatWasUnderWayIsRepeatedOrAnErrorAndNeverDoneTwice) {
 
 // Half a reply can be neither taken back nor finished.
 TEST_F(RedisTest, ReplyThatCameInPartEndsTheSession) {
-  int port = 0;
-  const UniqueFd upstream = listen_on(kFar, port);
-  start_proxy(port);
+  const UniqueFd upstream = play_server();
   const Client application = client();
   application.say("GET key");
   const UniqueFd parents = accept_from(upstream);
@@ -219,9 +149,7 @@ TEST_F(RedisTest, ReplyThatCameInPartEndsTheSession) {
 
 // What the server never had whole it never did.
 TEST_F(RedisTest, CommandThatWasSentInPartIsSentAgain) {
-  int port = 0;
-  const UniqueFd upstream = listen_on(kFar, port);
-  start_proxy(port);
+  const UniqueFd upstream = play_server();
   const Client application = client();
   const std::string begin = "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nva";
   send_all(application.fd, begin);
@@ -265,13 +193,6 @@ TEST_F(RedisTest, WhatIsNoCommandEndsTheSessionWithAnError) {
   application.say("*1\r\n$x");
   EXPECT_EQ(receive(application.fd, 1000).substr(0, 36), "-ERR clonesafe-proxy: Protocol error");
   EXPECT_EQ(wait_for_news(application.fd), Seen::kEnd);
-}
-
-TEST_F(RedisTest, ReplyOffIsRefused) {
-  const Client application = client();
-  application.ask("CLIENT REPLY OFF",
-                  "-ERR clonesafe-proxy: CLIENT REPLY OFF and SKIP are not carried\r\n");
-  application.ask("PING", "+PONG\r\n");
 }
 
 TEST_F(RedisTest, ParkedItsConnectionIsClosedAndTheSessionGoesOn) {

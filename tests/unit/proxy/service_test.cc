@@ -1,6 +1,8 @@
 // Services as applications and upstreams see them: real sockets, a thread of the proxy's own.
 #include "proxy/service/service.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/mount.h>
 
@@ -227,6 +229,46 @@ TEST_F(ServiceTest, ThereAreSoManySessionsAndNoMore) {
   EXPECT_NE(wait_for_news(second), Seen::kBytes);
   send_all(first.first, "on");
   EXPECT_EQ(receive(first.second, 2), "on");
+}
+
+TEST_F(ServiceTest, HandshakesAreCountedAsSessions) {
+  const Folder folder;
+  make_certificate(folder, "db.test");
+  start({.listen_tls =
+             ServerTlsOptions{.certificate = folder / "db.test.pem", .key = folder / "db.test.key"},
+         .max_sessions = 1});
+  const UniqueFd first = application();
+  const UniqueFd second = application();
+  EXPECT_NE(wait_for_news(second), Seen::kBytes);
+  EXPECT_TRUE(sees_nothing(first));
+}
+
+// The socket of this process at the other end.
+int other_end(const UniqueFd& fd) {
+  const auto ends = [](int socket, auto ask) {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    const bool known = ask(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+    return known && address.sin_family == AF_INET ? ntohs(address.sin_port) : 0;
+  };
+  const int near = ends(fd.get(), ::getsockname), far = ends(fd.get(), ::getpeername);
+  for (int other = 0; other < 1024; ++other) {
+    if (ends(other, ::getpeername) == near && ends(other, ::getsockname) == far) return other;
+  }
+  ADD_FAILURE() << "none";
+  return -1;
+}
+
+// A peer that is gone without a word would never be noticed by who only waits.
+TEST_F(ServiceTest, PeersOnBothSidesAreAskedWhetherTheyAreThere) {
+  start({});
+  const auto [application, upstream] = session();
+  for (const UniqueFd* end : {&application, &upstream}) {
+    int on = 0;
+    socklen_t size = sizeof on;
+    EXPECT_EQ(::getsockopt(other_end(*end), SOL_SOCKET, SO_KEEPALIVE, &on, &size), 0);
+    EXPECT_EQ(on, 1);
+  }
 }
 
 // TLS on both sides, through two services one behind the other.
