@@ -48,7 +48,9 @@ class RedisSession final : public Session {
 
   Awaitable<void> up() {
     std::string rest;  // a command that isn't all there
-    while (co_await has_room()) {
+    while (!ended_) {
+      if (dialogue_.under_way() >= kMostUnderWay) co_await until_there_is_room();
+      if (ended_) co_return;
       const auto count = co_await application_->read(host().loop.scratch());
       if (ended_) co_return;
       if (!count) {
@@ -77,12 +79,11 @@ class RedisSession final : public Session {
   }
 
   // An application that is far ahead of its server waits.
-  Awaitable<bool> has_room() {
+  Awaitable<void> until_there_is_room() {
     while (!ended_ && dialogue_.under_way() >= kMostUnderWay) {
       up_wake_.expires_at(asio::steady_timer::time_point::max());
       co_await up_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
     }
-    co_return !ended_;
   }
 
   Awaitable<void> until_connected() {
