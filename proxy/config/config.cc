@@ -226,6 +226,7 @@ toml_file::Keys keys_of(ServiceConfig& service) {
       {"upstream.address", addresses(service.upstream.addresses, false)},
       {"upstream.tls", client_tls(service.upstream.tls)},
       {"upstream.connect_timeout_ms", number(service.upstream.connect_timeout, 1, kMaxTime)},
+      {"upstream.unacknowledged_ms", number(service.upstream.unacknowledged, 0, kMaxTime)},
       {"upstream.connect_rate", number(service.upstream.connect_rate, 0, 1'000'000)},
       {"upstream.connect_burst", number(service.upstream.connect_burst, 1, 1'000'000)},
       {"upstream.spread_ms", number(service.upstream.spread, 0, kMaxTime)},

@@ -64,6 +64,9 @@ struct UpstreamConfig {
   std::vector<Address> addresses;  // tried in turn; empty: where each application meant to go
   std::optional<ClientTlsOptions> tls;
   Milliseconds connect_timeout{5'000};  // TCP and TLS, each attempt
+  // Nothing of what was sent is acknowledged, or read, for so long: it is lost; 0: the kernel's
+  // limit.
+  Milliseconds unacknowledged{0};
   // Connects of each thread in a second, and how many of them at once after a rest; 0: no limit.
   std::uint32_t connect_rate = 0;
   std::uint32_t connect_burst = 0;  // 0: as many as in a second

@@ -102,6 +102,12 @@ Status Upstream::prepare(Socket& socket, const Endpoint& endpoint, bool own_port
   return own_ports_ != nullptr ? bind_free_port(fd, endpoint) : Status();
 }
 
+void Upstream::limit_silence(Socket& socket) const {
+  const auto limit = static_cast<unsigned>(config_.unacknowledged.count());
+  if (limit != 0)
+    ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
+}
+
 Awaitable<Result<OwnPorts::Hold>> Upstream::open(Socket& socket, const Endpoint& endpoint,
                                                  Guard guard) {
   const bool is_unix = endpoint.protocol().family() == AF_UNIX;
@@ -124,6 +130,7 @@ Awaitable<Result<OwnPorts::Hold>> Upstream::open(Socket& socket, const Endpoint&
     if (failed) co_return fail(failed.message());
     if (is_unix) co_return hold;
     set_tcp_options(socket.native_handle());
+    limit_silence(socket);
     const Endpoint ours = socket.local_endpoint(error);
     if (local || error) co_return hold;
     // The kernel's choice: its server may hold a connection of the parent's by it still.
@@ -186,7 +193,17 @@ Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt_at(
   co_return fail(std::move(last));
 }
 
+// Whoever waits for it has to know what became of it, also where there is no memory for it.
 Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt(
+    const Wish& wish, const ConnectionLimit::PermitPointer& permit) {
+  try {
+    co_return co_await attempt_each(wish, permit);
+  } catch (const std::exception& error) {
+    co_return fail(error.what());
+  }
+}
+
+Awaitable<Result<std::unique_ptr<Stream>>> Upstream::attempt_each(
     const Wish& wish, const ConnectionLimit::PermitPointer& permit) {
   if (wish.destination != nullptr) co_return co_await attempt_at(*wish.destination, wish, permit);
   Error last("there is no address");

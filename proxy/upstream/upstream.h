@@ -120,6 +120,8 @@ class Upstream {
   bool find_place(Seeking& seeking);
   Awaitable<Result<std::unique_ptr<Stream>>> attempt(const Wish& wish,
                                                      const ConnectionLimit::PermitPointer& permit);
+  Awaitable<Result<std::unique_ptr<Stream>>> attempt_each(
+      const Wish& wish, const ConnectionLimit::PermitPointer& permit);
   Awaitable<Result<std::unique_ptr<Stream>>> attempt_at(
       const Address& address, const Wish& wish, const ConnectionLimit::PermitPointer& permit);
   Awaitable<Result<std::vector<Endpoint>>> resolve(const Address& address);
@@ -128,6 +130,7 @@ class Upstream {
       const ConnectionLimit::PermitPointer& permit, const TlsContext* tls);
   std::vector<std::size_t> order() const;
   Awaitable<Result<OwnPorts::Hold>> open(Socket& socket, const Endpoint& endpoint, Guard guard);
+  void limit_silence(Socket& socket) const;
   Status prepare(Socket& socket, const Endpoint& endpoint, bool own_port) const;
 
   Loop& loop_;

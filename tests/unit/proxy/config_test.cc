@@ -33,6 +33,7 @@ key = "/etc/db.key"
 [service.upstream]
 address = "db.example:5432"
 connect_timeout_ms = 300
+unacknowledged_ms = 900
 connect_rate = 50
 connect_burst = 10
 spread_ms = 0
@@ -99,6 +100,7 @@ TEST(ProxyConfig, TakesAllThatThereIs) {
   EXPECT_TRUE(db.access_log);
   EXPECT_EQ(db.listen_tls->key, "/etc/db.key");
   EXPECT_EQ(db.upstream.connect_timeout, Milliseconds(300));
+  EXPECT_EQ(db.upstream.unacknowledged, Milliseconds(900));
   EXPECT_EQ(db.upstream.tls->lowest_version, TLS1_3_VERSION);
   EXPECT_TRUE(db.upstream.tls->verify);
   EXPECT_EQ(db.upstream.tls->tickets, TicketUse::kShared);
