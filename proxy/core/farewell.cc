@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string_view>
 
 namespace clonesafe::proxy {
@@ -49,10 +50,19 @@ struct Name {
   sockaddr* get() { return reinterpret_cast<sockaddr*>(&address); }
 };
 
+using MakeRoom = std::function<void()>;
+
+UniqueFd make_socket(int family, const MakeRoom& make_room) {
+  constexpr int kType = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  UniqueFd made(::socket(family, kType, IPPROTO_TCP));
+  if (made || (errno != EMFILE && errno != ENFILE) || !make_room) return made;
+  make_room();
+  return UniqueFd(::socket(family, kType, IPPROTO_TCP));
+}
+
 // A socket that drops everything and is bound where the other one is.
-UniqueFd make_beside(int fd, const Name& ours) {
-  UniqueFd beside(
-      ::socket(ours.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+UniqueFd make_beside(int fd, const Name& ours, const MakeRoom& make_room) {
+  UniqueFd beside = make_socket(ours.address.ss_family, make_room);
   if (!beside || !drop_all(beside.get())) return {};
   // The address may be gone, and may come back; and may be another machine's, whose connections
   // tproxy brings.
@@ -71,8 +81,8 @@ UniqueFd make_beside(int fd, const Name& ours) {
 
 // A connection's segments come to who listens at its port, when the connection is no more: in no
 // moment to nobody.
-UniqueFd listen_beside(int fd, const Name& ours) {
-  UniqueFd listener = make_beside(fd, ours);
+UniqueFd listen_beside(int fd, const Name& ours, const MakeRoom& make_room) {
+  UniqueFd listener = make_beside(fd, ours, make_room);
   if (!listener || ::listen(listener.get(), 1) != 0) return {};
   return listener;
 }
@@ -80,11 +90,11 @@ UniqueFd listen_beside(int fd, const Name& ours) {
 // Where others are listened for the connection itself has to be there. The kernel takes no second
 // one with these ends, so for two system calls there is none. What comes meanwhile comes to who
 // listens at this address last, and is dropped; a SYN comes again after a second.
-UniqueFd take_place(int fd, const Name& ours) {
+UniqueFd take_place(int fd, const Name& ours, const MakeRoom& make_room) {
   Name peer;
   if (::getpeername(fd, peer.get(), &peer.size) != 0) return {};
-  UniqueFd next = make_beside(fd, ours);
-  const UniqueFd meanwhile = listen_beside(fd, ours);
+  UniqueFd next = make_beside(fd, ours, make_room);
+  const UniqueFd meanwhile = listen_beside(fd, ours, make_room);
   if (!next || !meanwhile) return {};
   const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
   if (!mute(fd) || ::connect(fd, &nobody, sizeof nobody) != 0) return {};
@@ -107,12 +117,13 @@ Farewell abandon_socket(int fd) {
   return how;
 }
 
-Replaced replace_socket(int fd, Opener opener) {
+Replaced replace_socket(int fd, Opener opener, const MakeRoom& make_room) {
   UniqueFd tombstone;
   Name ours;
   // From here on the connection hears nothing that it could answer.
   if (drop_all(fd) && ::getsockname(fd, ours.get(), &ours.size) == 0)
-    tombstone = opener == Opener::kThisEnd ? listen_beside(fd, ours) : take_place(fd, ours);
+    tombstone = opener == Opener::kThisEnd ? listen_beside(fd, ours, make_room)
+                                           : take_place(fd, ours, make_room);
   return {.how = abandon_socket(fd), .tombstone = std::move(tombstone)};
 }
 

@@ -1,6 +1,8 @@
 #ifndef CLONESAFE_PROXY_CORE_FAREWELL_H_
 #define CLONESAFE_PROXY_CORE_FAREWELL_H_
 
+#include <functional>
+
 #include "libclonesafe/base/unique_fd.h"
 
 namespace clonesafe::proxy {
@@ -26,7 +28,8 @@ struct Replaced {
   Farewell how = Farewell::kSilent;
   UniqueFd tombstone;
 };
-Replaced replace_socket(int fd, Opener opener);
+// Takes two descriptors at most; where there are none, `make_room` is called, and may close some.
+Replaced replace_socket(int fd, Opener opener, const std::function<void()>& make_room = {});
 
 // Closes it with a reset: what its peer sees is an error, not an end.
 void reset_socket(int fd);

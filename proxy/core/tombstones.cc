@@ -35,12 +35,22 @@ Farewell Tombstones::bury(int fd, Opener opener) {
   // There is always a descriptor for the next one.
   if (limit_ == 0) return abandon_socket(fd);
   if (standing_.size() >= limit_) remove_oldest();
-  auto [how, tombstone] = replace_socket(fd, opener);
+  // Its own descriptor is given back then.
+  auto [how, tombstone] = replace_socket(fd, opener, [this] { spare_ = {}; });
+  keep_spare();
   if (tombstone) standing_.push_back({.socket = std::move(tombstone), .since = Clock::now()});
   return how;
 }
 
+void Tombstones::keep_spare() {
+  if (limit_ == 0) return;
+  for (UniqueFd& spare : spare_) {
+    if (!spare) spare = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  }
+}
+
 void Tombstones::look(Clock::time_point now) {
+  keep_spare();
   while (!standing_.empty() && now - standing_.front().since > kStand) remove_oldest();
 }
 

@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_PROXY_CORE_TOMBSTONES_H_
 #define CLONESAFE_PROXY_CORE_TOMBSTONES_H_
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -28,7 +29,7 @@ class Tombstones {
   // A part of the descriptors that this process may have, for each of its threads that use this.
   static std::size_t limit_for(std::size_t threads);
 
-  explicit Tombstones(std::size_t limit = limit_for(1)) : limit_(limit) {}
+  explicit Tombstones(std::size_t limit = limit_for(1)) : limit_(limit) { keep_spare(); }
 
   // Closes the socket of a stale connection, and sets a tombstone if it can. With too many of them
   // the oldest goes. Never call shutdown(2) before: it sends.
@@ -78,8 +79,11 @@ class Tombstones {
   };
 
   void remove_oldest();
+  void keep_spare();
 
   const std::size_t limit_;
+  // What it takes to bury one where the process may have no more descriptors.
+  std::array<UniqueFd, 2> spare_;
   std::deque<Tombstone> standing_;  // the oldest is first
   std::uint64_t dropped_ = 0;       // by those that are gone
   std::unordered_set<Holder*> holders_;

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "proxy/core/backoff.h"
+#include "proxy/core/raised.h"
 #include "proxy/core/within.h"
 #include "proxy/health/probe.h"
 #include "proxy/upstream/proxy_header.h"
@@ -47,7 +48,7 @@ void HealthChecks::stop() {
 
 Awaitable<void> HealthChecks::ask(std::size_t address) {
   State& state = states_[address];
-  state.asking = true;
+  const Raised asking(state.asking);
   turn_generation(Clock::now());
   const Fence::Epoch epoch = epoch_;
   const std::uint64_t stopped = stopped_;
@@ -55,7 +56,6 @@ Awaitable<void> HealthChecks::ask(std::size_t address) {
   const Status answer = co_await within(loop_, config_.check->timeout, ask_once(address));
   if (state.stream) state.stream->close();
   state.stream = nullptr;
-  state.asking = false;
   turn_generation(Clock::now());
   if (epoch_ != epoch || stopped_ != stopped) co_return;
   state.next = begin + config_.check->interval;

@@ -11,6 +11,7 @@
 
 #include "clonesafe/clonesafe.h"
 #include "libclonesafe/base/service_manager.h"
+#include "proxy/core/spawn.h"
 #include "proxy/program/library_error.h"
 #include "proxy/program/rights.h"
 #include "proxy/program/system_calls.h"
@@ -178,7 +179,7 @@ Status Program::run() {
     return fail_errno("pthread_sigmask", failed);
   spdlog::info("serving, {} services on {} threads", parts_.size(), workers_.size());
   tell_service_manager("READY=1");
-  io_.run();
+  run_until_stopped(io_, [] {});
   tell_service_manager("STOPPING=1");
   operators_.reset();
   parking_.reset();

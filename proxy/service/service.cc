@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "proxy/core/raised.h"
+#include "proxy/core/spawn.h"
 #include "proxy/core/within.h"
 #include "proxy/protocols/http/http.h"
 #include "proxy/protocols/postgres/login.h"
@@ -30,6 +30,8 @@ namespace asio = boost::asio;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 // Out of descriptors or memory: others may be freed soon.
 constexpr std::chrono::milliseconds kAcceptPause{50};
+// That they are short is said so often.
+constexpr std::chrono::seconds kSayAgain{10};
 constexpr std::chrono::milliseconds kProxyHeaderTimeout{5'000};
 constexpr std::chrono::milliseconds kHandshakeTimeout{10'000};
 // Stale connections that are closed at once.
@@ -92,34 +94,35 @@ Service::~Service() = default;
 
 Status Service::listen(std::vector<UniqueFd> sockets) {
   for (UniqueFd& fd : sockets) {
-    auto acceptor = std::make_unique<Acceptor>(loop_.io());
     int family = 0;
     socklen_t size = sizeof family;
     if (::getsockopt(fd.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0)
       return fail_errno("service '" + parts_->config.name + "': socket");
+    Listener& listener = listeners_.emplace_back(Acceptor(loop_.io()));
     boost::system::error_code error;
-    acceptor->assign(asio::generic::stream_protocol(family, 0), fd.get(), error);
+    listener.acceptor.assign(asio::generic::stream_protocol(family, 0), fd.get(), error);
     if (error) return fail("service '" + parts_->config.name + "': " + error.message());
     [[maybe_unused]] const int owned_by_acceptor = fd.release();
-    acceptors_.push_back(std::move(acceptor));
-    asio::co_spawn(loop_.io(), accept(shared_from_this(), *acceptors_.back()), asio::detached);
+    spawn(loop_.io(), accept(shared_from_this(), listener));
   }
   return {};
 }
 
 void Service::stop_listening() {
   boost::system::error_code error;
-  for (const auto& acceptor : acceptors_) acceptor->close(error);
+  for (Listener& listener : listeners_) listener.acceptor.close(error);
 }
 
-Awaitable<void> Service::accept(std::shared_ptr<Service> /*kept*/, Acceptor& acceptor) {
+Awaitable<void> Service::accept(std::shared_ptr<Service> /*kept*/, Listener& listener) {
+  const Raised accepts(listener.accepts);
+  Acceptor& acceptor = listener.acceptor;
   while (acceptor.is_open()) {
     Socket socket(loop_.io());
     Endpoint from;
     const auto [error] = co_await acceptor.async_accept(socket, from, kAwait);
     if (error == asio::error::operation_aborted || !acceptor.is_open()) co_return;
     if (error) {
-      spdlog::warn("{}: accept: {}", parts_->config.name, error.message());
+      say_why_not(error.message());
       asio::steady_timer pause = loop_.timer();
       pause.expires_after(kAcceptPause);
       co_await pause.async_wait(kAwait);
@@ -127,6 +130,14 @@ Awaitable<void> Service::accept(std::shared_ptr<Service> /*kept*/, Acceptor& acc
     }
     take(std::move(socket), std::move(from));
   }
+}
+
+// Who connects waits in the kernel's queue meanwhile.
+void Service::say_why_not(const std::string& why) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < say_again_) return;
+  say_again_ = now + kSayAgain;
+  spdlog::warn("{}: accept: {}", parts_->config.name, why);
 }
 
 // One that was accepted.
@@ -143,28 +154,31 @@ void Service::take(Socket socket, Endpoint from) {
     return;  // closed
   }
   ++host_.counts.accepted;
-  ++admitted_;
-  asio::co_spawn(loop_.io(), serve(shared_from_this(), std::move(socket), guard, std::move(from)),
-                 asio::detached);
+  spawn(loop_.io(), serve(shared_from_this(), std::move(socket), guard, std::move(from)));
+  ++admitted_;  // once it goes on to its end
 }
 
 // At a new generation. What comes afterwards is of this one, but for what the event loop has
-// accepted already, and gives to accept() in its turn.
+// accepted already, and gives to accept() in its turn. Where there is no descriptor to take them
+// with, some may be waiting still.
 void Service::take_waiting() {
-  for (const auto& acceptor : acceptors_) {
+  bool all = true;
+  for (Listener& listener : listeners_) {
     boost::system::error_code error;
-    if (!acceptor->is_open()) continue;
-    acceptor->non_blocking(true, error);
+    if (!listener.acceptor.is_open()) continue;
+    listener.acceptor.non_blocking(true, error);
     while (!error) {
       Socket socket(loop_.io());
       Endpoint from;
-      acceptor->accept(socket, from, error);
+      listener.acceptor.accept(socket, from, error);
       if (!error) take(std::move(socket), std::move(from));
     }
+    all = all && error == asio::error::would_block;
   }
   ++fencing_;
-  asio::post(loop_.io(), [self = shared_from_this(), now = loop_.fence().now()] {
-    self->epoch_ = now;
+  asio::post(loop_.io(), [self = shared_from_this(), now = loop_.fence().now(), all] {
+    if (all) self->epoch_ = now;
+    self->all_taken_ = all;
     --self->fencing_;
   });
 }
@@ -212,11 +226,10 @@ bool Service::is_trusted(const Endpoint& peer) const {
 Awaitable<void> Service::serve(std::shared_ptr<Service> /*kept*/, Socket socket, Guard guard,
                                Endpoint from) {
   SessionRecord record{.from = std::move(from)};
-  records_.insert(&record);
-  co_await serve_recorded(std::move(socket), guard, record);
-  records_.erase(&record);
-  --admitted_;
-  ended_ += record.application;
+  {
+    const Recorded recorded(*this, record);
+    co_await serve_recorded(std::move(socket), guard, record);
+  }
   if (parts_->config.access_log) log_access(record);
 }
 
@@ -272,8 +285,9 @@ void Service::fence() {
   take_waiting();
   pool_.fence();
   if (servers_) servers_->fence();
+  std::vector<Session*> all(host_.sessions.begin(), host_.sessions.end());
   ++fencing_;
-  fence_some({host_.sessions.begin(), host_.sessions.end()});
+  fence_some(std::move(all));
 }
 
 void Service::fence_some(std::vector<Session*> all) {
@@ -293,6 +307,8 @@ void Service::fence_some(std::vector<Session*> all) {
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {
+  accept_again();
+  if (!all_taken_) take_waiting();
   check_health(now);
   // Whoever is held back is not idle, and nothing is closed meanwhile.
   if (gate_.closed()) return;
@@ -312,14 +328,23 @@ void Service::look(std::chrono::steady_clock::time_point now) {
   }
 }
 
+// Where there was no memory to go on.
+void Service::accept_again() {
+  for (Listener& listener : listeners_) {
+    if (listener.acceptor.is_open() && !listener.accepts)
+      spawn(loop_.io(), accept(shared_from_this(), listener));
+  }
+}
+
 bool Service::listening() const {
-  return std::ranges::any_of(acceptors_, [](const auto& one) { return one->is_open(); });
+  return std::ranges::any_of(listeners_,
+                             [](const Listener& listener) { return listener.acceptor.is_open(); });
 }
 
 void Service::check_health(std::chrono::steady_clock::time_point now) {
   if (!listening()) return;
   for (const std::size_t address : health_.due(now))
-    asio::co_spawn(loop_.io(), check_address(shared_from_this(), address), asio::detached);
+    spawn(loop_.io(), check_address(shared_from_this(), address));
 }
 
 Awaitable<void> Service::check_address(std::shared_ptr<Service> kept, std::size_t address) {
@@ -330,7 +355,7 @@ Awaitable<void> Service::check_address(std::shared_ptr<Service> kept, std::size_
 void Service::open_idle() {
   if (upstream_.parked() || !listening()) return;
   for (std::size_t missing = pool_.missing(); missing != 0; --missing)
-    asio::co_spawn(loop_.io(), open_one_idle(shared_from_this()), asio::detached);
+    spawn(loop_.io(), open_one_idle(shared_from_this()));
 }
 
 Awaitable<void> Service::open_one_idle(std::shared_ptr<Service> /*kept*/) {
@@ -367,7 +392,7 @@ void Service::park(bool part) {
   if (!part) return;
   upstream_.forget_tickets();
   for (std::shared_ptr<Stream>& stream : pool_.take_all())
-    asio::co_spawn(loop_.io(), part_from(std::move(stream)), asio::detached);
+    spawn(loop_.io(), part_from(std::move(stream)));
   for (Session* session : std::vector<Session*>(host_.sessions.begin(), host_.sessions.end())) {
     if (host_.sessions.contains(session)) session->park();
   }

@@ -4,6 +4,7 @@
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -68,7 +69,32 @@ class Service : public std::enable_shared_from_this<Service> {
 
  private:
   using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::generic::stream_protocol>;
-  Awaitable<void> accept(std::shared_ptr<Service> kept, Acceptor& acceptor);
+  struct Listener {
+    Acceptor acceptor;
+    bool accepts = false;
+  };
+  // One of `records_`, whatever becomes of its session.
+  class Recorded {
+   public:
+    Recorded(Service& service, SessionRecord& record) : service_(service), record_(record) {
+      service_.records_.insert(&record_);
+    }
+    ~Recorded() {
+      service_.records_.erase(&record_);
+      --service_.admitted_;
+      service_.ended_ += record_.application;
+    }
+    Recorded(const Recorded&) = delete;
+    Recorded& operator=(const Recorded&) = delete;
+
+   private:
+    Service& service_;
+    SessionRecord& record_;
+  };
+
+  Awaitable<void> accept(std::shared_ptr<Service> kept, Listener& listener);
+  void accept_again();
+  void say_why_not(const std::string& why);
   void take(Socket socket, Endpoint from);
   void take_waiting();
   bool is_from_here(const Endpoint& from) const;
@@ -97,9 +123,11 @@ class Service : public std::enable_shared_from_this<Service> {
   std::size_t admitted_ = 0;  // connections that were accepted, and haven't ended
   // In which what waits to be accepted came; in a later one nobody knows whether it did.
   Fence::Epoch epoch_ = loop_.fence().now();
+  bool all_taken_ = true;  // of those that waited then
   std::size_t fencing_ = 0;
   Traffic ended_;  // of applications' connections
-  std::vector<std::unique_ptr<Acceptor>> acceptors_;
+  std::deque<Listener> listeners_;
+  std::chrono::steady_clock::time_point say_again_;
 };
 
 // A socket that listens at the address; for TCP one of several that do.

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <future>
+
+#include "proxy/core/raised.h"
+#include "proxy/core/spawn.h"
 
 namespace clonesafe::proxy {
 namespace {
@@ -23,6 +25,11 @@ constexpr std::size_t kLeaveBatch = 64;
 // How often sessions are asked whether they are idle by now, before a snapshot.
 constexpr std::chrono::milliseconds kParkAgain{5};
 
+// To who runs the loop.
+void throw_on(const std::exception_ptr& thrown) {
+  if (thrown) std::rethrow_exception(thrown);
+}
+
 }  // namespace
 
 Worker::~Worker() {
@@ -33,8 +40,11 @@ Worker::~Worker() {
 }
 
 void Worker::start() {
-  asio::co_spawn(loop_.io(), watch(), asio::detached);
-  thread_ = std::thread([this] { loop_.io().run(); });
+  thread_ = std::thread([this] {
+    run_until_stopped(loop_.io(), [this] {
+      if (!watches_) asio::co_spawn(loop_.io(), watch(), throw_on);
+    });
+  });
 }
 
 void Worker::stop() {
@@ -52,7 +62,11 @@ void Worker::run(const std::function<void()>& what) {
   if (!thread_.joinable()) return what();
   std::promise<void> done;
   asio::post(loop_.io(), [&what, &done] {
-    what();
+    try {
+      what();
+    } catch (const std::bad_alloc&) {
+      log_thrown(std::current_exception());
+    }
     done.set_value();
   });
   done.get_future().wait();
@@ -197,8 +211,8 @@ std::vector<SessionCensus> Worker::sessions(std::size_t limit) {
 void Worker::look() {
   const Fence::Epoch epoch = loop_.fence().now();
   if (epoch != epoch_) {
-    epoch_ = epoch;
     for (const auto& service : all()) service->fence();
+    epoch_ = epoch;
     ++leaving_;
     leave_rest({});
   }
@@ -224,6 +238,7 @@ void Worker::leave_rest(std::vector<Tombstones::Holder*> all) {
 }
 
 Awaitable<void> Worker::watch() {
+  const Raised watches(watches_);
   asio::steady_timer timer = loop_.timer();
   for (;;) {
     timer.expires_after(kLookEvery);

@@ -78,6 +78,7 @@ class Worker {
   std::vector<ServiceCensus> past_;                // of those that had
   bool paused_ = false;
   bool parked_ = false;
+  bool watches_ = false;
   std::size_t leaving_ = 0;  // how often leave_rest() has not ended yet
   Fence::Epoch epoch_ = loop_.fence().now();
   std::thread thread_;

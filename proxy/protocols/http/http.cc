@@ -3,14 +3,13 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <optional>
 #include <string>
 
 #include "proxy/core/bytes.h"
+#include "proxy/core/spawn.h"
 #include "proxy/protocols/http/deadline.h"
 #include "proxy/protocols/http/rewrite.h"
 #include "proxy/protocols/tcp/relay.h"
@@ -481,8 +480,7 @@ class HttpSession final : public Session {
         std::string text;
         wire::http1::append_error_response(text, {.status = 408, .method = {}, .retry_after = {}});
         ended_ = true;
-        asio::co_spawn(host().loop.io(), say_and_close(application_, std::move(text)),
-                       asio::detached);
+        spawn(host().loop.io(), say_and_close(application_, std::move(text)));
         return;
       }
       case Reading::kBody:

@@ -3,12 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "proxy/core/backoff.h"
+#include "proxy/core/spawn.h"
 #include "proxy/core/within.h"
 #include "proxy/protocols/postgres/admission.h"
 #include "proxy/protocols/postgres/application_output.h"
@@ -88,7 +87,7 @@ class PostgresSession final : public Session {
   // What listens goes on with the next connection, and is told nothing in between.
   void park() override {
     if (!at_rest() || !shadow_.pinned().empty()) return;
-    asio::co_spawn(host().loop.io(), say_goodbye(upstream_), asio::detached);
+    spawn(host().loop.io(), say_goodbye(upstream_));
     leave_server();
   }
 

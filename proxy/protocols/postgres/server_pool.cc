@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "proxy/core/backoff.h"
+#include "proxy/core/spawn.h"
 #include "proxy/wire/postgres/client_messages.h"
 
 namespace clonesafe::proxy::postgres {
@@ -165,7 +164,7 @@ Awaitable<void> ServerPool::leave(std::shared_ptr<void> /*kept*/, std::shared_pt
 
 void ServerPool::say_goodbye(std::shared_ptr<Stream> stream, Place place) {
   ++leaving_;
-  asio::co_spawn(loop_.io(), leave(keeper_(), std::move(stream), std::move(place)), asio::detached);
+  spawn(loop_.io(), leave(keeper_(), std::move(stream), std::move(place)));
 }
 
 void ServerPool::part_from(std::list<Idle>::iterator idle) {

@@ -3,13 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <string>
 
 #include "proxy/core/bytes.h"
+#include "proxy/core/spawn.h"
 #include "proxy/protocols/redis/dialogue.h"
 
 namespace clonesafe::proxy::redis {
@@ -252,7 +251,7 @@ class RedisSession final : public Session {
   }
   // Closes it with a goodbye, and wakes who reads from it.
   void part() {
-    asio::co_spawn(host().loop.io(), part_from(std::exchange(upstream_, nullptr)), asio::detached);
+    spawn(host().loop.io(), part_from(std::exchange(upstream_, nullptr)));
     down_wake_.cancel();
   }
   void wake_all() {

@@ -2,10 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <vector>
 
+#include "proxy/core/spawn.h"
 #include "proxy/protocols/tcp/relay.h"
 
 namespace clonesafe::proxy {
@@ -68,7 +67,7 @@ class TcpSession final : public Session {
   void park() override {
     if (host().config.on_clone != OnClone::kReopen || !upstream_ || parted_ || !answered_) return;
     parted_ = true;
-    boost::asio::co_spawn(host().loop.io(), part_from(upstream_), boost::asio::detached);
+    spawn(host().loop.io(), part_from(upstream_));
   }
 
  private:
