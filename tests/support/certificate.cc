@@ -34,16 +34,17 @@ bool add_extension(X509* certificate, int kind, const std::string& value) {
 
 }  // namespace
 
-Status make_certificate(const std::filesystem::path& folder, const std::string& name) {
-  constexpr long kHour = 3600;
+Status make_certificate(const std::filesystem::path& folder, const std::string& name,
+                        std::chrono::seconds until) {
+  constexpr long kFrom = -2 * 3600;
   const std::unique_ptr<EVP_PKEY, Free> key(EVP_EC_gen("P-256"));
   const std::unique_ptr<X509, Free> made(X509_new());
   X509* const certificate = made.get();
   if (!key || certificate == nullptr) return fail("a certificate for " + name);
   X509_set_version(certificate, X509_VERSION_3);
   ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-  X509_gmtime_adj(X509_getm_notBefore(certificate), -kHour);
-  X509_gmtime_adj(X509_getm_notAfter(certificate), kHour);
+  X509_gmtime_adj(X509_getm_notBefore(certificate), kFrom);
+  X509_gmtime_adj(X509_getm_notAfter(certificate), until.count());
   X509_set_pubkey(certificate, key.get());
   X509_NAME* const subject = X509_get_subject_name(certificate);
   X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,

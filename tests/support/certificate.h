@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_TESTS_SUPPORT_CERTIFICATE_H_
 #define CLONESAFE_TESTS_SUPPORT_CERTIFICATE_H_
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 
@@ -8,9 +9,10 @@
 
 namespace clonesafe::support {
 
-// A key and a certificate for `name`, for an hour, that is its own authority: NAME.key and
-// NAME.pem.
-Status make_certificate(const std::filesystem::path& folder, const std::string& name);
+// A key and a certificate for `name`, from two hours ago until then, that is its own authority:
+// NAME.key and NAME.pem.
+Status make_certificate(const std::filesystem::path& folder, const std::string& name,
+                        std::chrono::seconds until = std::chrono::hours(1));
 
 }  // namespace clonesafe::support
 

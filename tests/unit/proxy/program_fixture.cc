@@ -1,6 +1,10 @@
 #include "tests/unit/proxy/program_fixture.h"
 
+#include <fcntl.h>
+#include <signal.h>
+
 #include <boost/json.hpp>
+#include <iterator>
 
 namespace clonesafe::proxy {
 
@@ -11,7 +15,8 @@ ProgramTest::ProgramTest() {
 }
 
 void ProgramTest::write(const std::string& general, const std::string& service) {
-  std::ofstream(file()) << "log_level = \"error\"\ncontrol_socket = \"" << control() << "\"\n"
+  std::ofstream(file()) << "log_level = \"" << log_level_ << "\"\ncontrol_socket = \"" << control()
+                        << "\"\n"
                         << general
                         << "\n[[service]]\nname = \"test\"\nlisten = [\"127.0.0.1:" << port_
                         << "\"]\nupstream.address = [\"" << kFar << ":" << upstream_port_ << "\"]\n"
@@ -66,6 +71,33 @@ std::pair<UniqueFd, UniqueFd> ProgramTest::session() {
   send_all(ends.second, "a");
   EXPECT_EQ(receive(ends.first, 1), "a");
   return ends;
+}
+
+void ProcessTest::start_process(const std::string& general, const std::string& service,
+                                const std::function<void()>& in_child) {
+  write(general, service);
+  const UniqueFd log(
+      ::open((folder_ / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  // A sanitizer looks for leaks by ptrace(2), which a proxy has not.
+  auto process = support::ChildProcess::start({.command = {CLONESAFE_PROXY, "--config", file()},
+                                               .environment = {"ASAN_OPTIONS=detect_leaks=0"},
+                                               .errors = log.get(),
+                                               .in_child = in_child});
+  ASSERT_TRUE(process) << process.error().message();
+  process_.emplace(std::move(*process));
+  ASSERT_TRUE(support::eventually(std::chrono::seconds(20), [this] {
+    return ask({{"call", "status"}}).has_value();
+  })) << this->log();
+}
+
+std::string ProcessTest::log() const {
+  std::ifstream file(folder_ / "log");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void ProcessTest::end_process() {
+  process_->signal(SIGTERM);
+  EXPECT_EQ(process_->wait(std::chrono::seconds(20)).value_or(-1), 0) << log();
 }
 
 }  // namespace clonesafe::proxy

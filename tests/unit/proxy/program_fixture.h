@@ -4,11 +4,14 @@
 #include <atomic>
 #include <boost/json/object.hpp>
 #include <fstream>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "proxy/program/program.h"
+#include "tests/support/child_process.h"
 #include "tests/unit/proxy/network.h"
 #include "tests/unit/proxy/proxy_fixture.h"
 #include "vmm_device/machine/api_server.h"
@@ -43,6 +46,7 @@ class ProgramTest : public ProxyTest {
   std::pair<UniqueFd, UniqueFd> session();
 
   Folder folder_;
+  std::string log_level_ = "error";
   int port_ = 0;
   int upstream_port_ = 0;
   UniqueFd upstream_;
@@ -50,6 +54,19 @@ class ProgramTest : public ProxyTest {
   std::thread thread_;
   Status ended_;  // once over_ is true
   std::atomic<bool> over_ = false;
+};
+
+// The program itself, as it is started.
+class ProcessTest : public ProgramTest {
+ protected:
+  // `in_child` is called in it before. What it logs is in log().
+  void start_process(const std::string& general = "", const std::string& service = "",
+                     const std::function<void()>& in_child = {});
+  std::string log() const;
+  // It ends as it should.
+  void end_process();
+
+  std::optional<support::ChildProcess> process_;
 };
 
 }  // namespace clonesafe::proxy

@@ -74,8 +74,8 @@ void set_tier_of_this_machine(std::uint32_t tier) {
   Page::get().set_tier(tier);
 }
 
-void make_certificate(const Folder& folder, const std::string& name) {
-  const auto made = support::make_certificate(folder / "", name);
+void make_certificate(const Folder& folder, const std::string& name, std::chrono::seconds until) {
+  const auto made = support::make_certificate(folder / "", name, until);
   ASSERT_TRUE(made) << made.error().message();
 }
 

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <boost/asio/co_spawn.hpp>
+#include <chrono>
 #include <exception>
 #include <filesystem>
 #include <optional>
@@ -40,7 +41,8 @@ void resume_this_machine();  // as the source of a snapshot: another reseed epoc
 void set_tier_of_this_machine(std::uint32_t tier);  // CS_TIER_: how early a clone is noticed
 
 // A key and a certificate for `name` that is its own authority, as NAME.key and NAME.pem.
-void make_certificate(const Folder& folder, const std::string& name);
+void make_certificate(const Folder& folder, const std::string& name,
+                      std::chrono::seconds until = std::chrono::hours(1));
 
 inline std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

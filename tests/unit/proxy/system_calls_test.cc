@@ -84,19 +84,8 @@ TEST(ProxySystemCalls, NamesThreadsAndFilesAreThere) {
             0);
 }
 
-// The program itself, as it is started.
-class RestrictedProgramTest : public ProgramTest {
+class RestrictedProgramTest : public ProcessTest {
  protected:
-  void start_process(const std::string& general, const std::string& service) {
-    write(general, service);
-    // A sanitizer looks for leaks by ptrace(2), which a proxy has not.
-    auto process = support::ChildProcess::start({.command = {CLONESAFE_PROXY, "--config", file()},
-                                                 .environment = {"ASAN_OPTIONS=detect_leaks=0"}});
-    ASSERT_TRUE(process) << process.error().message();
-    process_.emplace(std::move(*process));
-    ASSERT_TRUE(support::eventually(std::chrono::seconds(20),
-                                    [this] { return ask({{"call", "status"}}).has_value(); }));
-  }
   // Of each thread: 2 is a filter.
   std::vector<std::string> modes() const {
     std::vector<std::string> modes;
@@ -109,8 +98,6 @@ class RestrictedProgramTest : public ProgramTest {
     }
     return modes;
   }
-
-  std::optional<support::ChildProcess> process_;
 };
 
 TEST_F(RestrictedProgramTest, AllItsThreadsHaveTheFilterAndServe) {
@@ -126,8 +113,7 @@ TEST_F(RestrictedProgramTest, AllItsThreadsHaveTheFilterAndServe) {
   const auto loaded = ask({{"call", "reload"}});
   ASSERT_TRUE(loaded) << loaded.error().message();
   const auto next = session();
-  process_->signal(SIGTERM);
-  EXPECT_EQ(process_->wait(std::chrono::seconds(20)).value_or(-1), 0);
+  end_process();
   EXPECT_FALSE(std::filesystem::exists(control())) << "it is left behind";
 }
 
