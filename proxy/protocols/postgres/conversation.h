@@ -24,6 +24,12 @@ inline std::string_view view_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Outside COPY a server takes no notice of it.
+inline bool asks_for_nothing(ClientMessage type) {
+  return type == ClientMessage::kFlush || type == ClientMessage::kCopyData ||
+         type == ClientMessage::kCopyDone || type == ClientMessage::kCopyFail;
+}
+
 // Why somebody is not let in, as the protocol says it.
 struct Refusal {
   std::string sqlstate;

@@ -1,5 +1,7 @@
 #include "proxy/protocols/postgres/loss.h"
 
+#include <utility>
+
 #include "proxy/wire/postgres/server_messages.h"
 
 namespace clonesafe::proxy::postgres {
@@ -55,16 +57,23 @@ Refusal why_it_ends(const Pending& pending, const Shadow& shadow) {
 std::string answer_all(Pending& pending, Shadow& shadow, LostTransaction& lost_transaction) {
   std::string answers;
   TransactionStatus status = pending.status();
-  bool told = status == TransactionStatus::kFailed;
+  bool has_error = pending.has_failed();  // the group in front
+  bool told = has_error || status == TransactionStatus::kFailed;
   bool open_group = false;
   bool ends = false;
   const Request* only = nullptr;  // of its group
   for (const Request& request : pending.requests()) {
+    if (request.ours) continue;
     ends = ends || (request.statement && request.type == ClientMessage::kExecute &&
                     request.statement->ends_transaction() == SqlKind::kRollback);
     only = &request;
     open_group = !request.ends_group();
     if (open_group) continue;
+    if (std::exchange(has_error, false)) {
+      status = TransactionStatus::kFailed;
+      pg::append_ready_for_query(answers, status);
+      continue;
+    }
     const bool rolls_back = transaction_end(request.effects) == SqlKind::kRollback;
     answer_group(answers, status, told, rolls_back || ends, rolls_back);
     ends = false;
@@ -74,6 +83,8 @@ std::string answer_all(Pending& pending, Shadow& shadow, LostTransaction& lost_t
     told = true;
     lost_transaction.skip_to_sync();
     if (ends) status = TransactionStatus::kIdle;
+  } else if (has_error) {
+    lost_transaction.skip_to_sync();
   }
   shadow.transaction_lost();
   pending.clear(TransactionStatus::kIdle);

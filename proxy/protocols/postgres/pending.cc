@@ -1,5 +1,7 @@
 #include "proxy/protocols/postgres/pending.h"
 
+#include <utility>
+
 #include "proxy/wire/postgres/client_messages.h"
 #include "proxy/wire/postgres/server_messages.h"
 
@@ -10,6 +12,10 @@ using wire::postgres::Piece;
 using wire::postgres::Target;
 
 const std::string kTooLong = "a statement that is too long to be looked at";
+
+std::unexpected<Error> unasked(ServerMessage type) {
+  return fail("PostgreSQL server: " + std::string(name_of(type)) + " that nobody asked for");
+}
 
 }  // namespace
 
@@ -64,11 +70,8 @@ Status Pending::sent_parse(const Piece& piece, const SqlOptions& options) {
 }
 
 Status Pending::sent(const Piece& piece, const SqlOptions& options) {
-  if (requests_.size() >= kMaxRequests)
-    return fail("more than " + std::to_string(kMaxRequests) + " messages without an answer");
   const auto type = static_cast<ClientMessage>(piece.type);
-  // Flush and what is copied ask for nothing that ends with ReadyForQuery.
-  if (type != ClientMessage::kFlush && type != ClientMessage::kCopyData) group_is_open_ = true;
+  if (!asks_for_nothing(type)) group_is_open_ = true;
   switch (type) {
     case ClientMessage::kQuery: {
       Effects effects = effects_of(text_of(piece), options);
@@ -122,25 +125,28 @@ Status Pending::sent(const Piece& piece, const SqlOptions& options) {
       shadow_.pin("a function that was called without SQL");
       [[fallthrough]];
     case ClientMessage::kSync:
+      skipping_ = false;
       requests_.push_back({.type = type});
       return {};
     case ClientMessage::kCopyDone:
     case ClientMessage::kCopyFail:
-      // A server that is being copied to takes no notice of Sync.
-      if (copying_)
-        std::erase_if(requests_, [](const Request& r) { return r.type == ClientMessage::kSync; });
+      end_copy_to_server();
       return {};
     default:
       return {};
   }
 }
 
+// What was sent as a Sync so far asked for nothing.
+void Pending::end_copy_to_server() {
+  if (!std::exchange(copy_takes_all_, false)) return;
+  std::erase_if(requests_, [](const Request& r) { return r.type == ClientMessage::kSync; });
+}
+
 // The answer that ends what is known of the message in front.
 Result<bool> Pending::answered(ClientMessage expected, const Piece& piece) {
   if (requests_.empty() || requests_.front().type != expected)
-    return fail(
-        "PostgreSQL server: " + std::string(name_of(static_cast<ServerMessage>(piece.type))) +
-        " that nobody asked for");
+    return unasked(static_cast<ServerMessage>(piece.type));
   const Request& request = requests_.front();
   if (expected == ClientMessage::kParse && request.statement && server_ != nullptr) {
     if (request.name.empty()) {
@@ -166,7 +172,6 @@ Result<bool> Pending::answered(ClientMessage expected, const Piece& piece) {
 }
 
 void Pending::command_complete(std::string_view tag) {
-  if (requests_.empty()) return;
   copying_ = false;
   const Request& request = requests_.front();
   if (request.type == ClientMessage::kQuery) {
@@ -184,17 +189,28 @@ void Pending::command_complete(std::string_view tag) {
   }
 }
 
+// After an error in a message of the extended query all up to the Sync is left out.
 void Pending::failed() {
+  end_copy_to_server();
   copying_ = false;
   shadow_.failed();
-  if (server_ == nullptr) return;
-  // What is left of the group is not done.
-  server_->drop_unnamed();
-  for (const Request& request : requests_) {
-    if (request.ends_group()) return;
-    if (request.statement && !request.statement->shared_name.empty())
-      server_->doubt(request.statement->shared_name);
+  if (server_ != nullptr) server_->drop_unnamed();
+  if (!requests_.empty() && requests_.front().ends_group()) return;
+  while (!requests_.empty() && requests_.front().type != ClientMessage::kSync) {
+    leave_out(requests_.front());
+    requests_.pop_front();
   }
+  skipping_ = requests_.empty() && group_is_open_;
+}
+
+void Pending::leave_out(const Request& request) {
+  if (!request.statement) return;
+  if (server_ != nullptr && !request.statement->shared_name.empty())
+    server_->doubt(request.statement->shared_name);
+  const auto parsing = parsing_.find(request.name);
+  if (request.type == ClientMessage::kParse && parsing != parsing_.end() &&
+      parsing->second == request.statement)
+    parsing_.erase(parsing);
 }
 
 // Of what was sent by the proxy alone, its Sync included.
@@ -209,20 +225,17 @@ bool Pending::group_is_ours() const {
 Result<bool> Pending::ready(std::string_view body) {
   const auto status = wire::postgres::parse_ready_for_query(body);
   if (!status) return fail(status.error());
-  if (requests_.empty()) return fail("PostgreSQL server: ReadyForQuery that nobody asked for");
-  // After an error in a message of the extended query all up to the Sync was left out.
-  const bool extended = requests_.front().type != ClientMessage::kQuery &&
-                        requests_.front().type != ClientMessage::kFunctionCall;
+  if (requests_.empty()) return unasked(ServerMessage::kReadyForQuery);
   bool ours = false;
   while (!requests_.empty()) {
     const Request& request = requests_.front();
     ours = request.ours;
-    const bool last = extended ? request.type == ClientMessage::kSync : request.ends_group();
+    const bool last = request.ends_group();
     requests_.pop_front();
     if (last) break;
   }
   status_ = *status;
-  began_ = copying_ = false;
+  began_ = has_failed_ = copying_ = copy_takes_all_ = false;
   completed_ = 0;
   shadow_.ready(*status);
   if (requests_.empty()) {
@@ -258,8 +271,10 @@ Result<bool> Pending::received(const Piece& piece) {
     const bool ours = group_is_ours();
     began_ = began_ || !ours;
     failed();
+    has_failed_ = group_is_open_ && !ours;
     return !ours;
   }
+  if (requests_.empty()) return unasked(type);
   began_ = true;
   switch (type) {
     case ServerMessage::kBindComplete:
@@ -267,8 +282,7 @@ Result<bool> Pending::received(const Piece& piece) {
     case ServerMessage::kNoData:
       return answered(ClientMessage::kDescribe, piece);
     case ServerMessage::kRowDescription:
-      if (!requests_.empty() && requests_.front().type == ClientMessage::kDescribe)
-        requests_.pop_front();
+      if (requests_.front().type == ClientMessage::kDescribe) requests_.pop_front();
       return true;
     case ServerMessage::kCommandComplete: {
       const auto tag = wire::postgres::parse_command_complete(piece.body());
@@ -278,11 +292,12 @@ Result<bool> Pending::received(const Piece& piece) {
     }
     case ServerMessage::kEmptyQueryResponse:
     case ServerMessage::kPortalSuspended:
-      if (!requests_.empty() && requests_.front().type == ClientMessage::kExecute)
-        requests_.pop_front();
+      if (requests_.front().type == ClientMessage::kExecute) requests_.pop_front();
       return true;
-    case ServerMessage::kCopyBothResponse:
     case ServerMessage::kCopyInResponse:
+      copy_takes_all_ = true;
+      [[fallthrough]];
+    case ServerMessage::kCopyBothResponse:
     case ServerMessage::kCopyOutResponse:
       copying_ = true;
       return true;
@@ -295,7 +310,7 @@ void Pending::clear(TransactionStatus status) {
   requests_.clear();
   parsing_.clear();
   portals_.clear();
-  group_is_open_ = began_ = copying_ = false;
+  group_is_open_ = began_ = has_failed_ = skipping_ = copying_ = copy_takes_all_ = false;
   completed_ = 0;
   status_ = status;
 }

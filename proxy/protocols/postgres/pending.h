@@ -32,11 +32,17 @@ struct Request {
 // Not thread-safe.
 class Pending {
  public:
-  // Messages that may be under way at once.
-  static constexpr std::size_t kMaxRequests = 65'536;
+  // So many messages without an answer are enough for now. A server has less in hand when it waits
+  // for more: it sends when 8 KiB are full (PQ_SEND_BUFFER_SIZE), and no answer is below 5 bytes.
+  static constexpr std::size_t kCrowd = 8'192;
 
   explicit Pending(Shadow& shadow) : shadow_(shadow) {}
 
+  // An error was given to the extended query, and the server leaves out what is not the Sync.
+  bool leaves_out(const wire::postgres::Piece& piece) const {
+    return skipping_ && !piece.is(ClientMessage::kSync);
+  }
+  bool crowded() const { return requests_.size() >= kCrowd; }
   // The first piece of a message that is sent to the server.
   Status sent(const wire::postgres::Piece& piece, const SqlOptions& options);
   // The first piece of a server's message; false if it is not for the application.
@@ -58,6 +64,8 @@ class Pending {
   TransactionStatus status() const { return status_; }
   // A part of the answer to the first message went to the application.
   bool began() const { return began_; }
+  // The first group has had its error; what is missing is its ReadyForQuery.
+  bool has_failed() const { return has_failed_; }
   bool copying() const { return copying_; }
   const std::deque<Request>& requests() const { return requests_; }
   std::shared_ptr<const Statement> statement_of_portal(const std::string& portal) const;
@@ -75,7 +83,9 @@ class Pending {
   Status sent_parse(const wire::postgres::Piece& piece, const SqlOptions& options);
   Result<bool> answered(ClientMessage expected, const wire::postgres::Piece& piece);
   void command_complete(std::string_view tag);
+  void end_copy_to_server();
   void failed();
+  void leave_out(const Request& request);
   Result<bool> ready(std::string_view body);
   bool group_is_ours() const;
   std::shared_ptr<const Statement> find(const std::string& name) const;
@@ -86,8 +96,11 @@ class Pending {
   TransactionStatus status_ = TransactionStatus::kIdle;
   bool group_is_open_ = false;  // its Sync was not answered yet
   bool began_ = false;
+  bool has_failed_ = false;
+  bool skipping_ = false;  // and its Sync was not sent yet
   bool copying_ = false;
-  std::size_t completed_ = 0;  // statements of the Query in front
+  bool copy_takes_all_ = false;  // to the server, which takes no notice of Sync meanwhile
+  std::size_t completed_ = 0;    // statements of the Query in front
   std::map<std::string, std::shared_ptr<const Statement>> parsing_;  // not confirmed yet
   std::map<std::string, std::shared_ptr<const Statement>> portals_;
 };

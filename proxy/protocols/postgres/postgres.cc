@@ -42,12 +42,6 @@ bool is_full(const Refusal& refusal) {
   return refusal.sqlstate == sqlstate::kTooManyConnections;
 }
 
-// Outside COPY a server takes no notice of it.
-bool asks_for_nothing(const Piece& piece) {
-  return piece.is(ClientMessage::kFlush) || piece.is(ClientMessage::kCopyData) ||
-         piece.is(ClientMessage::kCopyDone) || piece.is(ClientMessage::kCopyFail);
-}
-
 class PostgresSession final : public Session {
  public:
   PostgresSession(SessionHost& host, std::unique_ptr<Stream> application, Client client)
@@ -158,6 +152,7 @@ class PostgresSession final : public Session {
       }
       co_await take_from_application(input);
       kept.clear();
+      co_await until_less_crowded();
     }
   }
 
@@ -182,8 +177,12 @@ class PostgresSession final : public Session {
         discards_ = !piece.last;
         continue;
       }
+      if (piece.first && pending_.leaves_out(piece)) {
+        discards_ = !piece.last;
+        continue;
+      }
       if (!upstream_) {
-        if (pool() != nullptr && asks_for_nothing(piece)) {
+        if (pool() != nullptr && asks_for_nothing(static_cast<ClientMessage>(piece.type))) {
           discards_ = !piece.last;
           continue;
         }
@@ -235,6 +234,14 @@ class PostgresSession final : public Session {
       co_await up_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
     }
     wants_upstream_ = false;
+  }
+
+  // An application that asks faster than it is answered waits, as it would for the server.
+  Awaitable<void> until_less_crowded() {
+    while (!ended_ && pending_.crowded()) {
+      up_wake_.expires_at(asio::steady_timer::time_point::max());
+      co_await up_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
   }
 
   Awaitable<void> terminate(Outgoing& out) {
@@ -302,6 +309,7 @@ class PostgresSession final : public Session {
       down_in_message_ = !piece.last;
       out.add(piece.bytes);
     }
+    if (!pending_.crowded()) up_wake_.cancel();
     const bool given = co_await output_.give_view(*application_.stream, out.bytes());
     if (ended_) co_return;
     if (!given) co_return end();
@@ -334,7 +342,7 @@ class PostgresSession final : public Session {
     return pending_.received(piece);
   }
 
-  // What the texts of statements mean.
+  // What the texts of statements mean, and what they do.
   void take_options() {
     const auto value = [this](const char* name) {
       const auto found = told_.find(name);
@@ -342,6 +350,7 @@ class PostgresSession final : public Session {
     };
     options_.standard_conforming_strings = value("standard_conforming_strings") != "off";
     options_.encoding = pg::sql_encoding(value("client_encoding"), value("server_encoding"));
+    shadow_.reports_date_style(value("DateStyle"));
   }
 
   Awaitable<bool> give(std::string bytes) {
@@ -370,6 +379,7 @@ class PostgresSession final : public Session {
     }
     std::string answers = answer_all(pending_, shadow_, lost_);
     discards_ = std::exchange(up_in_message_, false);
+    up_wake_.cancel();
     down_wake_.cancel();
     if (!co_await give(std::move(answers))) end();
   }

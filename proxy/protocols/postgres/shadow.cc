@@ -134,6 +134,15 @@ void Shadow::unset(const std::string& name) {
   changed_ = true;
   std::erase_if(now_.settings, [&](const auto& setting) { return setting.first == name; });
 }
+// "SET datestyle TO ymd" leaves how dates are shown as it was: what is said again has both.
+bool Shadow::complete_date_style(Settings& settings) const {
+  const auto found = std::ranges::find(settings, "datestyle", &Settings::value_type::first);
+  if (found == settings.end() || date_style_.empty()) return false;
+  std::string text = "SET datestyle TO " + wire::postgres::quote_sql_string(date_style_);
+  if (found->second == text) return false;
+  found->second = std::move(text);
+  return true;
+}
 // To what the StartupMessage says; the server doesn't know it of a connection that was opened
 // without.
 void Shadow::reset(const std::string& name) {
@@ -210,6 +219,9 @@ void Shadow::ready(TransactionStatus status) {
   // Outside a transaction that was begun, all between two of these is one.
   if (status == TransactionStatus::kIdle) failed_ ? roll_back() : commit();
   failed_ = false;
+  complete_date_style(now_.settings);
+  if (status == TransactionStatus::kIdle && complete_date_style(committed_.settings))
+    state_.reset();
 }
 
 void Shadow::transaction_lost() {

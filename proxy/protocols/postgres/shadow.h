@@ -32,6 +32,8 @@ class Shadow {
   }
   // A statement failed.
   void failed() { failed_ = true; }
+  // What the server reports of DateStyle, which a SET may change in part.
+  void reports_date_style(std::string_view value) { date_style_ = value; }
   // ReadyForQuery.
   void ready(wire::postgres::TransactionStatus status);
   // The transaction went with its server.
@@ -74,6 +76,7 @@ class Shadow {
   };
   void set(const std::string& name, const std::string& text);
   void unset(const std::string& name);
+  bool complete_date_style(Settings& settings) const;
   void reset(const std::string& name);
   void reset_all();
   void discard(std::string_view what);
@@ -85,6 +88,7 @@ class Shadow {
 
   Settings asked_for_;
   bool strayed_ = false;  // the server has its own default of something that was asked for
+  std::string date_style_;
   State now_, committed_;
   mutable std::shared_ptr<const SessionState> state_;  // null: to be made
   bool changed_ = false;                               // now_ since committed_

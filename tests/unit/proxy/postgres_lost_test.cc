@@ -2,67 +2,14 @@
 #include "proxy/wire/postgres/server_messages.h"
 #include "tests/unit/proxy/captured_log.h"
 #include "tests/unit/proxy/network.h"
-#include "tests/unit/proxy/postgres_server.h"
+#include "tests/unit/proxy/postgres_played_server.h"
 
 namespace clonesafe::proxy {
 namespace {
 
 namespace pg = wire::postgres;
 
-std::string ready(char status) {
-  std::string out;
-  pg::append_ready_for_query(out, static_cast<pg::TransactionStatus>(status));
-  return out;
-}
-std::string done(const std::string& tag) {
-  std::string out;
-  EXPECT_TRUE(pg::append_command_complete(out, tag));
-  return out;
-}
-
-class PostgresLostTest : public ProxyTest {
- protected:
-  PostgresLostTest() {
-    enter_network();
-    listener_ = listen_on(kFar, port_);
-    proxy_.emplace(port_);
-    application_.emplace(proxy_->connect());
-    std::thread server([this] { server_.emplace(accept()); });
-    EXPECT_EQ(application_->log_in("postgres"), "");
-    server.join();
-  }
-  // The next connection of the proxy's, which is let in.
-  PostgresPeer accept() {
-    PostgresPeer peer(accept_from(listener_));
-    peer.welcome(++process_);
-    return peer;
-  }
-  // The application sends it, and the server has it.
-  void under_way(const std::string& messages) {
-    application_->send(messages);
-    EXPECT_EQ(receive(server_->fd(), messages.size()), messages);
-  }
-  void exchange(const std::string& sql, const std::string& tag, char status) {
-    under_way(query_message(sql));
-    server_->send(done(tag) + ready(status));
-    EXPECT_EQ(application_->answer(), tag + " " + status);
-  }
-  // The session works, with another server.
-  void expect_goes_on() {
-    application_->send(query_message("SELECT 1"));
-    const PostgresPeer next = accept();
-    EXPECT_EQ(next.receive().type, 'Q');
-    next.send(done("SELECT 1") + ready('I'));
-    EXPECT_EQ(application_->answer(), "SELECT 1 I");
-    EXPECT_TRUE(sees_nothing(server_->fd())) << "not a byte to the parent's";
-  }
-
-  int port_ = 0;
-  std::uint32_t process_ = 0;
-  UniqueFd listener_;
-  std::optional<PostgresProxy> proxy_;
-  std::optional<PostgresPeer> application_, server_;
-};
+class PostgresLostTest : public PlayedPostgresTest {};
 
 TEST_F(PostgresLostTest, CommitUnderWayIsReportedAsUnknownAndNeverRepeated) {
   exchange("BEGIN", "BEGIN", 'T');

@@ -1,32 +1,8 @@
 // Applications that share a connection, at exact moments: the test plays the server.
-#include "proxy/wire/postgres/error_response.h"
-#include "proxy/wire/postgres/server_messages.h"
-#include "tests/unit/proxy/network.h"
-#include "tests/unit/proxy/postgres_server.h"
+#include "tests/unit/proxy/postgres_played_server.h"
 
 namespace clonesafe::proxy {
 namespace {
-
-namespace pg = wire::postgres;
-
-std::string ready(char status) {
-  std::string out;
-  pg::append_ready_for_query(out, static_cast<pg::TransactionStatus>(status));
-  return out;
-}
-std::string done(const std::string& tag) {
-  std::string out;
-  EXPECT_TRUE(pg::append_command_complete(out, tag));
-  return out;
-}
-std::string error(const std::string& severity, const std::string& sqlstate) {
-  std::string out;
-  EXPECT_TRUE(pg::append_error(out, {.severity = severity, .sqlstate = sqlstate, .message = "no"}));
-  return out;
-}
-const std::string kFlush("H\0\0\0\4", 5);
-const std::string kParseComplete("1\0\0\0\4", 5), kBindComplete("2\0\0\0\4", 5),
-    kCloseComplete("3\0\0\0\4", 5);
 
 class PostgresSharedServerTest : public ProxyTest {
  protected:
@@ -167,6 +143,25 @@ TEST_F(PostgresSharedServerTest, StatementsAreKnownByOtherNames) {
   EXPECT_EQ(one_->answer(), "SELECT 1 I");
 }
 
+// What the proxy sends in front of it has answers of its own.
+TEST_F(PostgresSharedServerTest, LossAnswersOnlyWhatTheApplicationSent) {
+  one_->send(parse_message("mine", "SELECT 1") + sync_message());
+  EXPECT_EQ(server_->receive().type, 'P');
+  expect_at(*server_, sync_message());
+  server_->send(kParseComplete + ready('I'));
+  EXPECT_EQ(one_->answer(), "I");
+  one_->send(query_message("EXECUTE mine"));
+  expect_at(*server_,
+            parse_message("mine", "SELECT 1") + sync_message() + query_message("EXECUTE mine"));
+  proxy_->clone();
+  EXPECT_EQ(one_->answer(), "!40003 I");
+  one_->send(query_message("SELECT 2"));
+  const PostgresPeer next = accept();
+  expect_at(next, query_message("SELECT 2"));
+  next.send(done("SELECT 1") + ready('I'));
+  EXPECT_EQ(one_->answer(), "SELECT 1 I");
+}
+
 TEST_F(PostgresSharedServerTest, ConnectionThatEndsWhileNobodyHasItIsReplaced) {
   server_->send(error("FATAL", "57P01"));
   server_.reset();
@@ -270,7 +265,8 @@ TEST_F(PostgresSharedServerTest, ParameterThatChangesIsToldToWhomItConcerns) {
   one_->send(query_message("SELECT 1"));
   expect_at(*server_, query_message("SELECT 1"));
   std::string change;
-  EXPECT_TRUE(pg::append_parameter_status(change, {.name = "in_hot_standby", .value = "off"}));
+  EXPECT_TRUE(
+      wire::postgres::append_parameter_status(change, {.name = "in_hot_standby", .value = "off"}));
   server_->send(change + done("SELECT 1") + ready('I'));
   EXPECT_EQ(one_->receive().type, 'S');
   EXPECT_EQ(one_->answer(), "SELECT 1 I");

@@ -87,6 +87,21 @@ TEST_F(PostgresTest, SettingsAreThereInTheCloneAsTheyWereCommitted) {
       "7MB|Asia/Tokyo|pg_catalog, public|0|0|4s|scram SELECT 1 I");
 }
 
+// Each SET of DateStyle changes a part of it.
+TEST_F(PostgresTest, DateStyleIsThereInTheCloneAsAWhole) {
+  PostgresProxy proxy(server_->port());
+  const PostgresPeer application = proxy.session();
+  EXPECT_EQ(application.query("SET datestyle TO german, mdy"), "SET I");
+  EXPECT_EQ(application.query("SET datestyle TO ymd"), "SET I");
+  EXPECT_EQ(application.query("BEGIN; SET LOCAL datestyle TO sql"), "BEGIN SET T");
+  EXPECT_EQ(application.query("COMMIT"), "COMMIT I");
+  EXPECT_EQ(application.query("BEGIN"), "BEGIN T");
+  EXPECT_EQ(application.query("SET datestyle TO sql"), "SET T");
+  EXPECT_EQ(application.query("ROLLBACK"), "ROLLBACK I");
+  proxy.clone();
+  EXPECT_EQ(application.query("SHOW datestyle"), "German, YMD SHOW I");
+}
+
 TEST_F(PostgresTest, PreparedStatementsAreThereInTheClone) {
   PostgresProxy proxy(server_->port());
   const PostgresPeer application = proxy.session();
