@@ -6,7 +6,8 @@
 #   pgbouncer/pgbouncer                        trixie's, built here (bookworm's has no prepared statements), for bench/proxy
 #   nginx-stream/ngx_stream_module.so          bookworm's module for its nginx, for bench/proxy
 #   redis-suite/{runtest,tests,src}   Redis 7.0's own suite, with links to the programs that are installed, for tests/suites
-# usage: fetch.sh [6.1|6.12|7|qemu|qemu-7.2|pgbouncer|nginx-stream|redis-suite|all]...     "all" is without the last four; prints the cache folder. Safe to run in parallel; quick once cached.
+#   postgres-suites/{regress,traces,lib,libpq_pipeline}   PostgreSQL 15's own suites, for tests/suites
+# usage: fetch.sh [6.1|6.12|7|qemu|qemu-7.2|pgbouncer|nginx-stream|redis-suite|postgres-suites|all]...     "all" is without the last five; prints the cache folder. Safe to run in parallel; quick once cached.
 # CLONESAFE_LAB_REFRESH=1 fetches again.
 set -euo pipefail
 
@@ -28,6 +29,7 @@ cached() {
     pgbouncer) [ -x "$cache/$1/pgbouncer" ] ;;
     nginx-stream) [ -f "$cache/$1/ngx_stream_module.so" ] ;;
     redis-suite) [ -x "$cache/$1/runtest" ] ;;
+    postgres-suites) [ -x "$cache/$1/libpq_pipeline" ] ;;
     *) [ -f "$cache/kernels/$1/version" ] ;;
   esac
 }
@@ -35,8 +37,8 @@ cached() {
 missing=()
 for what in "${wanted[@]}"; do
   case "$what" in
-    6.1 | 6.12 | 7 | qemu | qemu-7.2 | pgbouncer | nginx-stream | redis-suite) cached "$what" || missing+=("$what") ;;
-    *) die "unknown item '$what' (6.1, 6.12, 7, qemu, qemu-7.2, pgbouncer, nginx-stream, redis-suite or all)" ;;
+    6.1 | 6.12 | 7 | qemu | qemu-7.2 | pgbouncer | nginx-stream | redis-suite | postgres-suites) cached "$what" || missing+=("$what") ;;
+    *) die "unknown item '$what' (6.1, 6.12, 7, qemu, qemu-7.2, pgbouncer, nginx-stream, redis-suite, postgres-suites or all)" ;;
   esac
 done
 if [ ${#missing[@]} -eq 0 ]; then
@@ -196,12 +198,35 @@ fetch_redis_suite() {
   rm -rf "$scratch"
 }
 
+# The suites' files as they are, and what they load and run, compiled. The server's headers and static libraries are unpacked beside them.
+fetch_postgres_suites() {
+  local scratch version=/usr/lib/postgresql/15 headers tests
+  scratch="$(mktemp -d "$cache/.postgres.XXXXXX")"
+  download bookworm "$scratch/root" postgresql-server-dev-15
+  update_suite bookworm-source
+  (cd "$scratch" && apt_in bookworm-source apt-get -qq source --download-only postgresql-15 >&2) || die "cannot download the source of postgresql-15"
+  mkdir -p "$scratch/source" "$scratch/out/lib"
+  tar -xf "$scratch"/postgresql-15_*.orig.tar.bz2 -C "$scratch/source" --strip-components=1 --wildcards '*/src/test/regress' '*/src/test/modules/libpq_pipeline'
+  headers="$scratch/root/usr/include/postgresql/15/server"
+  tests="$scratch/source/src/test"
+  # As PostgreSQL's own build does, which relies on these two.
+  gcc -O2 -w -fwrapv -fno-strict-aliasing -fPIC -shared -I"$headers" "$tests/regress/regress.c" -o "$scratch/out/lib/regress.so" || die "cannot build regress.so"
+  gcc -O2 -w -I"$headers" -I/usr/include/postgresql "$tests/modules/libpq_pipeline/libpq_pipeline.c" -o "$scratch/out/libpq_pipeline" \
+    -lpq -L"$scratch/root$version/lib" -lpgcommon -lpgport || die "cannot build libpq_pipeline"
+  cp "$version/lib/refint.so" "$version/lib/autoinc.so" "$scratch/out/lib/"
+  mv "$tests/regress" "$tests/modules/libpq_pipeline/traces" "$scratch/out/"
+  rm -rf "$cache/postgres-suites"
+  mv "$scratch/out" "$cache/postgres-suites"
+  rm -rf "$scratch"
+}
+
 for what in "${missing[@]}"; do
   cached "$what" && continue
   case "$what" in
     pgbouncer) fetch_pgbouncer ;;
     nginx-stream) fetch_nginx_stream ;;
     redis-suite) fetch_redis_suite ;;
+    postgres-suites) fetch_postgres_suites ;;
     qemu) fetch_qemu qemu bookworm-backports ;;
     qemu-7.2) fetch_qemu qemu-7.2 bookworm ;;
     *) fetch_kernel "$what" ;;
