@@ -27,6 +27,7 @@ DIFFERENT = {
         "rowsecurity": "a role that took its own rights away can't prepare again what it had prepared",
         "sequence": "the first currval() is not in the transaction that drew the value",
         "stats": "statistics that a connection has not written yet are another's, who asks for them to be written",
+        "triggers": "functions in C keep what they found in the process that ran them",
     },
 }
 

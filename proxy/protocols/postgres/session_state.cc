@@ -89,7 +89,10 @@ void say_settings(Script& script, const SessionState& from, const Settings& to) 
   if (read_differently) script.cut();
   for (const auto& setting : to) {
     const std::string* const now = find(from.settings, setting.first);
-    if (now == nullptr || *now != setting.second) script.set(setting);
+    if (now != nullptr && *now == setting.second) continue;
+    // It may be changed in part.
+    if (now != nullptr && setting.first == "datestyle") script.say("RESET datestyle");
+    script.set(setting);
   }
 }
 

@@ -134,10 +134,12 @@ void Shadow::unset(const std::string& name) {
   changed_ = true;
   std::erase_if(now_.settings, [&](const auto& setting) { return setting.first == name; });
 }
-// "SET datestyle TO ymd" leaves how dates are shown as it was: what is said again has both.
+// "SET datestyle TO ymd" leaves how dates are shown as it was: what is said again has both. What
+// was asked for at the start may be other than the server has it now.
 bool Shadow::complete_date_style(Settings& settings) const {
   const auto found = std::ranges::find(settings, "datestyle", &Settings::value_type::first);
   if (found == settings.end() || date_style_.empty()) return false;
+  if (std::ranges::find(asked_for_, *found) != asked_for_.end()) return false;
   std::string text = "SET datestyle TO " + wire::postgres::quote_sql_string(date_style_);
   if (found->second == text) return false;
   found->second = std::move(text);

@@ -138,6 +138,23 @@ TEST_F(PostgresPoolingTest, SettingsAreEachApplicationsOwn) {
   EXPECT_EQ(proxy.upstream_connections(), 1u);
 }
 
+// Each SET of DateStyle changes a part of what there is.
+TEST_F(PostgresPoolingTest, DateStylesAreEachApplicationsOwn) {
+  PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
+  const PostgresPeer one = session_with(proxy, "DateStyle", "German, YMD");
+  const PostgresPeer two = session_with(proxy, "DateStyle", "SQL");
+  EXPECT_EQ(one.query("SHOW datestyle"), "German, YMD SHOW I");
+  EXPECT_EQ(two.query("SHOW datestyle"), "SQL, MDY SHOW I");
+  EXPECT_EQ(one.query("SET datestyle TO postgres"), "SET I");
+  EXPECT_EQ(two.query("SET datestyle TO dmy"), "SET I");
+  EXPECT_EQ(one.query("SHOW datestyle"), "Postgres, YMD SHOW I");
+  EXPECT_EQ(two.query("SHOW datestyle"), "SQL, DMY SHOW I");
+  EXPECT_EQ(one.query("RESET datestyle"), "RESET I");
+  EXPECT_EQ(two.query("RESET ALL"), "RESET I");
+  EXPECT_EQ(one.query("SHOW datestyle"), "German, YMD SHOW I");
+  EXPECT_EQ(two.query("SHOW datestyle"), "SQL, MDY SHOW I");
+}
+
 TEST_F(PostgresPoolingTest, EncodingsAreEachApplicationsOwn) {
   PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
   const PostgresPeer latin = session_with(proxy, "client_encoding", "LATIN1");
