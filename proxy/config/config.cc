@@ -259,6 +259,7 @@ toml_file::Keys keys_of(ServiceConfig& service) {
        toml_file::one_of<PostgresPooling>(service.postgres.pooling,
                                           {{"session", PostgresPooling::kSession},
                                            {"transaction", PostgresPooling::kTransaction}})},
+      {"postgres.retry_read_only", toml_file::truth(service.postgres.retry_read_only)},
       {"on_clone", toml_file::one_of<OnClone>(service.on_clone, {{"close", OnClone::kClose},
                                                                  {"reopen", OnClone::kReopen}})},
       {"hold_ms", number(service.hold, 0, kMaxTime)},

@@ -118,6 +118,7 @@ struct PostgresConfig {
   PostgresAuthentication authentication = PostgresAuthentication::kScram;
   std::string users_file;  // read anew at each login
   PostgresPooling pooling = PostgresPooling::kSession;
+  bool retry_read_only = false;  // transactions of which the application has got nothing yet
 };
 
 struct ServiceConfig {

@@ -64,7 +64,12 @@ class ServerConversation {
     for (;;) {
       const auto message = co_await next();
       if (!message) co_return std::unexpected(message.error());
-      if (message->is(ServerMessage::kReadyForQuery)) co_return Answer<void>();
+      if (message->is(ServerMessage::kReadyForQuery)) {
+        const auto status = pg::parse_ready_for_query(message->body);
+        if (!status) co_return lost(status.error());
+        backend_.status = *status;
+        co_return Answer<void>();
+      }
       if (!message->is(ServerMessage::kBackendKeyData)) continue;
       const auto data = pg::parse_backend_key_data(message->body, pg::kVersion30);
       if (!data) co_return lost(data.error());

@@ -18,6 +18,7 @@ struct Backend {
   std::map<std::string, std::string> parameters;
   std::uint32_t process = 0;
   std::string key;
+  TransactionStatus status = TransactionStatus::kIdle;
 };
 
 // Logs an application's user in at its server, with what its StartupMessage has and these

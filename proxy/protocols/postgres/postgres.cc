@@ -14,6 +14,7 @@
 #include "proxy/protocols/postgres/login.h"
 #include "proxy/protocols/postgres/loss.h"
 #include "proxy/protocols/postgres/outgoing.h"
+#include "proxy/protocols/postgres/read_only_retry.h"
 #include "proxy/protocols/postgres/server_pool.h"
 #include "proxy/protocols/postgres/shared.h"
 #include "proxy/protocols/postgres/shared_statements.h"
@@ -208,6 +209,12 @@ class PostgresSession final : public Session {
 
   Status add_to_server(const Piece& piece, Outgoing& out) {
     up_in_message_ = !piece.last;
+    const bool at_rest = piece.first && pending_.at_rest();
+    if (auto added = add_message(piece, out); !added) return added;
+    if (host().config.postgres.retry_read_only) retry_.sent(piece, pending_, options_, at_rest);
+    return {};
+  }
+  Status add_message(const Piece& piece, Outgoing& out) {
     if (piece.first) {
       if (auto noted = pending_.sent(piece, options_); !noted) return noted;
       if (loan_) return statements_.add(piece, loan_->server->statements, out);
@@ -262,8 +269,9 @@ class PostgresSession final : public Session {
     while (!ended_) {
       const auto stream = upstream_;
       if (!stream) {
-        if (!lost_.active() && (wants_upstream_ || shadow_.listening())) {
-          const bool due = wants_upstream_ || co_await wait_for_spread(down_wake_);
+        const bool waits = wants_upstream_ || (begins_again_ && !retry_.messages().empty());
+        if (!lost_.active() && (waits || shadow_.listening())) {
+          const bool due = waits || co_await wait_for_spread(down_wake_);
           if (ended_) co_return;
           if (due && !co_await open_session()) co_return;
         } else {
@@ -339,7 +347,10 @@ class PostgresSession final : public Session {
       if (loan_) loan_->server->backend.parameters[std::string(parameter->name)] = parameter->value;
       take_options();
     }
-    return pending_.received(piece);
+    auto received = pending_.received(piece);
+    if (received && *received && piece.is(ServerMessage::kReadyForQuery))
+      retry_.ready(pending_.status());
+    return received;
   }
 
   // What the texts of statements mean, and what they do.
@@ -377,7 +388,14 @@ class PostgresSession final : public Session {
       ends(how);
       co_return co_await refuse_session(refusal.sqlstate, refusal.message);
     }
-    std::string answers = answer_all(pending_, shadow_, lost_);
+    begins_again_ = !up_in_message_ && retry_.lost(pending_, stale);
+    std::string answers;
+    if (begins_again_) {
+      shadow_.transaction_lost();
+      pending_.clear(TransactionStatus::kIdle);
+    } else {
+      answers = answer_all(pending_, shadow_, lost_);
+    }
     discards_ = std::exchange(up_in_message_, false);
     up_wake_.cancel();
     down_wake_.cancel();
@@ -398,10 +416,46 @@ class PostgresSession final : public Session {
     host().postgres->set_target(own_.process, nullptr);
   }
 
+  // Behind what makes the connection the session's.
+  Result<Replay> with_begin(Result<Replay> replay) const {
+    if (!replay || !begins_again_) return replay;
+    replay->messages += retry_.begin();
+    ++replay->ready_count;
+    return replay;
+  }
+
+  // What is under way of a transaction that began again; false if the session has ended.
+  Awaitable<bool> say_again(Stream& stream, TransactionStatus status) {
+    begins_again_ = false;
+    if (status != TransactionStatus::kOpen) {
+      co_await refuse_session(sqlstate::kProtocolViolation, "the server began no transaction");
+      co_return false;
+    }
+    pending_.clear(status);
+    const std::string messages = retry_.messages();
+    std::string_view input = messages;
+    Outgoing out(input);
+    Framer framer(Framer::From::kClient);
+    for (;;) {
+      const auto next = framer.next(input);
+      const Status added = !next ? fail(next.error()) : *next ? add_message(**next, out) : Status();
+      if (!added) {
+        co_await refuse_session(sqlstate::kProtocolViolation, added.error().message());
+        co_return false;
+      }
+      if (!*next) break;
+    }
+    // What fails here is seen by whoever reads.
+    const std::string bytes(out.bytes());
+    if (!bytes.empty()) [[maybe_unused]]
+      const auto sent = co_await stream.write(bytes_of(bytes));
+    co_return !ended_;
+  }
+
   // False if the session has ended.
   Awaitable<bool> open_session() {
     if (pool() != nullptr) co_return co_await borrow();
-    const auto replay = shadow_.replay();
+    const auto replay = with_begin(shadow_.replay());
     if (!replay) {
       co_await refuse_session("XX000", replay.error().message());
       co_return false;
@@ -502,6 +556,12 @@ class PostgresSession final : public Session {
       co_return false;
     }
     if (ended_) co_return false;
+    if (begins_again_) {
+      connecting_ = stream;
+      const bool goes_on = co_await say_again(*stream, backend.status);
+      connecting_ = nullptr;
+      if (!goes_on) co_return false;
+    }
     upstream_ = stream;
     up_wake_.cancel();
     co_return true;
@@ -593,10 +653,10 @@ class PostgresSession final : public Session {
   Awaitable<Answer<void>> settle(SharedServer& server) {
     const auto state = shadow_.state();
     std::set<std::string>& own_names = server.statements.own_names();
-    if (!shadow_.listening() && own_names.empty() &&
+    if (!shadow_.listening() && own_names.empty() && !begins_again_ &&
         (server.state == state || *server.state == *state))
       co_return Answer<void>();
-    const auto replay = shadow_.replay_from(*server.state, own_names);
+    const auto replay = with_begin(shadow_.replay_from(*server.state, own_names));
     if (!replay) co_return refuse("XX000", replay.error().message());
     connecting_ = server.backend.stream;
     limit_connecting();
@@ -610,7 +670,7 @@ class PostgresSession final : public Session {
 
   // It was not asked for yet, so that the application can ask again.
   Awaitable<bool> find_none_free() {
-    if (!welcomed_) {
+    if (!welcomed_ || begins_again_) {
       const Refusal refusal = none_free();
       co_await refuse_session(refusal.sqlstate, refusal.message);
       co_return false;
@@ -687,6 +747,8 @@ class PostgresSession final : public Session {
   Pending pending_;
   LostTransaction lost_;
   SharedStatements statements_;
+  ReadOnlyRetry retry_;
+  bool begins_again_ = false;  // the transaction that is in `retry_`, on the next connection
 
   // Where connections are shared.
   Parameters fixed_;  // with which they are opened

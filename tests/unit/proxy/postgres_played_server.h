@@ -38,10 +38,12 @@ inline const std::string kParseComplete("1\0\0\0\4", 5), kBindComplete("2\0\0\0\
 // One application's session, with a server that the test plays.
 class PlayedPostgresTest : public ProxyTest {
  protected:
-  PlayedPostgresTest() {
+  explicit PlayedPostgresTest(PostgresConfig config = PostgresProxy::trusting()) {
     enter_network();
     listener_ = listen_on(kFar, port_);
-    proxy_.emplace(port_);
+    const std::uint32_t limit = config.pooling == PostgresPooling::kTransaction ? 1 : 0;
+    proxy_.emplace(port_, std::move(config), std::nullopt, std::nullopt, Milliseconds(5'000),
+                   limit);
     application_.emplace(proxy_->connect());
     std::thread server([this] { server_.emplace(accept()); });
     EXPECT_EQ(application_->log_in("postgres"), "");

@@ -174,6 +174,36 @@ TEST_F(PostgresTest, CommitOfATransactionThatIsLostIsAnError) {
   EXPECT_EQ(application.query("SELECT count(*) FROM pg_prepared_statements"), "1 SELECT 1 I");
 }
 
+TEST_F(PostgresTest, ReadOnlyTransactionBeginsAgainIfThatIsAskedFor) {
+  PostgresConfig config = PostgresProxy::trusting();
+  config.retry_read_only = true;
+  PostgresProxy proxy(server_->port(), config);
+  const PostgresPeer application = proxy.session();
+  const PostgresPeer other = server_->direct();
+  EXPECT_EQ(other.query("CREATE TABLE retried (n int)"), "CREATE TABLE I");
+  EXPECT_EQ(other.query("BEGIN; LOCK TABLE retried"), "BEGIN LOCK TABLE T");
+  EXPECT_EQ(application.query("SET work_mem = '7MB'"), "SET I");
+  EXPECT_EQ(application.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), "BEGIN T");
+  application.send(query_message("SELECT count(*) FROM retried"));
+  const PostgresPeer watcher = server_->direct();
+  const auto waiting = [&](const std::string& so_many) {
+    return watcher.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") ==
+           so_many + " SELECT 1 I";
+  };
+  ASSERT_TRUE(support::eventually(std::chrono::seconds(20), [&] { return waiting("1"); }));
+  proxy.clone();
+  // The parent's is there still.
+  ASSERT_TRUE(support::eventually(std::chrono::seconds(20), [&] { return waiting("2"); }));
+  EXPECT_EQ(other.query("INSERT INTO retried VALUES (1); COMMIT"), "INSERT 0 1 COMMIT I");
+  // Of the state before: the statement has its snapshot when it waits.
+  EXPECT_EQ(application.answer(), "0 SELECT 1 T");
+  EXPECT_EQ(application.query("SELECT current_setting('transaction_isolation'), "
+                              "current_setting('transaction_read_only'), "
+                              "current_setting('work_mem')"),
+            "repeatable read|on|7MB SELECT 1 T");
+  EXPECT_EQ(application.query("COMMIT"), "COMMIT I");
+}
+
 TEST_F(PostgresTest, WhatCantBeSaidAgainEndsTheSession) {
   PostgresProxy proxy(server_->port());
   for (const std::string pin :
