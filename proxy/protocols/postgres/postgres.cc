@@ -106,6 +106,7 @@ class PostgresSession final : public Session {
       co_return false;
     }
     own_ = std::move(*key);
+    statements_.begin(own_.process);
     co_return true;
   }
 

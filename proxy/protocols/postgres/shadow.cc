@@ -70,7 +70,8 @@ void Shadow::done(const Effect& effect, std::string_view tag) {
       [[fallthrough]];
     case SqlKind::kSet:
     case SqlKind::kSetRole:
-      if (!effect.local) set(effect.name, effect.text);
+      if (!effect.local) return set(effect.name, effect.text);
+      now_.local = changed_ = true;
       return;
     case SqlKind::kSetCharacteristics:
       return set(effect.text, effect.text);
@@ -192,6 +193,7 @@ std::shared_ptr<const Statement> Shadow::statement(const std::string& name) cons
 
 void Shadow::commit() {
   if (changed_) {
+    now_.local = false;
     committed_ = now_;
     state_.reset();
   }

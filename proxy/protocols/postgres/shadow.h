@@ -52,6 +52,8 @@ class Shadow {
   std::string kept_by() const;
   // As they are now, in a transaction too.
   const Settings& settings() const { return now_.settings; }
+  // Others are in force until the transaction ends.
+  bool has_local_settings() const { return now_.local; }
   // What was committed of it.
   std::shared_ptr<const SessionState> state() const;
   // The connection that it had is another's.
@@ -73,6 +75,7 @@ class Shadow {
     bool temporary = false;
     bool set_config = false;
     bool sequences = false;
+    bool local = false;  // SET LOCAL, for this transaction
   };
   void set(const std::string& name, const std::string& text);
   void unset(const std::string& name);

@@ -34,12 +34,15 @@ pg::Parse parse_of(const Statement& statement, std::string_view name) {
 }  // namespace
 
 // What settings say is part of what a text means: of its names, its strings, its dates.
-const std::string& SharedStatements::name_of(const Statement& statement) const {
+const std::string& SharedStatements::name_of(const Statement& statement) {
   if (!statement.shared_name.empty()) return statement.shared_name;
   std::string all = statement.query + '\0' + statement.types + '\0';
   for (const auto& [name, text] : shadow_.settings()) {
     if (name != "application_name") all += text + '\0';
   }
+  // Settings of this transaction alone are said to no other connection: a name that is no other's.
+  if (shadow_.has_local_settings())
+    all += std::to_string(session_) + ' ' + std::to_string(++apart_count_);
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(reinterpret_cast<const unsigned char*>(all.data()), all.size(), digest.data());
   constexpr std::string_view kDigits = "0123456789abcdef";

@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_PROXY_PROTOCOLS_POSTGRES_SHARED_STATEMENTS_H_
 #define CLONESAFE_PROXY_PROTOCOLS_POSTGRES_SHARED_STATEMENTS_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +21,8 @@ class SharedStatements {
  public:
   SharedStatements(Pending& pending, const Shadow& shadow) : pending_(pending), shadow_(shadow) {}
 
+  // A number that no other session has at the same time.
+  void begin(std::uint32_t session) { session_ = session; }
   // The first piece of a message, of which `pending` knows by now: adds to `out` what the server
   // gets in its place.
   Status add(const wire::postgres::Piece& piece, ServerStatements& server, Outgoing& out);
@@ -27,7 +30,7 @@ class SharedStatements {
  private:
   using StatementPointer = std::shared_ptr<const Statement>;
   bool is_shared(const StatementPointer& statement, std::string_view name) const;
-  const std::string& name_of(const Statement& statement) const;
+  const std::string& name_of(const Statement& statement);
   Status parse(const wire::postgres::Piece& piece, ServerStatements& server, Outgoing& out);
   Status bind(const wire::postgres::Piece& piece, ServerStatements& server, Outgoing& out);
   Status describe(const wire::postgres::Piece& piece, ServerStatements& server, Outgoing& out);
@@ -39,6 +42,8 @@ class SharedStatements {
 
   Pending& pending_;
   const Shadow& shadow_;
+  std::uint32_t session_ = 0;
+  std::uint64_t apart_count_ = 0;  // statements that are no other's
 };
 
 }  // namespace clonesafe::proxy::postgres

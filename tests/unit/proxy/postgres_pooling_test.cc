@@ -257,6 +257,21 @@ TEST_F(PostgresPoolingTest, ConnectionHasOneStatementForAllWhoPreparedIt) {
   EXPECT_EQ(one.query("SELECT count(*) FROM pg_prepared_statements"), "2 SELECT 1 I");
 }
 
+TEST_F(PostgresPoolingTest, WhatWasPreparedUnderSetLocalIsNobodyElses) {
+  PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
+  const PostgresPeer one = proxy.session(), two = proxy.session();
+  const std::string sql = "SELECT '01/02/2003'::date - '2003-01-01'::date";
+  prepare(two, "s", sql);
+  EXPECT_EQ(one.query("BEGIN; SET LOCAL DateStyle = 'ISO, DMY'"), "BEGIN SET T");
+  one.send(parse_message("s", sql) + bind_message("s") + execute_message() + sync_message());
+  EXPECT_EQ(one.answer(), "31 SELECT 1 T");
+  EXPECT_EQ(one.query("COMMIT"), "COMMIT I");
+  EXPECT_EQ(run_prepared(one, "s"), "31 SELECT 1 I");
+  EXPECT_EQ(run_prepared(two, "s"), "1 SELECT 1 I");
+  prepare(one, "t", sql);
+  EXPECT_EQ(run_prepared(one, "t"), "1 SELECT 1 I");
+}
+
 TEST_F(PostgresPoolingTest, StatementsThatWereNotUsedForLongestMakeRoom) {
   PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
   const PostgresPeer application = proxy.session();
