@@ -8,7 +8,7 @@ import pathlib
 import subprocess
 import sys
 
-from proxy import HERE, PATIENCE_S, Process, fail, free_port, need, start_proxy, work_folder
+from proxy import HERE, Process, fail, free_port, need, start_proxy, work_folder
 
 NAME = "web.test"
 FINE = {"OK", "INFO", "LOW"}
