@@ -6,6 +6,7 @@
 #include "clonesafe/version.h"
 #include "proxy/config/config.h"
 #include "proxy/program/program.h"
+#include "proxy/program/start_commands.h"
 
 namespace {
 
@@ -40,7 +41,14 @@ int main(int argc, char** argv) {
   log_to_standard_error();
   const auto config = load_config(file);
   if (!config) return report(config.error());
-  auto program = Program::make(*config, file);
+  std::shared_ptr<const Commands> commands;
+  if (!check) {
+    // Before there are keys in memory.
+    auto started = start_commands(*config);
+    if (!started) return report(started.error());
+    commands = std::move(*started);
+  }
+  auto program = Program::make(*config, file, std::move(commands));
   if (!program) return report(program.error());
   if (check) return 0;
   if (auto run = (*program)->run(); !run) return report(run.error());

@@ -22,6 +22,8 @@ constexpr std::int64_t kMaxHead = 1 << 20;
 constexpr std::int64_t kMaxBody = std::int64_t{1} << 50;
 constexpr std::int64_t kMaxMark = 0xffff'ffff;
 constexpr off_t kMaxFile = 1 << 20;
+// Within what an application's login may take.
+constexpr std::int64_t kMaxCommandTime = 30'000;
 
 Taker addresses(std::vector<Address>& target, bool numeric) {
   return [&target, numeric](const toml::node& node) -> Status {
@@ -52,6 +54,16 @@ Taker networks(std::vector<Network>& target) {
       target.push_back(*network);
     }
     return {};
+  };
+}
+
+Taker command(std::vector<std::string>& target) {
+  return [&target](const toml::node& node) -> Status {
+    if (auto taken = toml_file::texts(target)(node); !taken) return taken;
+    if (target.empty() || !target.front().starts_with('/'))
+      return fail("does not begin with a program's absolute path");
+    const auto is_cut = [](const std::string& word) { return word.contains('\0'); };
+    return std::ranges::any_of(target, is_cut) ? fail("has a word with a zero byte") : Status();
   };
 }
 
@@ -251,6 +263,9 @@ toml_file::Keys keys_of(ServiceConfig& service) {
                                                        {"x-forwarded", Forwarded::kXForwarded},
                                                        {"forwarded", Forwarded::kForwarded}})},
       {"postgres.users_file", toml_file::text(service.postgres.users_file)},
+      {"postgres.users_command", command(service.postgres.users_command.words)},
+      {"postgres.users_command_timeout_ms",
+       number(service.postgres.users_command.timeout, 1, kMaxCommandTime)},
       {"postgres.authentication",
        toml_file::one_of<PostgresAuthentication>(service.postgres.authentication,
                                                  {{"scram-sha-256", PostgresAuthentication::kScram},
@@ -299,8 +314,14 @@ Status check_pooling(const ServiceConfig& service) {
 // The same.
 Status check_postgres(const ServiceConfig& service) {
   if (service.protocol != Protocol::kPostgres) return {};
+  const bool has_file = !service.postgres.users_file.empty();
+  const bool has_command = !service.postgres.users_command.words.empty();
+  if (has_file && has_command)
+    return fail("with 'postgres.users_file' and 'postgres.users_command'");
   if (service.postgres.authentication == PostgresAuthentication::kScram)
-    return service.postgres.users_file.empty() ? fail("without 'postgres.users_file'") : Status();
+    return has_file || has_command
+               ? Status()
+               : fail("without 'postgres.users_file' or 'postgres.users_command'");
   const auto is_foreign = [](const Address& address) {
     const auto endpoint = numeric_endpoint(address);
     return !endpoint || !is_local(*endpoint);

@@ -104,7 +104,7 @@ struct HttpConfig {
 };
 
 enum class PostgresAuthentication {
-  kScram,  // against `users_file`; md5 where that has nothing else of a user
+  kScram,  // against the users of the service; md5 where nothing else is known of a user
   kTrust   // applications of this machine are who they say
 };
 
@@ -114,9 +114,18 @@ enum class PostgresPooling {
   kTransaction  // for a transaction, one that others have before and after
 };
 
+// A program whose standard output is used; without words there is none.
+struct CommandConfig {
+  std::vector<std::string> words;  // the first is an absolute path
+  Milliseconds timeout{10'000};
+
+  bool operator==(const CommandConfig&) const = default;
+};
+
 struct PostgresConfig {
   PostgresAuthentication authentication = PostgresAuthentication::kScram;
-  std::string users_file;  // read anew at each login
+  std::string users_file;       // read anew at each login
+  CommandConfig users_command;  // or run anew
   PostgresPooling pooling = PostgresPooling::kSession;
   bool retry_read_only = false;  // transactions of which the application has got nothing yet
 };

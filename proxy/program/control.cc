@@ -9,6 +9,7 @@
 #include "clonesafe/version.h"
 #include "libclonesafe/base/service_manager.h"
 #include "proxy/program/program.h"
+#include "proxy/program/start_commands.h"
 #include "vmm_device/machine/api_server.h"
 
 namespace clonesafe::proxy {
@@ -32,17 +33,26 @@ const char* watch_name() {
   }
 }
 
+std::unexpected<Error> refuse(std::string_view key) {
+  return fail("'" + std::string(key) + "' is another one, which takes a restart");
+}
+
 // What a reload can't change, since it is done once.
 Status check_unchanged(const Config& now, const Config& next) {
-  const auto refuse = [](std::string_view key) {
-    return fail("'" + std::string(key) + "' is another one, which takes a restart");
-  };
   if (now.threads != next.threads) return refuse("threads");
   if (now.control_socket != next.control_socket) return refuse("control_socket");
   if (now.user != next.user) return refuse("user");
   if (now.seccomp != next.seccomp) return refuse("seccomp");
   if (now.park != next.park) return refuse("park");
   if (now.park_deadline != next.park_deadline) return refuse("park_deadline_ms");
+  return {};
+}
+
+// The process that runs them can be told of no others.
+Status check_commands(const Commands* commands, const Config& next) {
+  for (const CommandConfig& command : commands_of(next)) {
+    if (commands == nullptr || !commands->knows(command)) return refuse("postgres.users_command");
+  }
   return {};
 }
 
@@ -190,7 +200,9 @@ Status Program::replace_configuration() {
   const auto next = load_config(file_);
   if (!next) return fail(next.error());
   if (auto same = check_unchanged(config_, *next); !same) return fail(same.error(), file_);
-  auto parts = parts_of(*next);
+  if (auto known = check_commands(commands_.get(), *next); !known)
+    return fail(known.error(), file_);
+  auto parts = parts_of(*next, commands_);
   if (!parts) return fail(parts.error());
   if (auto tier = check_tier(*parts); !tier) return tier;
   if (auto marks = check_marks(*parts); !marks) return marks;

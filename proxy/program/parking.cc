@@ -38,6 +38,8 @@ std::string parking_report(const std::vector<ServiceCensus>& before,
     }
     report += std::to_string(had - std::min(left, had)) + " closed";
     if (left != 0) report += ", " + std::to_string(left) + " busy";
+    if (service.commands_running != 0)
+      report += ", " + std::to_string(service.commands_running) + " running a command";
   }
   if (report.size() >= CS_HOOK_DETAIL) report.resize(CS_HOOK_DETAIL - 1);
   return report;
@@ -93,8 +95,9 @@ int Parking::before_snapshot(const cs_event& event) {
   }
   const std::string report = parking_report(before, after, park_);
   report.copy(event.detail, CS_HOOK_DETAIL - 1);
-  const bool busy = std::ranges::any_of(
-      after, [](const ServiceCensus& service) { return service.upstreams.open != 0; });
+  const bool busy = std::ranges::any_of(after, [](const ServiceCensus& service) {
+    return service.upstreams.open != 0 || service.commands_running != 0;
+  });
   if (!part || !busy) {
     spdlog::info("parked for a snapshot: {}", report);
     return CS_HOOK_OK;

@@ -52,32 +52,37 @@ void log_to_standard_error() {
   spdlog::set_default_logger(std::move(logger));
 }
 
-Program::Program(const Config& config, std::string file, Parts parts)
+Program::Program(const Config& config, std::string file, std::shared_ptr<const Commands> commands,
+                 Parts parts)
     : config_(config),
       file_(std::move(file)),
+      commands_(std::move(commands)),
       parts_(std::move(parts)),
       listeners_(config.threads) {}
 
 Program::~Program() = default;
 
-Result<Program::Parts> Program::parts_of(const Config& config) {
+Result<Program::Parts> Program::parts_of(const Config& config,
+                                         const std::shared_ptr<const Commands>& commands) {
   Parts all;
   for (const ServiceConfig& service : config.services) {
-    auto parts = ServiceParts::make(service);
+    auto parts = ServiceParts::make(service, commands);
     if (!parts) return fail(parts.error());
     all.push_back(std::make_shared<const ServiceParts>(std::move(*parts)));
   }
   return all;
 }
 
-Result<std::unique_ptr<Program>> Program::make(const Config& config, std::string file) {
+Result<std::unique_ptr<Program>> Program::make(const Config& config, std::string file,
+                                               std::shared_ptr<const Commands> commands) {
   spdlog::set_level(spdlog::level::from_str(config.log_level));
   // First, while the process may still map what tells it of a clone.
   if (const int code = cs_init(); code != 0) return fail(library_error(code));
   if (auto random = use_clone_safe_random(); !random) return fail(random.error());
-  auto parts = parts_of(config);
+  auto parts = parts_of(config, commands);
   if (!parts) return fail(parts.error());
-  return std::unique_ptr<Program>(new Program(config, std::move(file), std::move(*parts)));
+  return std::unique_ptr<Program>(
+      new Program(config, std::move(file), std::move(commands), std::move(*parts)));
 }
 
 // A clone that is noticed late has sealed something under its parent's keys by then.
@@ -151,6 +156,20 @@ void Program::wait_for_signal() {
   });
 }
 
+// Nothing comes from it but its end.
+Status Program::watch_commands() {
+  if (!commands_) return {};
+  UniqueFd copy(::fcntl(commands_->socket(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return fail_errno("dup of a socket");
+  commands_end_.assign(copy.release());
+  commands_end_.async_wait(
+      boost::asio::posix::descriptor_base::wait_read, [](const boost::system::error_code& error) {
+        if (error) return;
+        spdlog::error("the process that runs commands has ended: what needs one is refused");
+      });
+  return {};
+}
+
 void Program::stop() {
   boost::asio::post(io_, [this] { io_.stop(); });
 }
@@ -174,6 +193,7 @@ Status Program::run() {
       return fail(restricted.error(), "'seccomp'");
   }
   if (auto started = start(); !started) return started;
+  if (auto watched = watch_commands(); !watched) return watched;
   wait_for_signal();
   if (const int failed = pthread_sigmask(SIG_SETMASK, &before, nullptr); failed != 0)
     return fail_errno("pthread_sigmask", failed);

@@ -4,6 +4,7 @@
 #define CLONESAFE_PROXY_PROGRAM_PROGRAM_H_
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "proxy/config/config.h"
 #include "proxy/program/listeners.h"
 #include "proxy/program/parking.h"
+#include "proxy/secrets/commands.h"
 #include "proxy/service/worker.h"
 
 namespace clonesafe {
@@ -31,8 +33,9 @@ void log_to_standard_error();
 class Program {
  public:
   // Reads all that the configuration names (certificates, keys, trust). Nothing listens yet. `file`
-  // is read again by a reload; empty: there is none.
-  static Result<std::unique_ptr<Program>> make(const Config& config, std::string file = {});
+  // is read again by a reload; empty: there is none. `commands`: as start_commands() gives it.
+  static Result<std::unique_ptr<Program>> make(const Config& config, std::string file = {},
+                                               std::shared_ptr<const Commands> commands = nullptr);
   ~Program();
 
   // Listens and serves until SIGTERM or SIGINT, or until it was drained. SIGHUP: a reload.
@@ -42,9 +45,11 @@ class Program {
 
  private:
   using Parts = std::vector<std::shared_ptr<const ServiceParts>>;
-  Program(const Config& config, std::string file, Parts parts);
+  Program(const Config& config, std::string file, std::shared_ptr<const Commands> commands,
+          Parts parts);
 
-  static Result<Parts> parts_of(const Config& config);
+  static Result<Parts> parts_of(const Config& config,
+                                const std::shared_ptr<const Commands>& commands);
   static Status check_tier(const Parts& parts);
   static Status check_marks(const Parts& parts);
   Status listen();
@@ -52,6 +57,7 @@ class Program {
   Status serve(const Parts& parts, const Listeners& listeners);
   Status listen_for_operators();
   void wait_for_signal();
+  Status watch_commands();
 
   // What operators ask for (control.cc).
   boost::json::object answer(const boost::json::object& request);
@@ -68,10 +74,12 @@ class Program {
 
   Config config_;
   const std::string file_;
+  const std::shared_ptr<const Commands> commands_;  // null: the configuration names none
   Parts parts_;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};
   boost::asio::steady_timer drained_{io_};
+  boost::asio::posix::stream_descriptor commands_end_{io_};
   Listeners listeners_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<ApiServer> operators_;

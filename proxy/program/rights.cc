@@ -26,11 +26,12 @@ Result<Account> find(const std::string& user) {
   return Account{.user = entry.pw_uid, .group = entry.pw_gid};
 }
 
-}  // namespace
+enum class Keep { kNetAdmin, kNothing };
 
-Status drop_rights(const std::string& user) {
+Status drop(const std::string& user, Keep keep) {
   if (::capng_get_caps_process() != 0) return fail_errno("reading the proxy's capabilities");
-  const bool kept = ::capng_have_capability(CAPNG_PERMITTED, CAP_NET_ADMIN) == 1;
+  const bool kept =
+      keep == Keep::kNetAdmin && ::capng_have_capability(CAPNG_PERMITTED, CAP_NET_ADMIN) == 1;
   // What bounds the programs that a process starts is changed with a right that a service manager
   // may have taken already.
   const bool bounds = ::capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) == 1;
@@ -60,6 +61,15 @@ Status drop_rights(const std::string& user) {
   }
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail_errno("PR_SET_NO_NEW_PRIVS");
   return {};
+}
+
+}  // namespace
+
+Status drop_rights(const std::string& user) {
+  return drop(user, Keep::kNetAdmin);
+}
+Status drop_all_rights(const std::string& user) {
+  return drop(user, Keep::kNothing);
 }
 
 }  // namespace clonesafe::proxy

@@ -12,6 +12,8 @@ namespace clonesafe::proxy {
 // everything that needs more is open and mapped, and before the first thread: rights belong to
 // threads.
 Status drop_rights(const std::string& user);
+// The same without that capability.
+Status drop_all_rights(const std::string& user);
 
 }  // namespace clonesafe::proxy
 

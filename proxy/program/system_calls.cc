@@ -116,6 +116,8 @@ constexpr AllowedCall kAllowed[] = {
     {SYS_restart_syscall},
     {SYS_exit},
     {SYS_exit_group},
+    // The end of the process that runs commands.
+    {SYS_wait4},
     // Who and where it is, and what it may.
     {SYS_getuid},
     {SYS_geteuid},

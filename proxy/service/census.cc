@@ -15,6 +15,7 @@ void ServiceCensus::add(const ServiceCensus& other) {
   failed_checks += other.failed_checks;
   applications += other.applications;
   upstreams += other.upstreams;
+  commands_running += other.commands_running;
 }
 
 void add_to(std::vector<ServiceCensus>& all, const ServiceCensus& other) {

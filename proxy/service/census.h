@@ -29,6 +29,7 @@ struct ServiceCensus {
   std::uint64_t checks = 0, failed_checks = 0;
   Traffic applications = {};
   Traffic upstreams = {};
+  std::uint64_t commands_running = 0;  // for logins
 
   // Of another thread, or from before a reload.
   void add(const ServiceCensus& other);

@@ -39,9 +39,14 @@ constexpr std::size_t kFenceBatch = 64;
 
 }  // namespace
 
-Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
-  ServiceParts parts{
-      .config = config, .listen_tls = {}, .upstream_tls = {}, .postgres = {}, .own_ports = {}};
+Result<ServiceParts> ServiceParts::make(const ServiceConfig& config,
+                                        std::shared_ptr<const Commands> commands) {
+  ServiceParts parts{.config = config,
+                     .listen_tls = {},
+                     .upstream_tls = {},
+                     .postgres = {},
+                     .own_ports = {},
+                     .commands = std::move(commands)};
   if (config.transparent != Transparent::kNone) parts.own_ports = std::make_shared<OwnPorts>();
   if (config.listen_tls) {
     ServerTlsOptions options = *config.listen_tls;
@@ -60,11 +65,9 @@ Result<ServiceParts> ServiceParts::make(const ServiceConfig& config) {
     auto shared = postgres::Shared::make();
     if (!shared) return fail(shared.error(), "service '" + config.name + "'");
     parts.postgres = std::move(*shared);
-    // It is read again at each login; a mistake in it is told now.
-    if (const std::string& file = config.postgres.users_file; !file.empty()) {
-      if (auto users = postgres::Users::read(file); !users)
-        return fail(users.error(), "service '" + config.name + "'");
-    }
+    // A mistake is told now; at each login all is read again.
+    if (auto checked = postgres::check_users(config.postgres); !checked)
+      return fail(checked.error(), "service '" + config.name + "'");
   }
   return parts;
 }
@@ -83,6 +86,7 @@ Service::Service(Loop& loop, std::shared_ptr<const ServiceParts> parts)
             .upstream = upstream_,
             .pool = pool_,
             .listen_tls = parts_->listen_tls ? &*parts_->listen_tls : nullptr,
+            .commands = parts_->commands.get(),
             .postgres = parts_->postgres.get()} {
   if (parts_->config.postgres.pooling != PostgresPooling::kTransaction) return;
   servers_ = std::make_unique<postgres::ServerPool>(loop, parts_->config,
@@ -428,7 +432,8 @@ ServiceCensus Service::census() const {
                        .upstream_counts = upstream_.counts(),
                        .breakers_open = upstream_.breaker_open() ? 1U : 0U,
                        .applications = ended_,
-                       .upstreams = upstream_.traffic()};
+                       .upstreams = upstream_.traffic(),
+                       .commands_running = host_.commands_running};
   for (const Address& address : config.listen) census.listen.push_back(address.text());
   census.checks = health_.asked();
   census.failed_checks = health_.failed();

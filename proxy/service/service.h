@@ -27,8 +27,11 @@ struct ServiceParts {
   std::optional<TlsContext> upstream_tls;
   std::shared_ptr<postgres::Shared> postgres;
   std::shared_ptr<OwnPorts> own_ports;  // of a transparent service
+  std::shared_ptr<const Commands> commands;
 
-  static Result<ServiceParts> make(const ServiceConfig& config);
+  // `commands` runs those that the configuration names; null: they fail.
+  static Result<ServiceParts> make(const ServiceConfig& config,
+                                   std::shared_ptr<const Commands> commands = nullptr);
 };
 
 // A service on one thread. What it waits for keeps it alive.
@@ -62,6 +65,7 @@ class Service : public std::enable_shared_from_this<Service> {
   // With those that are in their handshake.
   std::size_t session_count() const { return records_.size(); }
   std::uint64_t upstream_connections() const { return upstream_.traffic().open; }
+  std::uint64_t commands_running() const { return host_.commands_running; }
 
   ServiceCensus census() const;
   // Up to `limit` of them.

@@ -143,10 +143,11 @@ void Worker::resume() {
   });
 }
 
-std::uint64_t Worker::upstream_connections() const {
-  std::uint64_t count = 0;
-  for (const auto& service : all()) count += service->upstream_connections();
-  return count;
+// From upstreams, and from secrets by which they are reached.
+bool Worker::has_parted() const {
+  return std::ranges::all_of(all(), [](const std::shared_ptr<Service>& service) {
+    return service->upstream_connections() == 0 && service->commands_running() == 0;
+  });
 }
 
 Awaitable<void> Worker::park_all(Parking how) {
@@ -155,8 +156,7 @@ Awaitable<void> Worker::park_all(Parking how) {
   for (;;) {
     for (const auto& service : all()) service->park(how.part);
     // A goodbye that the socket takes at once is over now.
-    if (!how.part || upstream_connections() == 0 || std::chrono::steady_clock::now() >= until)
-      co_return;
+    if (!how.part || has_parted() || std::chrono::steady_clock::now() >= until) co_return;
     timer.expires_after(kParkAgain);
     [[maybe_unused]] const auto waited =
         co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));

@@ -51,8 +51,8 @@ class Worker {
     bool part = false;  // closes upstreams' connections; otherwise all are kept
     std::chrono::milliseconds deadline{0};
   };
-  // What is left then: with `part` when there are no upstream connections any more, or the deadline
-  // is over. Returns at once; the thread must run.
+  // What is left then: with `part` when there are no upstream connections any more and no commands
+  // run for a login, or the deadline is over. Returns at once; the thread must run.
   std::future<std::vector<ServiceCensus>> park(Parking how);
   void unpark();
 
@@ -64,7 +64,7 @@ class Worker {
  private:
   void run(const std::function<void()>& what);
   std::vector<std::shared_ptr<Service>> all() const;
-  std::uint64_t upstream_connections() const;
+  bool has_parted() const;
   std::vector<ServiceCensus> take_census() const;
   Awaitable<void> watch();
   Awaitable<void> park_all(Parking how);

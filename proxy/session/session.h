@@ -22,6 +22,7 @@
 
 namespace clonesafe::proxy {
 
+class Commands;
 namespace postgres {
 class ServerPool;
 class Shared;
@@ -78,11 +79,13 @@ struct SessionHost {
   Upstream& upstream;
   Pool& pool;
   const TlsContext* listen_tls = nullptr;  // for protocols that ask for it
+  const Commands* commands = nullptr;      // null: none can be run
   postgres::Shared* postgres = nullptr;
   postgres::ServerPool* servers = nullptr;  // where sessions share connections
   ServiceCounts counts = {};
   std::unordered_set<Session*> sessions = {};
   SessionRecord* next_record = nullptr;  // of the session that is made next
+  std::uint64_t commands_running = 0;    // for logins, each with a secret on its way
 };
 
 // Says goodbye in the transport's way, and closes it. For an upstream that nothing is asked of any

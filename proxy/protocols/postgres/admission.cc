@@ -13,7 +13,6 @@
 #include "proxy/wire/postgres/server_messages.h"
 #include "proxy/wire/scram/message.h"
 #include "proxy/wire/scram/password.h"
-#include "proxy/wire/scram/server.h"
 
 namespace clonesafe::proxy::postgres {
 namespace {
@@ -44,17 +43,6 @@ std::unexpected<Refusal> internal(const Error& error) {
 std::unexpected<Refusal> wrong_password(const std::string& user) {
   return refuse(sqlstate::kInvalidPassword,
                 "password authentication failed for user \"" + user + '"');
-}
-
-Result<scram::Verifier> verifier_for(const scram::SecretText& secret) {
-  if (is_verifier(secret.view())) return scram::parse_verifier(secret.view());
-  const auto password = scram::prepare_password(secret.view());
-  if (!password) return fail(password.error());
-  const auto salt = random_bytes(kSaltSize);
-  if (!salt) return fail(salt.error());
-  const auto credential = scram::derive_credential(*password, *salt, kIterations);
-  if (!credential) return fail(credential.error());
-  return scram::verifier_of(*credential);
 }
 
 }  // namespace
@@ -192,30 +180,37 @@ Awaitable<Answer<void>> Admission::authenticate(Conversation& conversation,
     co_return refuse(sqlstate::kInvalidAuthorization,
                      "only applications of this machine are trusted");
   }
-  const auto users = Users::read(config.users_file);
-  if (!users) {
-    // Where it lies is not the application's business.
-    co_return refuse("58000", "the proxy's file of users can't be read");
+  if (auto known = co_await know(application.user); !known) co_return known;
+  auto let_in = Answer<void>();
+  if (secret_ && is_md5(secret_->view())) {
+    let_in = co_await ask_md5(conversation, application.user);
+  } else {
+    let_in = co_await ask_scram(conversation, application);
   }
-  const scram::SecretText* const secret = users->find(application.user);
-  if (secret != nullptr && is_md5(secret->view())) {
-    auto answered = co_await ask_md5(conversation, *secret);
-    if (!answered && answered.error().sqlstate == sqlstate::kInvalidPassword)
-      co_return wrong_password(application.user);
-    co_return answered;
-  }
-  auto verifier = secret != nullptr
-                      ? verifier_for(*secret)
-                      : scram::decoy_verifier(application.user, host_.postgres->decoy_secret());
-  if (!verifier) co_return internal(verifier.error());
-  auto let_in = co_await ask_scram(conversation, application, std::move(*verifier));
-  // Whoever has the password can read it again.
-  if (secret != nullptr && !is_verifier(secret->view())) application.credential.reset();
+  forget();
+  if (!let_in && let_in.error().sqlstate == sqlstate::kInvalidPassword)
+    co_return wrong_password(application.user);
   co_return let_in;
 }
 
-Awaitable<Answer<void>> Admission::ask_md5(Conversation& conversation,
-                                           const scram::SecretText& verifier) {
+void Admission::forget() {
+  known_ = false;
+  secret_.reset();
+  server_.reset();
+}
+
+Awaitable<Answer<void>> Admission::know(const std::string& user) {
+  // Its image could hold what comes now.
+  if (host_.upstream.parked())
+    co_return refuse(sqlstate::kCannotConnectNow, "a snapshot of the machine is being taken");
+  const auto users = co_await fetch_users(host_);
+  if (!users) co_return refuse("58000", users.error().message());
+  if (const scram::SecretText* const secret = users->find(user)) secret_.emplace(secret->view());
+  known_ = true;
+  co_return Answer<void>();
+}
+
+Awaitable<Answer<void>> Admission::ask_md5(Conversation& conversation, const std::string& user) {
   std::array<char, 4> salt{};
   if (const int code = cs_random(salt.data(), salt.size()); code != 0)
     co_return refuse("XX000", "no random number");
@@ -228,18 +223,42 @@ Awaitable<Answer<void>> Admission::ask_md5(Conversation& conversation,
                             ? pg::parse_password(message->body)
                             : Result<std::string_view>(fail("expected a password"));
   if (!response) co_return refuse(sqlstate::kProtocolViolation, response.error().message());
-  if (!scram::check_md5_response(*response, verifier.view(), salt))
+  if (!known_) {
+    if (auto known = co_await know(user); !known) co_return known;
+  }
+  if (!secret_ || !is_md5(secret_->view()) ||
+      !scram::check_md5_response(*response, secret_->view(), salt))
     co_return refuse(sqlstate::kInvalidPassword, "");
   co_return Answer<void>();
 }
 
-Awaitable<Answer<void>> Admission::ask_scram(Conversation& conversation, Application& application,
-                                             scram::Verifier verifier) {
-  const bool keeps_credential = !verifier.decoy;
-  const auto nonce = random_bytes(scram::kMinNonce);
-  if (!nonce) co_return internal(nonce.error());
-  auto server = scram::Server::create(std::move(verifier), *nonce);
+Result<scram::Verifier> Admission::verifier(const std::string& user, std::string_view salt) const {
+  if (!secret_) return scram::decoy_verifier(user, host_.postgres->decoy_secret());
+  if (is_verifier(secret_->view())) return scram::parse_verifier(secret_->view());
+  const auto password = scram::prepare_password(secret_->view());
+  if (!password) return fail(password.error());
+  const auto credential = scram::derive_credential(*password, salt, kIterations);
+  if (!credential) return fail(credential.error());
+  return scram::verifier_of(*credential);
+}
+
+// The same answer each time, as long as the secret is the same.
+Awaitable<Answer<std::string>> Admission::answer_first(const std::string& user,
+                                                       const Exchange& exchange) {
+  if (!known_) {
+    if (auto known = co_await know(user); !known) co_return std::unexpected(known.error());
+  }
+  auto made = verifier(user, exchange.salt);
+  if (!made) co_return internal(made.error());
+  auto server = scram::Server::create(std::move(*made), exchange.nonce);
   if (!server) co_return internal(server.error());
+  auto answer = server->first(exchange.mechanism, exchange.first);
+  if (!answer) co_return refuse(sqlstate::kProtocolViolation, answer.error().message());
+  server_.emplace(std::move(*server));
+  co_return std::move(*answer);
+}
+
+Awaitable<Answer<void>> Admission::ask_scram(Conversation& conversation, Application& application) {
   std::string out;
   const std::array<std::string_view, 1> mechanisms = {scram::kMechanism};
   if (auto added = pg::append_authentication_sasl(out, mechanisms); !added)
@@ -251,8 +270,15 @@ Awaitable<Answer<void>> Admission::ask_scram(Conversation& conversation, Applica
                            ? pg::parse_sasl_initial_response(message->body)
                            : Result<pg::SaslInitialResponse>(fail("expected a SASL response"));
   if (!initial) co_return refuse(sqlstate::kProtocolViolation, initial.error().message());
-  const auto first = server->first(initial->mechanism, initial->response.value_or(""));
-  if (!first) co_return refuse(sqlstate::kProtocolViolation, first.error().message());
+  auto nonce = random_bytes(scram::kMinNonce);
+  auto salt = random_bytes(kSaltSize);
+  if (!nonce || !salt) co_return internal((nonce ? salt : nonce).error());
+  const Exchange exchange{.mechanism = std::string(initial->mechanism),
+                          .first = std::string(initial->response.value_or("")),
+                          .nonce = std::move(*nonce),
+                          .salt = std::move(*salt)};
+  const auto first = co_await answer_first(application.user, exchange);
+  if (!first) co_return std::unexpected(first.error());
   out.clear();
   if (auto added = pg::append_authentication_sasl_continue(out, *first); !added)
     co_return internal(added.error());
@@ -261,14 +287,20 @@ Awaitable<Answer<void>> Admission::ask_scram(Conversation& conversation, Applica
   if (!message) co_return refuse(sqlstate::kProtocolViolation, message.error().message());
   if (!message->is(ClientMessage::kPassword))
     co_return refuse(sqlstate::kProtocolViolation, "expected a SASL response");
-  const auto final = server->final(message->body);
-  if (!final && server->password_is_wrong()) co_return wrong_password(application.user);
+  if (!server_) {
+    const auto again = co_await answer_first(application.user, exchange);
+    if (!again) co_return std::unexpected(again.error());
+    if (*again != *first) co_return refuse(sqlstate::kInvalidPassword, "");
+  }
+  const auto final = server_->final(message->body);
+  if (!final && server_->password_is_wrong()) co_return refuse(sqlstate::kInvalidPassword, "");
   if (!final) co_return refuse(sqlstate::kProtocolViolation, final.error().message());
+  // Whoever has the password can read it again.
+  if (secret_ && is_verifier(secret_->view())) application.credential = server_->credential();
   out.clear();
   if (auto added = pg::append_authentication_sasl_final(out, *final); !added)
     co_return internal(added.error());
   if (auto sent = co_await conversation.send(out); !sent) co_return internal(sent.error());
-  if (keeps_credential) application.credential = server->credential();
   co_return Answer<void>();
 }
 

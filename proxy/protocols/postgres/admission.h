@@ -12,6 +12,7 @@
 #include "proxy/protocols/postgres/users.h"
 #include "proxy/session/session.h"
 #include "proxy/wire/postgres/startup.h"
+#include "proxy/wire/scram/server.h"
 #include "proxy/wire/scram/verifier.h"
 
 namespace clonesafe::proxy::postgres {
@@ -37,6 +38,9 @@ class Admission {
   // An error was told to the application already, if there was one to be told. Without one and
   // without an application it was a request to cancel.
   Awaitable<Result<std::optional<Application>>> admit();
+  // A snapshot was announced whose image shall hold no secret: what an application is being asked
+  // for is known again when it answers.
+  void forget();
   // Ends what is waited for.
   void reset() {
     if (stream_) stream_->reset();
@@ -49,10 +53,18 @@ class Admission {
   Awaitable<Result<Application>> greet(const wire::postgres::StartupPacket& packet,
                                        std::string_view rest);
   Awaitable<Answer<void>> authenticate(Conversation& conversation, Application& application);
-  Awaitable<Answer<void>> ask_scram(Conversation& conversation, Application& application,
-                                    wire::scram::Verifier verifier);
-  Awaitable<Answer<void>> ask_md5(Conversation& conversation,
-                                  const wire::scram::SecretText& verifier);
+  Awaitable<Answer<void>> know(const std::string& user);
+  Awaitable<Answer<void>> ask_scram(Conversation& conversation, Application& application);
+  Awaitable<Answer<void>> ask_md5(Conversation& conversation, const std::string& user);
+  // What the application said first, and what it was told of, which is no secret.
+  struct Exchange {
+    std::string mechanism;
+    std::string first;
+    std::string nonce;
+    std::string salt;
+  };
+  Awaitable<Answer<std::string>> answer_first(const std::string& user, const Exchange& exchange);
+  Result<wire::scram::Verifier> verifier(const std::string& user, std::string_view salt) const;
   Awaitable<void> cancel(std::uint32_t process, std::string key);
   // Tells the application, and gives the error for the log.
   Awaitable<Error> refused(Refusal refusal);
@@ -62,6 +74,9 @@ class Admission {
   std::shared_ptr<Stream> shared_;
   const Client& client_;
   bool encrypted_ = false;
+  bool known_ = false;  // whether there is a secret, and which
+  std::optional<wire::scram::SecretText> secret_;
+  std::optional<wire::scram::Server> server_;
 };
 
 }  // namespace clonesafe::proxy::postgres

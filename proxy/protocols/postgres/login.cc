@@ -143,19 +143,19 @@ class Login {
       const auto request = co_await next_request();
       if (!request) co_return std::unexpected(request.error());
       if (request->kind == pg::Authentication::Kind::kOk) co_return Answer<void>();
-      if (auto read = read_secret(); !read) co_return no_login(read.error().message());
+      const auto fetched = co_await fetch_secret();
+      if (!fetched) co_return no_login(fetched.error().message());
       auto answered = co_await answer(*request);
       if (!answered) co_return answered;
     }
   }
 
-  Status read_secret() {
-    const std::string& file = host_.config.postgres.users_file;
-    if (users_ || file.empty()) return {};
-    auto users = Users::read(file);
-    if (!users) return fail("the proxy's file of users can't be read");
+  Awaitable<Status> fetch_secret() {
+    if (users_ || !knows_users(host_.config.postgres)) co_return Status();
+    auto users = co_await fetch_users(host_);
+    if (!users) co_return fail(users.error());
     users_ = std::move(*users);
-    return {};
+    co_return Status();
   }
   const scram::SecretText* secret() const {
     return users_ ? users_->find(application_.user) : nullptr;

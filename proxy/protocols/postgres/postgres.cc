@@ -81,6 +81,7 @@ class PostgresSession final : public Session {
   }
   // What listens goes on with the next connection, and is told nothing in between.
   void park() override {
+    admission_.forget();
     if (!at_rest() || !shadow_.pinned().empty()) return;
     spawn(host().loop.io(), say_goodbye(upstream_));
     leave_server();
@@ -493,7 +494,10 @@ class PostgresSession final : public Session {
         co_return over;
       }
       connecting_ = std::move(*connected);
-      limit_connecting();
+      // What gives its secrets has a time of its own.
+      limit_connecting(host().config.postgres.users_command.words.empty()
+                           ? Milliseconds(0)
+                           : host().config.postgres.users_command.timeout);
       auto backend = co_await log_in(host(), connecting_, application_, parameters, replay);
       connecting_limit_.cancel();
       const auto stream = std::exchange(connecting_, nullptr);
@@ -537,8 +541,8 @@ class PostgresSession final : public Session {
   }
 
   // What waits for an answer on `connecting_` ends in time.
-  void limit_connecting() {
-    connecting_limit_.expires_after(host().config.upstream.connect_timeout);
+  void limit_connecting(Milliseconds more = Milliseconds(0)) {
+    connecting_limit_.expires_after(host().config.upstream.connect_timeout + more);
     connecting_limit_.async_wait([stream = connecting_](const boost::system::error_code& error) {
       if (!error) stream->reset();
     });

@@ -1,13 +1,17 @@
 #include "proxy/protocols/postgres/users.h"
 
 #include <openssl/crypto.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <optional>
 #include <vector>
 
-#include "proxy/config/config.h"
+#include "proxy/secrets/commands.h"
+#include "proxy/session/session.h"
 
 namespace clonesafe::proxy::postgres {
 namespace {
@@ -35,6 +39,29 @@ std::optional<wire::scram::SecretText> take_quoted(std::string_view& line) {
   }
   OPENSSL_cleanse(text.data(), text.size());
   return secret;
+}
+
+class Counted {
+ public:
+  explicit Counted(std::uint64_t& count) : count_(count) { ++count_; }
+  ~Counted() { --count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  std::uint64_t& count_;
+};
+
+Awaitable<Result<Users>> read_or_run(SessionHost& host) {
+  const PostgresConfig& config = host.config.postgres;
+  const CommandConfig& command = config.users_command;
+  if (command.words.empty()) co_return Users::read(config.users_file);
+  const std::string& program = command.words.front();
+  if (host.commands == nullptr) co_return fail(program + ": no process runs commands");
+  const Counted counted(host.commands_running);
+  const auto text = co_await host.commands->run(host.loop, command);
+  if (!text) co_return fail(text.error(), program);
+  co_return Users::parse(text->view(), program);
 }
 
 }  // namespace
@@ -83,6 +110,29 @@ Result<Users> Users::read(const std::string& path) {
 const wire::scram::SecretText* Users::find(std::string_view user) const {
   const auto found = secrets_.find(user);
   return found == secrets_.end() ? nullptr : &found->second;
+}
+
+Awaitable<Result<Users>> fetch_users(SessionHost& host) {
+  auto users = co_await read_or_run(host);
+  if (users) co_return users;
+  spdlog::warn("{}: {}", host.config.name, users.error().message());
+  co_return fail(host.config.postgres.users_command.words.empty()
+                     ? "the proxy's file of users can't be read"
+                     : "the proxy's command for users failed");
+}
+
+Status check_users(const PostgresConfig& config) {
+  if (!config.users_file.empty()) {
+    const auto users = Users::read(config.users_file);
+    return users ? Status() : fail(users.error());
+  }
+  if (config.users_command.words.empty()) return {};
+  const std::string& program = config.users_command.words.front();
+  struct stat found{};
+  if (::stat(program.c_str(), &found) != 0) return fail_errno(program);
+  if (!S_ISREG(found.st_mode) || ::access(program.c_str(), X_OK) != 0)
+    return fail(program + ": not a program that can be run");
+  return {};
 }
 
 }  // namespace clonesafe::proxy::postgres

@@ -6,7 +6,13 @@
 #include <string_view>
 
 #include "libclonesafe/base/error.h"
+#include "proxy/config/config.h"
+#include "proxy/core/stream.h"
 #include "proxy/wire/scram/secret.h"
+
+namespace clonesafe::proxy {
+struct SessionHost;
+}
 
 namespace clonesafe::proxy::postgres {
 
@@ -26,6 +32,17 @@ class Users {
  private:
   std::map<std::string, wire::scram::SecretText, std::less<>> secrets_;
 };
+
+inline bool knows_users(const PostgresConfig& config) {
+  return !config.users_file.empty() || !config.users_command.words.empty();
+}
+
+// Who may use the service, as its file or its command has it now. Why it can't be had is in the
+// log; where it lies is not the application's business, and not in the error.
+Awaitable<Result<Users>> fetch_users(SessionHost& host);
+
+// Whether the file can be read, or the command could be run: what can be told at the start.
+Status check_users(const PostgresConfig& config);
 
 bool is_md5(std::string_view secret);
 bool is_verifier(std::string_view secret);

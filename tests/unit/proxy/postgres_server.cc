@@ -124,7 +124,8 @@ std::string PostgresServer::verifier(const std::string& user) const {
 PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
                              std::optional<ServerTlsOptions> listen_tls,
                              std::optional<ClientTlsOptions> upstream_tls, Milliseconds hold,
-                             std::uint32_t max_connections, Milliseconds lifetime) {
+                             std::uint32_t max_connections, Milliseconds lifetime,
+                             std::shared_ptr<const Commands> commands) {
   ServiceConfig config{.name = "database", .protocol = Protocol::kPostgres};
   config.upstream.tls = std::move(upstream_tls);
   config.listen_tls = std::move(listen_tls);
@@ -133,6 +134,7 @@ PostgresProxy::PostgresProxy(int upstream_port, PostgresConfig postgres,
   config.upstream.max_connections = max_connections;
   config.upstream.lifetime = lifetime;
   config.access_log = true;
+  worker_.use(std::move(commands));
   worker_.start(std::move(config), kFar, upstream_port, listen_on("127.0.0.1", port_));
 }
 
@@ -179,7 +181,7 @@ void PostgresProxy::clone() {
 std::uint64_t PostgresProxy::park(std::chrono::milliseconds deadline) {
   std::uint64_t open = 0;
   for (const ServiceCensus& service : worker_->park({.part = true, .deadline = deadline}).get())
-    open += service.upstreams.open;
+    open += service.upstreams.open + service.commands_running;
   return open;
 }
 

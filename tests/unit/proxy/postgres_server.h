@@ -49,7 +49,8 @@ class PostgresProxy {
                          std::optional<ServerTlsOptions> listen_tls = {},
                          std::optional<ClientTlsOptions> upstream_tls = {},
                          Milliseconds hold = Milliseconds(5'000), std::uint32_t max_connections = 0,
-                         Milliseconds lifetime = Milliseconds(0));
+                         Milliseconds lifetime = Milliseconds(0),
+                         std::shared_ptr<const Commands> commands = nullptr);
   // Whose applications share so many connections.
   static PostgresProxy pooling(int upstream_port, std::uint32_t max_connections,
                                Milliseconds hold = Milliseconds(20'000),
@@ -67,12 +68,14 @@ class PostgresProxy {
   PostgresPeer session(const std::string& user = "postgres",
                        const std::string& password = {}) const;
   void clone();
-  // A snapshot is announced whose image shall hold no connection; gives how many are left.
+  // A snapshot is announced whose image shall hold no connection; gives how many are left,
+  // with commands that run.
   std::uint64_t park(std::chrono::milliseconds deadline = std::chrono::seconds(20));
   void unpark() { worker_->unpark(); }
   void wait_for_ends() const { worker_.wait_for_ends(); }
   std::uint64_t sessions() { return worker_->census().at(0).sessions; }
   std::uint64_t upstream_connections() { return worker_->census().at(0).upstreams.open; }
+  std::uint64_t commands_running() { return worker_->census().at(0).commands_running; }
   ServiceCounts counts() { return worker_->census().at(0).counts; }
 
  private:

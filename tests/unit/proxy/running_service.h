@@ -33,6 +33,8 @@ class RunningService {
     prepare(config, std::move(listener));
     worker_->start();
   }
+  // What runs the commands of what is started next.
+  void use(std::shared_ptr<const Commands> commands) { commands_ = std::move(commands); }
   Worker* operator->() const { return worker_.get(); }
   // Waits until every session has ended.
   void wait_for_ends() const {
@@ -42,15 +44,16 @@ class RunningService {
  private:
   void prepare(const ServiceConfig& config, UniqueFd listener) {
     worker_ = std::make_unique<Worker>();
-    Worker::Part part{
-        .parts = std::make_shared<const ServiceParts>(ServiceParts::make(config).value()),
-        .sockets = {}};
+    Worker::Part part{.parts = std::make_shared<const ServiceParts>(
+                          ServiceParts::make(config, commands_).value()),
+                      .sockets = {}};
     part.sockets.push_back(std::move(listener));
     std::vector<Worker::Part> parts;
     parts.push_back(std::move(part));
     ASSERT_TRUE(worker_->serve(std::move(parts)));
   }
 
+  std::shared_ptr<const Commands> commands_;
   std::unique_ptr<Worker> worker_;
 };
 
