@@ -462,7 +462,8 @@ class PostgresSession final : public Session {
       co_await refuse_session("XX000", replay.error().message());
       co_return false;
     }
-    auto opened = co_await open_server(application_.parameters, *replay);
+    const auto until = std::chrono::steady_clock::now() + host().config.hold;
+    auto opened = co_await open_server(application_.parameters, *replay, until);
     if (ended_) co_return false;
     if (!opened) {
       co_await refused_by_server(opened.error());
@@ -475,11 +476,11 @@ class PostgresSession final : public Session {
     Backend backend;
     std::shared_ptr<const CancelTarget> target;
   };
-  // A new connection of the application's user; or what a server said to the last attempt within
-  // `hold_ms`. The session may have ended meanwhile.
-  Awaitable<Answer<Opened>> open_server(const Parameters& parameters, const Replay& replay) {
+  // A new connection of the application's user; or what a server said to the last attempt before
+  // `until`. The session may have ended meanwhile.
+  Awaitable<Answer<Opened>> open_server(const Parameters& parameters, const Replay& replay,
+                                        ServerPool::Clock::time_point until) {
     const std::unexpected<Refusal> over = refuse(sqlstate::kConnectionFailure, "the session ended");
-    const auto until = std::chrono::steady_clock::now() + host().config.hold;
     bool at_once = true;
     if (pool() != nullptr) co_await pause_until(std::min(pool()->opens_from(), until));
     if (ended_) co_return over;
@@ -622,7 +623,7 @@ class PostgresSession final : public Session {
       const bool fresh = !loan->server;
       if (fresh) {
         const Replay nothing;
-        auto opened = co_await open_server(fixed_, nothing);
+        auto opened = co_await open_server(fixed_, nothing, waiter_.until());
         if (ended_) co_return false;
         if (!opened) {
           loan.reset();

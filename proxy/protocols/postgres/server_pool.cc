@@ -76,13 +76,13 @@ std::unique_ptr<ServerPool::Loan> ServerPool::lend(const std::string& key) {
 Awaitable<std::unique_ptr<ServerPool::Loan>> ServerPool::borrow(Waiter& waiter,
                                                                 const std::string& key,
                                                                 Stream& application) {
+  waiter.until_ = Clock::now() + config_.hold;
   if (waiters_.empty() && !parked_) {
     if (auto loan = lend(key)) co_return loan;
   }
   ++counts_.waited;
   waiter.key_ = key;
   waiter.application_ = &application;
-  waiter.until_ = Clock::now() + config_.hold;
   waiter.gone_ = waiter.left_ = false;
   const Queued queued(waiters_, waiter);
   while (!waiter.loan_ && !waiter.gone_) {

@@ -76,6 +76,8 @@ class ServerPool {
     }
     // Its application has left while it waited.
     bool left() const { return left_; }
+    // When its `hold_ms` is over, since it asked last.
+    Clock::time_point until() const { return until_; }
 
    private:
     friend class ServerPool;

@@ -79,6 +79,25 @@ TEST_F(PostgresServerPoolTest, OldOneIsNotLentAgain) {
   EXPECT_TRUE(was_given_up());
 }
 
+// And not all of it once more.
+TEST_F(PostgresServerPoolTest, WhoeverWaitedHasTheRestOfItsTimeToLogIn) {
+  config_.hold = kHour;
+  auto place = std::make_unique<ServerPool::Place>(pool_);
+  Pair application = make_pair(false);
+  ServerPool::Waiter waiter(loop_);
+  bool lent = false;
+  boost::asio::co_spawn(loop_.io(), pool_.borrow(waiter, {}, *application.stream),
+                        [&](const std::exception_ptr&, auto loan) { lent = loan != nullptr; });
+  loop_.io().poll();
+  const auto asked = Clock::now();
+  wait_out(Milliseconds(1));
+  place.reset();
+  loop_.io().restart();
+  loop_.io().poll();
+  EXPECT_TRUE(lent);
+  EXPECT_LE(waiter.until(), asked + kHour);
+}
+
 TEST_F(PostgresServerPoolTest, OldOneOfAServerThatWasFullIsLeftToOthersForAWhile) {
   config_.upstream.lifetime = Milliseconds(1);
   const auto give_back_old = [this] {
