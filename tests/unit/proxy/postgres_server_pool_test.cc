@@ -85,16 +85,16 @@ TEST_F(PostgresServerPoolTest, WhoeverWaitedHasTheRestOfItsTimeToLogIn) {
   auto place = std::make_unique<ServerPool::Place>(pool_);
   Pair application = make_pair(false);
   ServerPool::Waiter waiter(loop_);
-  bool lent = false;
+  bool served = false;
   boost::asio::co_spawn(loop_.io(), pool_.borrow(waiter, {}, *application.stream),
-                        [&](const std::exception_ptr&, auto loan) { lent = loan != nullptr; });
+                        [&](const std::exception_ptr&, auto loan) { served = loan != nullptr; });
   loop_.io().poll();
   const auto asked = Clock::now();
   wait_out(Milliseconds(1));
   place.reset();
   loop_.io().restart();
   loop_.io().poll();
-  EXPECT_TRUE(lent);
+  EXPECT_TRUE(served);
   EXPECT_LE(waiter.until(), asked + kHour);
 }
 
