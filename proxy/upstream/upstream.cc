@@ -102,10 +102,19 @@ Status Upstream::prepare(Socket& socket, const Endpoint& endpoint, bool own_port
   return own_ports_ != nullptr ? bind_free_port(fd, endpoint) : Status();
 }
 
+// Also of one that has acknowledged a request and then was gone: it is asked whether it is there.
 void Upstream::limit_silence(Socket& socket) const {
-  const auto limit = static_cast<unsigned>(config_.unacknowledged.count());
-  if (limit != 0)
-    ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
+  const auto limit = static_cast<int>(config_.unacknowledged.count());
+  if (limit == 0) return;
+  constexpr int kSecond = 1000;
+  const int idle = std::max(1, limit / kSecond);
+  const int again = std::max(1, idle / 4);
+  const auto set = [&](int option, int value) {
+    ::setsockopt(socket.native_handle(), IPPROTO_TCP, option, &value, sizeof value);
+  };
+  set(TCP_USER_TIMEOUT, limit);
+  set(TCP_KEEPIDLE, idle);
+  set(TCP_KEEPINTVL, again);
 }
 
 Awaitable<Result<OwnPorts::Hold>> Upstream::open(Socket& socket, const Endpoint& endpoint,

@@ -123,6 +123,23 @@ TEST_P(FaultsUpstreamTest, WhereNothingIsAcknowledgedItIsLost) {
   worker_.wait_for_ends();
 }
 
+// It has the request, and loses its power before it answers.
+TEST_P(FaultsUpstreamTest, WhoIsGoneWithARequestIsNotWaitedForForEver) {
+  ServiceConfig config{.hold = Milliseconds(500)};
+  config.upstream.unacknowledged = Milliseconds(300);
+  start(std::move(config));
+  std::jthread server([this] {
+    TokenPeer peer(accept_from(upstream_));
+    if (language_->welcome(peer) && language_->next(peer)) peer.vanish();
+  });
+  TokenPeer peer = application();
+  ASSERT_TRUE(language_->log_in(peer));
+  ASSERT_TRUE(peer.say(language_->request("w1")));
+  server.join();
+  const auto answer = language_->answer(peer);
+  EXPECT_TRUE(!answer || answer->token.empty()) << answer->token;
+}
+
 // One that listens, and never says a word.
 TEST_P(FaultsLoginTest, SilentServerIsNotWaitedForForEver) {
   ServiceConfig config{.hold = Milliseconds(300)};
