@@ -246,7 +246,7 @@ TEST_F(PostgresImpatientTest, WhoeverFindsTheServerFullGetsAnErrorAndCanAskAgain
   while (sees_nothing(one_->fd())) {
     if (!sees_nothing(listener_)) refuse_next();
   }
-  EXPECT_EQ(one_->answer(), "!53300 I");
+  ASSERT_EQ(one_->answer(), "!53300 I");
   one_->send(query_message("SELECT 1"));
   const PostgresPeer next = accept();
   expect_at(next, query_message("SELECT 1"));
