@@ -20,6 +20,8 @@ constexpr bool kSanitized = true;
 #else
 constexpr bool kSanitized = false;
 #endif
+// It looks by a pipe whether there is memory where an object should be.
+constexpr const char* kUbsanNeedsDescriptors = "UBSan takes what it can't look at for an error";
 
 std::size_t count_of(const std::string& text, const std::string& what) {
   std::size_t count = 0;
@@ -46,6 +48,7 @@ class FaultsLimitsTest : public ProcessTest {
 };
 
 TEST_F(FaultsLimitsTest, WithoutDescriptorsItServesThoseThatItHasAndSaysSoOnce) {
+  if (kSanitized) GTEST_SKIP() << kUbsanNeedsDescriptors;
   const auto language = TokenLanguage::of(Protocol::kTcp);
   FaultyServer server(*language, 0, false);
   server.heal();
@@ -144,6 +147,7 @@ class FaultsTombstoneTest : public ProxyTest, public testing::WithParamInterface
 };
 
 TEST_P(FaultsTombstoneTest, StandsAlsoWhereThereIsNoDescriptorLeft) {
+  if (kSanitized) GTEST_SKIP() << kUbsanNeedsDescriptors;
   int port = 0;
   const UniqueFd listener = listen_on(kFar, port);
   UniqueFd client = connect_to(kFar, port);
@@ -169,6 +173,7 @@ class FaultsWaitingTest : public ProxyTest {
 
 // It can't be accepted when the machine is cloned, and later it can.
 TEST_F(FaultsWaitingTest, ApplicationFromAnotherMachineThatWaitsForADescriptorIsLeftToo) {
+  if (kSanitized) GTEST_SKIP() << kUbsanNeedsDescriptors;
   int upstream_port = 0, port = 0;
   const UniqueFd upstream = listen_on(kFar, upstream_port);
   RunningService worker;

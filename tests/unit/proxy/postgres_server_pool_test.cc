@@ -85,8 +85,9 @@ TEST_F(PostgresServerPoolTest, WhoeverWaitedHasTheRestOfItsTimeToLogIn) {
   auto place = std::make_unique<ServerPool::Place>(pool_);
   Pair application = make_pair(false);
   ServerPool::Waiter waiter(loop_);
+  const std::string key;
   bool served = false;
-  boost::asio::co_spawn(loop_.io(), pool_.borrow(waiter, {}, *application.stream),
+  boost::asio::co_spawn(loop_.io(), pool_.borrow(waiter, key, *application.stream),
                         [&](const std::exception_ptr&, auto loan) { served = loan != nullptr; });
   loop_.io().poll();
   const auto asked = Clock::now();
