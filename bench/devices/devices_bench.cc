@@ -39,9 +39,11 @@ const std::string kTcp = std::string("tcp:") + HostNetwork::kHost + ":" + kPort;
 const std::string kVsock = "vsock:2:" + kPort;  // the host, as guests see it
 // Neither end sends anything by itself, which would wake an idle VMM.
 const std::string kNoIpv6 = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; ";
+// Nor does a guest's kernel read its entropy device, as Linux does every now and then.
+const std::string kNoEntropyReads = "echo none >/sys/class/misc/hw_random/rng_current; ";
 // The drivers, and an address.
 const std::string kSetUp =
-    kNoIpv6 +
+    kNoIpv6 + kNoEntropyReads +
     "for what in disk net; do while read -r module; do insmod /lib/modules/$what/$module; done "
     "</lib/modules/$what/load; done; ip addr add " +
     std::string(HostNetwork::kGuest) + "/24 dev eth0 && ip link set eth0 up && ping -c 1 -W 10 " +
