@@ -71,7 +71,12 @@ table ip clonesafe {
 NFT
 }
 
-down() { [ ! -e "/run/netns/$prefix$1" ] || ip netns del "$prefix$1"; } # its interfaces go with it
+down() {
+  [ -e "/run/netns/$prefix$1" ] || return 0
+  # The namespace's interfaces go with it, but only some time later; the name shall be free at once.
+  ip -n "$prefix$1" link del uplink 2>/dev/null || true
+  ip netns del "$prefix$1"
+}
 
 case "$verb" in
   up)
