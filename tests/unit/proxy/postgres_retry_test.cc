@@ -37,6 +37,16 @@ class PostgresRetryTest : public PlayedPostgresTest {
     EXPECT_EQ(application_->answer(), "COMMIT I");
     EXPECT_TRUE(sees_nothing(server_->fd())) << "not a byte to the parent's";
   }
+  // The transaction is over, and the next statement is the first that the next server hears.
+  void expect_failed_and_a_fresh_session() {
+    EXPECT_EQ(application_->answer(), "!40001 E");
+    EXPECT_EQ(application_->query("ROLLBACK"), "ROLLBACK I");
+    application_->send(query_message("SELECT 1"));
+    server_.emplace(accept());
+    EXPECT_EQ(server_->receive().type, 'Q');
+    server_->send(done("SELECT 1") + ready('I'));
+    EXPECT_EQ(application_->answer(), "SELECT 1 I");
+  }
 };
 
 class PostgresNoRetryTest : public PlayedPostgresTest {};
@@ -117,13 +127,7 @@ TEST_F(PostgresRetryTest, WhatMayNotBeRepeatedFails) {
     exchange(kBegin, "BEGIN", 'T');
     under_way(query_message(statement));
     proxy_->clone();
-    EXPECT_EQ(application_->answer(), "!40001 E");
-    EXPECT_EQ(application_->query("ROLLBACK"), "ROLLBACK I");
-    application_->send(query_message("SELECT 1"));
-    server_.emplace(accept());
-    EXPECT_EQ(server_->receive().type, 'Q');
-    server_->send(done("SELECT 1") + ready('I'));
-    EXPECT_EQ(application_->answer(), "SELECT 1 I");
+    expect_failed_and_a_fresh_session();
   }
 }
 
@@ -135,13 +139,7 @@ TEST_F(PostgresRetryTest, TransactionsOfAnotherKindFail) {
     exchange(begin, "BEGIN", 'T');
     under_way(query_message("SELECT 1"));
     proxy_->clone();
-    EXPECT_EQ(application_->answer(), "!40001 E");
-    EXPECT_EQ(application_->query("ROLLBACK"), "ROLLBACK I");
-    application_->send(query_message("SELECT 1"));
-    server_.emplace(accept());
-    EXPECT_EQ(server_->receive().type, 'Q');
-    server_->send(done("SELECT 1") + ready('I'));
-    EXPECT_EQ(application_->answer(), "SELECT 1 I");
+    expect_failed_and_a_fresh_session();
   }
 }
 
