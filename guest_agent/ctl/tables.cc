@@ -4,23 +4,19 @@
 
 #include <boost/json.hpp>
 
+#include "libclonesafe/base/printable.h"
+
 namespace clonesafe::ctl {
 namespace {
 
 namespace json = boost::json;
 
-// Text for a terminal: the agent quotes the host and the kernel, whose bytes must not drive it.
+// Text for a terminal: the agent quotes the host and the kernel.
 std::string shown(const json::value& value) {
-  if (value.is_string()) {
-    std::string text(value.get_string());
-    for (char& c : text) {
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-    }
-    return text;
-  }
+  if (value.is_string()) return printable(std::string_view(value.get_string()));
   if (value.is_bool()) return value.get_bool() ? "yes" : "no";
   if (value.is_null()) return "-";
-  return json::serialize(value);
+  return printable(json::serialize(value));
 }
 
 std::string field(const json::object& object, const char* name) {

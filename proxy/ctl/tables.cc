@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "libclonesafe/base/printable.h"
+
 namespace clonesafe::proxy {
 namespace {
 
@@ -30,21 +32,14 @@ std::string table(const std::vector<Row>& rows) {
   return text;
 }
 
-// Text for a terminal: names are a peer's or a configuration's, whose bytes must not drive it.
-std::string shown(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
-}
-
-// A member as people write it; a proxy of another version may not have it.
+// A member as people write it; a proxy of another version may not have it. Names in it are a peer's
+// or a configuration's.
 std::string text_of(const json::object& object, std::string_view name) {
   const json::value* const value = object.if_contains(json::string_view(name.data(), name.size()));
   if (value == nullptr || value->is_null()) return "-";
   if (value->is_string()) {
     const std::string text(value->get_string());
-    return text.empty() ? "-" : shown(text);
+    return text.empty() ? "-" : printable(text);
   }
   if (value->is_bool()) return value->get_bool() ? "yes" : "no";
   if (const json::array* const array = value->if_array()) {
@@ -53,9 +48,9 @@ std::string text_of(const json::object& object, std::string_view name) {
       if (element.is_string())
         text += (text.empty() ? "" : ",") + std::string(element.get_string());
     }
-    return text.empty() ? "-" : shown(text);
+    return text.empty() ? "-" : printable(text);
   }
-  return json::serialize(*value);
+  return printable(json::serialize(*value));
 }
 
 std::uint64_t number_of(const json::object& object, std::string_view name) {

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "clonesafe/abi/secret_page.h"
+#include "libclonesafe/base/printable.h"
 
 namespace clonesafe::agent_channel {
 namespace {
@@ -38,7 +39,7 @@ class Members {
     const json::string* string = value->if_string();
     if (string == nullptr) return wrong(name, "is not a string"), std::string();
     if (string->size() > max) return wrong(name, "is too long"), std::string();
-    return printable(*string);
+    return printable(*string, ' ');
   }
   std::string one_of(const char* name, std::initializer_list<std::string_view> choices) {
     std::string value = text(name, kMaxName);
@@ -132,7 +133,7 @@ class Members {
         wrong(name, "holds something else than a short string");
         break;
       }
-      names.push_back(printable(*string));
+      names.push_back(printable(*string, ' '));
     }
     return names;
   }
@@ -160,20 +161,6 @@ class Members {
       return wrong(name, "is not a string of lower-case hexadecimal digits"), std::string_view();
     }
     return *string;
-  }
-  // A space for each control character: C0, DEL and C1 (which is U+0080 to U+009F, "\xc2" and one
-  // byte). The parser has checked that the text is UTF-8.
-  static std::string printable(std::string_view text) {
-    std::string out;
-    out.reserve(text.size());
-    for (std::size_t i = 0; i < text.size(); ++i) {
-      const auto byte = static_cast<unsigned char>(text[i]);
-      const bool c1 =
-          byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-      out += byte < 0x20 || byte == 0x7f || c1 ? ' ' : text[i];
-      if (c1) ++i;
-    }
-    return out;
   }
 
   const std::string where_;
