@@ -91,16 +91,23 @@ TEST_F(HttpPoolTest, ConnectionThatNamesItsApplicationGivesItsPlaceToAnother) {
   hear(accepted(), header_of(first) + request());
 }
 
+// The parent's was in use, and nothing that comes of that gives its place back.
 TEST_F(HttpPoolTest, CloneHasPlacesOfItsOwn) {
-  start(limited(1));
-  const UniqueFd application = this->application();
-  send_all(application, request());
+  ServiceConfig config = limited(1);
+  config.hold = Milliseconds(600'000);
+  start(std::move(config));
+  const UniqueFd first = application(), second = application();
+  const std::string post = request("POST", with_length("a"), "a");
+  send_all(first, post);
   const UniqueFd parents = accepted();
-  answer(application, parents);
-  clone_this_machine();
-  send_all(application, request());
-  hear(accepted(), request());
+  hear(parents, post);
+  clone();
+  hear_error(first, 502);
+  send_all(second, request());
+  const UniqueFd own = accepted();
+  answer(second, own);
   EXPECT_TRUE(sees_nothing(parents));
+  EXPECT_EQ(worker_->census().at(0).upstream_counts.limit_refused, 0u);
 }
 
 TEST_F(HttpPoolTest, SoManyAreKeptWarm) {
@@ -169,8 +176,13 @@ TEST_F(HttpPoolTest, SubscriberOfACloneIsInNoHurryUntilItAsks) {
   send_all(parents, confirmed);
   hear(application, confirmed);
   clone();
-  EXPECT_TRUE(sees_nothing(upstream_)) << "it came with all others";
+  // The same thread serves somebody else, and is done with all that is at once.
   const std::string ping = "*1\r\n$4\r\nPING\r\n";
+  const UniqueFd other = this->application();
+  send_all(other, ping);
+  const UniqueFd others = accepted();
+  hear(others, ping);
+  EXPECT_TRUE(sees_nothing(upstream_)) << "it came with all others";
   send_all(application, ping);
   const UniqueFd own = accepted();
   hear(own, subscribe + ping);

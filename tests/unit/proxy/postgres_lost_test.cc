@@ -180,5 +180,45 @@ TEST_F(PostgresLostTest, ChangedParametersAreToldToTheApplication) {
   EXPECT_EQ(application_->answer(), "SELECT 1 I");
 }
 
+// What is told on a channel nobody waits for: clones don't all come at once for that.
+TEST_F(PostgresLostTest, WhoOnlyListensIsInNoHurryUntilItAsks) {
+  ServiceConfig config{.name = "database", .protocol = Protocol::kPostgres};
+  config.postgres = PostgresProxy::trusting();
+  config.upstream.spread = Milliseconds(80'000'000);
+  RunningService service;
+  int port = 0;
+  UniqueFd listener = listen_on("127.0.0.1", port);
+  service.start(std::move(config), kFar, port_, std::move(listener));
+  const auto log_in = [&] {
+    PostgresPeer application(connect_to("127.0.0.1", port));
+    std::thread server([this] { server_.emplace(accept()); });
+    EXPECT_EQ(application.log_in("postgres"), "");
+    server.join();
+    return application;
+  };
+  const auto exchange = [this](const PostgresPeer& application, const std::string& sql,
+                               const std::string& tag) {
+    application.send(query_message(sql));
+    EXPECT_EQ(receive(server_->fd(), query_message(sql).size()), query_message(sql));
+    server_->send(done(tag) + ready('I'));
+    EXPECT_EQ(application.answer(), tag + " I");
+  };
+  const PostgresPeer listens = log_in();
+  exchange(listens, "LISTEN news", "LISTEN");
+  clone_this_machine();
+  service->fence();
+  // The same thread serves somebody else, and is done with all that is at once.
+  const PostgresPeer other = log_in();
+  exchange(other, "SELECT 1", "SELECT 1");
+  EXPECT_TRUE(sees_nothing(listener_)) << "it came with all others";
+  listens.send(query_message("SELECT 2"));
+  server_.emplace(accept());
+  EXPECT_THAT(server_->receive().body, testing::HasSubstr("LISTEN"));
+  server_->send(done("LISTEN") + ready('I'));
+  EXPECT_EQ(server_->receive().body, std::string("SELECT 2\0", 9));
+  server_->send(done("SELECT 1") + ready('I'));
+  EXPECT_EQ(listens.answer(), "SELECT 1 I");
+}
+
 }  // namespace
 }  // namespace clonesafe::proxy

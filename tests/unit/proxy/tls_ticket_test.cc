@@ -15,6 +15,7 @@ namespace {
 
 // What a server sees of one connection.
 struct Greeting {
+  bool takes_tickets = false;  // it has the extension by which TLS 1.2 asks for one
   bool offers_ticket = false;
   bool offers_early_data = false;
   bool resumed = false;
@@ -58,10 +59,10 @@ class TicketServer {
     Greeting& seen = static_cast<TicketServer*>(self)->seen_;
     const unsigned char* bytes = nullptr;
     std::size_t size = 0;
-    seen.offers_ticket =
-        SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_psk, &bytes, &size) == 1 ||
-        (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_session_ticket, &bytes, &size) == 1 &&
-         size != 0);
+    seen.takes_tickets =
+        SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_session_ticket, &bytes, &size) == 1;
+    seen.offers_ticket = (seen.takes_tickets && size != 0) ||
+                         SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_psk, &bytes, &size) == 1;
     seen.offers_early_data =
         SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_early_data, &bytes, &size) == 1;
     return SSL_CLIENT_HELLO_SUCCESS;
@@ -115,7 +116,9 @@ class TlsTicketTest : public ProxyTest, public testing::WithParamInterface<int> 
 
 TEST_P(TlsTicketTest, NextConnectionGoesOnWithTheSession) {
   start(TicketUse::kFresh);
-  EXPECT_FALSE(connect().offers_ticket);
+  const Greeting first = connect();
+  EXPECT_TRUE(first.takes_tickets);
+  EXPECT_FALSE(first.offers_ticket);
   for (int i = 0; i < 5; ++i) {
     const Greeting next = connect();
     EXPECT_TRUE(next.offers_ticket) << "connection " << i;
@@ -152,8 +155,10 @@ TEST_P(TlsTicketTest, SharedOnesAreOfferedByClones) {
 
 TEST_P(TlsTicketTest, OffIsOff) {
   start(TicketUse::kOff);
-  connect();
-  EXPECT_FALSE(connect().offers_ticket);
+  EXPECT_FALSE(connect().takes_tickets);
+  const Greeting next = connect();
+  EXPECT_FALSE(next.takes_tickets);
+  EXPECT_FALSE(next.offers_ticket);
   EXPECT_EQ(upstream_->counts().tls_resumed, 0u);
 }
 

@@ -237,6 +237,24 @@ TEST_F(UpstreamTest, CloneOfOneThatWaitsTriesAtOnce) {
   EXPECT_EQ(attempts(), before + 1);
 }
 
+// Nobody is told what became of it: it was its parent's.
+TEST_F(UpstreamTest, CloneDoesNotWaitForItsParentsAttempt) {
+  const TlsContext tls = TlsContext::client({.verify = false}).value();
+  upstream({.connect_timeout = kLong}, false, kFar, &tls);
+  const auto parents = want(kLong);
+  run_until([&] { return attempts() == 1; });
+  // It takes connections and says nothing, so that the second attempt is under way.
+  listener_ = listen_on(kFar, port_);
+  run_until([&] { return upstream_->traffic().open == 1; });
+  clone_this_machine();
+  upstream_->turn_generation();
+  const bool no = false;
+  const auto own = want(kLong, &no);
+  for (int i = 0; i < 3; ++i) run_what_is_ready();
+  EXPECT_EQ(upstream_->traffic().open, 2u);
+  EXPECT_FALSE(parents->over || own->over);
+}
+
 TEST_F(UpstreamTest, WhatIsWaitedForIsConnectedFirst) {
   upstream({.connect_rate = 20, .connect_burst = 1}, true);
   const bool no = false;
