@@ -1,5 +1,6 @@
 #include "proxy/protocols/redis/redis.h"
 
+#include <openssl/crypto.h>
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -59,7 +60,7 @@ class RedisSession final : public Session {
       if (*count == 0) co_return co_await application_finished();
       use();
       std::string_view input = view_of(host().loop.scratch().first(*count));
-      if (!rest.empty() || !upstream_) {
+      if (!rest.empty() || !upstream_is_ready()) {
         rest += input;
         co_await until_connected();
         if (ended_) co_return;
@@ -87,7 +88,7 @@ class RedisSession final : public Session {
 
   Awaitable<void> until_connected() {
     wants_upstream_ = demanded_ = true;
-    while (!ended_ && !upstream_) {
+    while (!ended_ && !upstream_is_ready()) {
       down_wake_.cancel();
       up_wake_.expires_at(asio::steady_timer::time_point::max());
       co_await up_wake_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -101,8 +102,10 @@ class RedisSession final : public Session {
     ends("ended");
     leaves_ = finished_ = true;
     if (dialogue_.under_way() == 0) co_return look_at_leaving();
+    if (upstream_is_ready()) co_await finish_upstream();
+  }
+  Awaitable<void> finish_upstream() {
     const auto stream = upstream_;
-    if (!stream) co_return;
     const bool told = (co_await stream->finish()).has_value();
     if (!told && !ended_ && stream == upstream_) lose();
   }
@@ -118,7 +121,7 @@ class RedisSession final : public Session {
   // Nobody wakes down() if nothing is under way.
   void look_at_leaving() {
     if (dialogue_.under_way() != 0) return;
-    if (upstream_) part();
+    if (upstream_is_ready()) part();
     down_wake_.cancel();
   }
 
@@ -130,25 +133,32 @@ class RedisSession final : public Session {
   // --- From the upstream. ---
 
   Awaitable<void> down() {
-    std::string rest;
     while (!ended_) {
-      if (!upstream_ && !co_await give_answers()) co_return end();
+      if (!co_await give_answers()) co_return end();
       if (ended_) co_return;
       if (leaves_ && dialogue_.under_way() == 0) co_return co_await leave();
       const auto stream = upstream_;
       if (!stream) {
-        rest.clear();
         co_await be_without_upstream();
-        continue;
+      } else if (replay_.empty()) {
+        co_await hear(stream);
+      } else {
+        // A server may say no more before its replies are read.
+        co_await (say_again(stream) && hear(stream));
       }
+    }
+  }
+
+  Awaitable<void> hear(std::shared_ptr<Stream> stream) {
+    std::string rest;
+    while (!ended_ && stream == upstream_) {
+      if (leaves_ && dialogue_.under_way() == 0) co_return co_await leave();
       const auto count = co_await stream->read(host().loop.scratch());
-      if (ended_) co_return;
-      if (stream != upstream_) continue;
+      if (ended_ || stream != upstream_) co_return;
       if (!count || *count == 0) {
         const bool last_word = (finished_ || dialogue_.tunnels()) && count && !stream->stale();
         if (last_word) co_return co_await leave();
-        lose();
-        continue;
+        co_return lose();
       }
       use();
       std::string_view input = view_of(host().loop.scratch().first(*count));
@@ -198,6 +208,7 @@ class RedisSession final : public Session {
     if (upstream_->stale()) ++host().counts.fenced;
     upstream_->reset();
     upstream_ = nullptr;
+    forget_replay();
     if (!dialogue_.lose()) return end();
     down_wake_.cancel();
   }
@@ -209,18 +220,32 @@ class RedisSession final : public Session {
     if (!connected && !demanded_ && host().loop.fence().now() != epoch) co_return;
     if (!connected) co_return co_await refuse("no upstream can be reached");
     std::shared_ptr<Stream> stream(std::move(*connected));
-    const std::string bytes = dialogue_.begin_anew();
+    replay_ = dialogue_.begin_anew();
     if (reconnected_) ++host().counts.reopened;
     reconnected_ = true;
-    // Nobody else writes to it before this is written.
-    const bool sent = co_await send(stream, bytes);
-    if (ended_ || !sent) co_return;
-    upstream_ = stream;
-    up_wake_.cancel();
-    if (finished_) [[maybe_unused]]
-      const auto told = co_await stream->finish();  // if it can't be told, the next read says why
-    if (!ended_ && !co_await give_answers()) co_return end();
+    upstream_ = std::move(stream);
+    if (replay_.empty()) co_await begin_with_upstream();
   }
+
+  // Nobody else writes to it meanwhile.
+  Awaitable<void> say_again(std::shared_ptr<Stream> stream) {
+    const bool sent = co_await send(stream, replay_);
+    if (ended_ || stream != upstream_) co_return;
+    forget_replay();
+    if (!sent) co_return lose();
+    co_await begin_with_upstream();
+  }
+  Awaitable<void> begin_with_upstream() {
+    up_wake_.cancel();
+    if (leaves_) look_at_leaving();
+    if (finished_ && upstream_) co_await finish_upstream();
+  }
+  // It may have a password.
+  void forget_replay() {
+    OPENSSL_cleanse(replay_.data(), replay_.size());
+    replay_ = {};
+  }
+  bool upstream_is_ready() const { return upstream_ && replay_.empty(); }
 
   Awaitable<bool> give_answers() {
     const std::string answers = dialogue_.take_answers();
@@ -263,6 +288,7 @@ class RedisSession final : public Session {
   std::unique_ptr<Stream> application_;
   // Null: none now. Whoever waits for it keeps it.
   std::shared_ptr<Stream> upstream_;
+  std::string replay_;  // what it is told first, until that is written
   asio::steady_timer up_wake_, down_wake_;
   bool ended_ = false;
   bool wants_upstream_ = false;

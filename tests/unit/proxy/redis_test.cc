@@ -1,11 +1,24 @@
 // Redis sessions from one connection to the next.
 #include <poll.h>
 #include <signal.h>
+#include <sys/time.h>
 
 #include "tests/unit/proxy/redis_fixture.h"
 
 namespace clonesafe::proxy {
 namespace {
+
+// And what is accepted from it.
+void have_small_buffers(const UniqueFd& listener) {
+  constexpr int kSize = 64 * 1024;
+  for (const int buffer : {SO_SNDBUF, SO_RCVBUF})
+    ASSERT_EQ(::setsockopt(listener.get(), SOL_SOCKET, buffer, &kSize, sizeof kSize), 0);
+}
+
+void give_up_sending_after(const UniqueFd& fd, std::chrono::seconds limit) {
+  const timeval time{.tv_sec = limit.count(), .tv_usec = 0};
+  ASSERT_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time), 0);
+}
 
 TEST_F(RedisTest, SessionGoesOnInACloneAsItWas) {
   const Client application = client();
@@ -161,6 +174,38 @@ TEST_F(RedisTest, CommandThatWasSentInPartIsSentAgain) {
   EXPECT_EQ(receive(clones, begin.size() + 5), begin + "lue\r\n");
   send_all(clones, "+OK\r\n");
   application.hear("+OK\r\n");
+}
+
+TEST_F(RedisTest, ServerThatSaysNoMoreBeforeItIsReadFromTakesTheSession) {
+  const UniqueFd upstream = play_server();
+  const Client application = client();
+  constexpr int kTimes = 8, kChannels = 800;  // a command has at most 1 MiB
+  int channel = 1'000;
+  std::string commands, all, confirmed;
+  for (int i = 0; i < kTimes; ++i) {
+    commands += "*" + std::to_string(kChannels + 1) + "\r\n" + bulk("SUBSCRIBE");
+    for (int j = 0; j < kChannels; ++j, ++channel) {
+      const std::string name = bulk(std::to_string(channel) + std::string(1'000, 'c'));
+      commands += name;
+      all += name;
+      confirmed += "*3\r\n" + bulk("subscribe") + name + ":1\r\n";
+    }
+  }
+  std::jthread writer([&] { send_all(application.fd, commands); });
+  const UniqueFd parents = accept_from(upstream);
+  ASSERT_TRUE(receive(parents, commands.size()) == commands);
+  std::jthread answerer([&] { send_all(parents, confirmed); });
+  EXPECT_TRUE(receive(application.fd, confirmed.size()) == confirmed);
+  have_small_buffers(upstream);
+  clone();
+  application.say("PING");
+  const UniqueFd clones = accept_from(upstream);
+  give_up_sending_after(clones, std::chrono::seconds(20));
+  send_all(clones, confirmed);
+  const std::string again =
+      "*" + std::to_string(kTimes * kChannels + 1) + "\r\n" + bulk("SUBSCRIBE") + all;
+  EXPECT_TRUE(receive(clones, again.size()) == again);
+  EXPECT_EQ(receive(clones, 6), "PING\r\n");
 }
 
 TEST_F(RedisTest, ServerThatRestartsIsNoEndEither) {
