@@ -1,5 +1,6 @@
 #include "proxy/protocols/postgres/pending.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proxy/wire/postgres/client_messages.h"
@@ -137,14 +138,23 @@ Status Pending::sent(const Piece& piece, const SqlOptions& options) {
   }
 }
 
-// What was sent as a Sync so far asked for nothing.
+// Nothing more is data. A server that has read all of it has ignored each Sync in there; one that
+// failed before has perhaps not.
 void Pending::end_copy_to_server() {
-  if (!std::exchange(copy_takes_all_, false)) return;
-  std::erase_if(requests_, [](const Request& r) { return r.type == ClientMessage::kSync; });
+  if (!std::exchange(copy_takes_all_, false) || requests_.empty()) return;
+  for (std::size_t i = 1; i < requests_.size(); ++i) {
+    if (requests_[i].type != ClientMessage::kSync) return;
+    requests_[i].ignored = true;
+  }
+}
+
+void Pending::forget_ignored() {
+  std::erase_if(requests_, [](const Request& request) { return request.ignored; });
 }
 
 // The answer that ends what is known of the message in front.
 Result<bool> Pending::answered(ClientMessage expected, const Piece& piece) {
+  spare_ready_ = 0;
   if (requests_.empty() || requests_.front().type != expected)
     return unasked(static_cast<ServerMessage>(piece.type));
   const Request& request = requests_.front();
@@ -172,7 +182,7 @@ Result<bool> Pending::answered(ClientMessage expected, const Piece& piece) {
 }
 
 void Pending::command_complete(std::string_view tag) {
-  copying_ = false;
+  if (std::exchange(copying_, false)) forget_ignored();
   const Request& request = requests_.front();
   if (request.type == ClientMessage::kQuery) {
     if (completed_ < request.effects.size()) shadow_.done(request.effects[completed_], tag);
@@ -200,7 +210,8 @@ void Pending::failed() {
     leave_out(requests_.front());
     requests_.pop_front();
   }
-  skipping_ = requests_.empty() && group_is_open_;
+  const auto is_ignored = [](const Request& request) { return request.ignored; };
+  skipping_ = std::ranges::all_of(requests_, is_ignored) && group_is_open_;
 }
 
 void Pending::leave_out(const Request& request) {
@@ -222,18 +233,35 @@ bool Pending::group_is_ours() const {
   return false;
 }
 
+// Gives whether its end is the proxy's own. After a COPY that failed its end is the Sync among the
+// data or the one behind it.
+bool Pending::end_group() {
+  while (!requests_.empty()) {
+    const bool ends = requests_.front().ends_group();
+    const bool ours = requests_.front().ours;
+    const bool ignored = requests_.front().ignored;
+    requests_.pop_front();
+    if (!ends) continue;
+    if (requests_.empty()) return ours;
+    const Request& next = requests_.front();
+    const bool may_be_next = ignored && next.type == ClientMessage::kSync && !next.ours;
+    if (!next.ignored && !may_be_next) return ours;
+    ++spare_ready_;
+  }
+  return false;
+}
+
 Result<bool> Pending::ready(std::string_view body) {
   const auto status = wire::postgres::parse_ready_for_query(body);
   if (!status) return fail(status.error());
-  if (requests_.empty()) return unasked(ServerMessage::kReadyForQuery);
-  bool ours = false;
-  while (!requests_.empty()) {
-    const Request& request = requests_.front();
-    ours = request.ours;
-    const bool last = request.ends_group();
-    requests_.pop_front();
-    if (last) break;
+  // What is sent after a Sync has another answer before its ReadyForQuery.
+  if (in_doubt() && (requests_.empty() || requests_.front().type != ClientMessage::kSync)) {
+    --spare_ready_;
+    return true;
   }
+  if (requests_.empty()) return unasked(ServerMessage::kReadyForQuery);
+  const bool ours = end_group();
+  skipping_ = false;
   status_ = *status;
   began_ = has_failed_ = copying_ = copy_takes_all_ = false;
   completed_ = 0;
@@ -267,6 +295,7 @@ Result<bool> Pending::received(const Piece& piece) {
     default:
       break;
   }
+  spare_ready_ = 0;
   if (type == ServerMessage::kErrorResponse) {
     const bool ours = group_is_ours();
     began_ = began_ || !ours;
@@ -311,7 +340,7 @@ void Pending::clear(TransactionStatus status) {
   parsing_.clear();
   portals_.clear();
   group_is_open_ = began_ = has_failed_ = skipping_ = copying_ = copy_takes_all_ = false;
-  completed_ = 0;
+  completed_ = spare_ready_ = 0;
   status_ = status;
 }
 

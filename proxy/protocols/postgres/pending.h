@@ -19,7 +19,8 @@ struct Request {
   std::shared_ptr<const Statement> statement;  // Parse, Bind, Describe, Execute
   std::vector<Effect> effects;                 // Query
   bool may_commit = false;
-  bool ours = false;  // the proxy's own: its answer is not for the application
+  bool ours = false;     // the proxy's own: its answer is not for the application
+  bool ignored = false;  // perhaps: a Sync that the server may have read among the data of a COPY
 
   // The server answers it with ReadyForQuery.
   bool ends_group() const {
@@ -62,6 +63,8 @@ class Pending {
   // The same, nor does the server wait for a Sync, and there is no transaction.
   bool at_rest() const { return idle() && !group_is_open_ && status_ == TransactionStatus::kIdle; }
   TransactionStatus status() const { return status_; }
+  // A ReadyForQuery may come that nothing is known to be asked for by.
+  bool in_doubt() const { return spare_ready_ != 0; }
   // A part of the answer to the first message went to the application.
   bool began() const { return began_; }
   // The first group has had its error; what is missing is its ReadyForQuery.
@@ -84,6 +87,8 @@ class Pending {
   Result<bool> answered(ClientMessage expected, const wire::postgres::Piece& piece);
   void command_complete(std::string_view tag);
   void end_copy_to_server();
+  void forget_ignored();
+  bool end_group();
   void failed();
   void leave_out(const Request& request);
   Result<bool> ready(std::string_view body);
@@ -100,6 +105,7 @@ class Pending {
   bool skipping_ = false;  // and its Sync was not sent yet
   bool copying_ = false;
   bool copy_takes_all_ = false;  // to the server, which takes no notice of Sync meanwhile
+  std::size_t spare_ready_ = 0;  // for Syncs that were perhaps not ignored
   std::size_t completed_ = 0;    // statements of the Query in front
   std::map<std::string, std::shared_ptr<const Statement>> parsing_;  // not confirmed yet
   std::map<std::string, std::shared_ptr<const Statement>> portals_;

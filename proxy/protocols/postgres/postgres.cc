@@ -703,6 +703,10 @@ class PostgresSession final : public Session {
       return;
     }
     keeps_server_ = false;
+    if (pending_.in_doubt()) {
+      upstream_->close();
+      return leave_server();
+    }
     SharedServer& server = *loan_->server;
     server.backend.framer = std::move(server_);
     server.state = shadow_.state();

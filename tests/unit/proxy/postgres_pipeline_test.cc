@@ -11,6 +11,8 @@ namespace {
 const std::string kGroup =
     parse_message("", "SELECT 1") + bind_message("") + execute_message() + sync_message();
 
+const std::string kCopyDone("c\0\0\0\4", 5);
+
 class PostgresPipelineTest : public PlayedPostgresTest {
  protected:
   // The group without its Sync fails at its first message, and the application knows.
@@ -18,6 +20,12 @@ class PostgresPipelineTest : public PlayedPostgresTest {
     under_way(parse_message("", "SELECT no") + bind_message("") + execute_message() + kFlush);
     server_->send(error("ERROR", "42703"));
     EXPECT_EQ(application_->receive().type, 'E');
+  }
+  void begin_copy() {
+    under_way(bind_message("copy") + execute_message() + sync_message());
+    server_->send(kBindComplete + std::string("G\0\0\0\x09\0\0\1\0\0", 10));
+    EXPECT_EQ(application_->receive().type, '2');
+    EXPECT_EQ(application_->receive().type, 'G');
   }
   // What comes from the application until nothing has come for a while.
   std::size_t receive_all() {
@@ -60,19 +68,53 @@ TEST_F(PostgresPipelineTest, GroupBehindOneThatFailedIsAnsweredOnItsOwn) {
 
 // The first Sync came while the server took everything for rows.
 TEST_F(PostgresPipelineTest, CopyThatFailsHasOneSyncToBeAnswered) {
-  under_way(bind_message("copy") + execute_message() + sync_message());
-  server_->send(kBindComplete + std::string("G\0\0\0\x09\0\0\1\0\0", 10));
-  EXPECT_EQ(application_->receive().type, '2');
-  EXPECT_EQ(application_->receive().type, 'G');
+  begin_copy();
   under_way(std::string("d\0\0\0\x06no", 7));
   server_->send(error("ERROR", "22P04"));
   EXPECT_EQ(application_->receive().type, 'E');
-  application_->send(std::string("c\0\0\0\4", 5) + sync_message());
+  application_->send(kCopyDone + sync_message());
   EXPECT_EQ(receive(server_->fd(), 5), sync_message());
   server_->send(ready('I'));
   EXPECT_EQ(application_->answer(), "I");
+  exchange("SELECT 2", "SELECT 1", 'I');
   proxy_->clone();
   expect_goes_on();
+}
+
+TEST_F(PostgresPipelineTest, CopyThatFailsAtItsEndHasOneSyncToBeAnswered) {
+  begin_copy();
+  under_way(kCopyDone + sync_message());
+  server_->send(error("ERROR", "23505") + ready('I'));
+  EXPECT_EQ(application_->answer(), "!23505 I");
+  exchange("SELECT 2", "SELECT 1", 'I');
+  proxy_->clone();
+  expect_goes_on();
+}
+
+// As by a trigger BEFORE ... FOR EACH STATEMENT: the server takes both Syncs for what they are.
+TEST_F(PostgresPipelineTest, CopyThatFailsBeforeItsDataIsReadHasTwoSyncsToBeAnswered) {
+  begin_copy();
+  under_way(kCopyDone + sync_message());
+  server_->send(error("ERROR", "P0001") + ready('I'));
+  EXPECT_EQ(application_->answer(), "!P0001 I");
+  under_way(query_message("SELECT 2"));
+  server_->send(ready('I') + done("SELECT 1") + ready('I'));
+  EXPECT_EQ(application_->answer(), "I");
+  EXPECT_EQ(application_->answer(), "SELECT 1 I");
+  exchange("SELECT 3", "SELECT 1", 'I');
+  proxy_->clone();
+  expect_goes_on();
+}
+
+TEST_F(PostgresPipelineTest, CopyThatFailsBeforeItsEndIsSentHasItsFirstSyncAnswered) {
+  begin_copy();
+  server_->send(error("ERROR", "P0001") + ready('I'));
+  EXPECT_EQ(application_->answer(), "!P0001 I");
+  under_way(kCopyDone + sync_message());
+  server_->send(ready('I'));
+  EXPECT_EQ(application_->answer(), "I");
+  server_->send(ready('I'));
+  EXPECT_EQ(application_->answer(), "!08P01 end") << "and no other";
 }
 
 // It has its error: the Sync, sent or not, gets the transaction's status and nothing else.

@@ -555,6 +555,28 @@ TEST_F(PostgresPoolingTest, CopyAndLargeValuesPass) {
   writer.join();
 }
 
+// It has one ReadyForQuery more than one that fails at its data, and nobody else gets it.
+TEST_F(PostgresPoolingTest, CopyThatFailsBeforeItsDataIsReadEndsForItsApplicationAlone) {
+  PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 1);
+  const PostgresPeer one = proxy.session(), two = proxy.session();
+  EXPECT_EQ(one.query("CREATE TABLE closed (t text); CREATE FUNCTION no() RETURNS trigger LANGUAGE "
+                      "plpgsql AS 'BEGIN RAISE ''no''; END'; CREATE TRIGGER no BEFORE INSERT ON "
+                      "closed EXECUTE FUNCTION no()"),
+            "CREATE TABLE CREATE FUNCTION CREATE TRIGGER I");
+  for (int i = 0; i < 20; ++i) {
+    one.send(parse_message("", "COPY closed FROM STDIN") + bind_message("") + execute_message() +
+             sync_message());
+    for (const char type : {'1', '2', 'G'}) EXPECT_EQ(one.receive().type, type);
+    one.send(std::string("c\0\0\0\4", 5) + sync_message());
+    EXPECT_EQ(one.answer(), "!P0001 I");
+    EXPECT_EQ(two.query("SELECT 1"), "1 SELECT 1 I");
+    one.send(query_message("SELECT 2"));
+    const std::string answer = one.answer();
+    EXPECT_EQ(answer == "I" ? one.answer() : answer, "2 SELECT 1 I");
+  }
+  EXPECT_EQ(one.query("DROP TABLE closed; DROP FUNCTION no"), "DROP TABLE DROP FUNCTION I");
+}
+
 TEST_F(PostgresPoolingTest, PgbenchNeverHasMoreConnectionsThanThereMayBe) {
   PostgresProxy proxy = PostgresProxy::pooling(server_->port(), 4);
   const PostgresPeer watcher = watch();

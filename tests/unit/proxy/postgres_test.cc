@@ -326,6 +326,23 @@ TEST_F(PostgresTest, CopyPassesInBothDirections) {
   EXPECT_EQ(application.query("SELECT length(t) FROM copied"), "100000 SELECT 1 I");
 }
 
+TEST_F(PostgresTest, CopyByTheExtendedQueryPasses) {
+  PostgresProxy proxy(server_->port());
+  const PostgresPeer application = proxy.session();
+  EXPECT_EQ(application.query("CREATE TABLE numbers(n int CHECK (n < 3))"), "CREATE TABLE I");
+  for (const auto& [row, tag] : {std::pair{"1\n", "COPY 1 I"}, {"3\n", "!23514 I"}}) {
+    application.send(parse_message("", "COPY numbers FROM STDIN") + bind_message("") +
+                     execute_message() + sync_message());
+    for (const char type : {'1', '2', 'G'}) EXPECT_EQ(application.receive().type, type);
+    application.send(std::string("d\0\0\0\6", 5) + row + std::string("c\0\0\0\4", 5) +
+                     sync_message());
+    EXPECT_EQ(application.answer(), tag);
+    EXPECT_EQ(application.query("SELECT count(*) FROM numbers"), "1 SELECT 1 I");
+    proxy.clone();
+  }
+  EXPECT_EQ(application.query("DROP TABLE numbers"), "DROP TABLE I");
+}
+
 TEST_F(PostgresTest, LargeValuesPassInBothDirections) {
   PostgresProxy proxy(server_->port());
   const PostgresPeer application = proxy.session();
