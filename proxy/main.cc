@@ -50,7 +50,11 @@ int main(int argc, char** argv) {
   }
   auto program = Program::make(*config, file, std::move(commands));
   if (!program) return report(program.error());
-  if (check) return 0;
+  if (check) {
+    for (const std::string& warning : config->warnings)
+      std::fprintf(stderr, "clonesafe-proxy: warning: %s\n", warning.c_str());
+    return 0;
+  }
   if (auto run = (*program)->run(); !run) return report(run.error());
   return 0;
 }

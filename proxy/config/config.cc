@@ -8,6 +8,7 @@
 
 #include "libclonesafe/base/unique_fd.h"
 #include "libclonesafe/toml/toml_file.h"
+#include "proxy/config/checks.h"
 
 namespace clonesafe::proxy {
 namespace {
@@ -285,125 +286,44 @@ toml_file::Keys keys_of(ServiceConfig& service) {
   };
 }
 
-bool offers_http2(const ServiceConfig& service) {
-  const auto offers = [](const auto& tls) {
-    return tls && std::ranges::count(tls->alpn, "h2") != 0;
-  };
-  return offers(service.listen_tls) || offers(service.upstream.tls);
-}
-
-// Of a service that has all that every service has; an error is behind its name.
-Status check_pooling(const ServiceConfig& service) {
-  if (service.protocol != Protocol::kPostgres) return {};
-  const bool is_limited = service.upstream.max_connections != 0;
-  if (service.postgres.pooling != PostgresPooling::kTransaction)
-    return is_limited ? fail(
-                            "of PostgreSQL with 'upstream.max_connections' and without "
-                            "'postgres.pooling' = \"transaction\"")
-                      : Status();
-  if (!is_limited)
-    return fail("with 'postgres.pooling' = \"transaction\" and without 'upstream.max_connections'");
-  if (service.transparent != Transparent::kNone)
-    return fail("with 'postgres.pooling' = \"transaction\" and 'transparent'");
-  // A connection begins with the name of who it is for.
-  if (service.upstream.send_proxy_protocol != 0)
-    return fail("with 'postgres.pooling' = \"transaction\" and 'upstream.send_proxy_protocol'");
-  return {};
-}
-
-// The same.
-Status check_postgres(const ServiceConfig& service) {
-  if (service.protocol != Protocol::kPostgres) return {};
-  const bool has_file = !service.postgres.users_file.empty();
-  const bool has_command = !service.postgres.users_command.words.empty();
-  if (has_file && has_command)
-    return fail("with 'postgres.users_file' and 'postgres.users_command'");
-  if (service.postgres.authentication == PostgresAuthentication::kScram)
-    return has_file || has_command
-               ? Status()
-               : fail("without 'postgres.users_file' or 'postgres.users_command'");
-  const auto is_foreign = [](const Address& address) {
-    const auto endpoint = numeric_endpoint(address);
-    return !endpoint || !is_local(*endpoint);
-  };
-  // Whoever can connect there can be anybody.
-  if (std::ranges::any_of(service.listen, is_foreign))
-    return fail("with 'trust', which is for loopback addresses and Unix sockets");
-  return {};
-}
-
-// The same, of how its upstream is treated.
-Status check_treatment(const ServiceConfig& service) {
-  const UpstreamConfig& upstream = service.upstream;
-  if (upstream.connect_burst != 0 && upstream.connect_rate == 0)
-    return fail("with 'upstream.connect_burst' and without 'upstream.connect_rate'");
-  if (upstream.check && upstream.check->kind == CheckConfig::Kind::kTls && !upstream.tls)
-    return fail("with an 'upstream.check' of kind \"tls\" and without 'upstream.tls'");
-  if (upstream.min_idle == 0) return {};
-  if (service.protocol != Protocol::kHttp)
-    return fail("with 'upstream.min_idle', which is of \"http\"");
-  if (upstream.min_idle > upstream.idle_connections)
-    return fail("with 'upstream.min_idle' above 'upstream.idle_connections'");
-  if (upstream.max_connections != 0 && upstream.min_idle > upstream.max_connections)
-    return fail("with 'upstream.min_idle' above 'upstream.max_connections'");
-  if (upstream.send_proxy_protocol != 0)
-    return fail(
-        "with 'upstream.min_idle' and 'upstream.send_proxy_protocol': a connection that names its "
-        "application can't be opened before there is one");
-  return {};
-}
-
-// The same, of who its upstream is.
-Status check_upstream(const ServiceConfig& service) {
-  if (service.transparent == Transparent::kNone) {
-    if (service.upstream.addresses.empty()) return fail("without 'upstream.address'");
-    return service.destinations.empty() ? Status()
-                                        : fail("with 'destinations' and without 'transparent'");
-  }
-  if (!service.upstream.addresses.empty())
-    return fail("with 'transparent' and 'upstream.address', of which each says where to go");
-  if (service.destinations.empty())
-    return fail("with 'transparent' and without 'destinations': anybody could go anywhere");
-  // What the rules know the proxy's own connections by.
-  if (service.upstream.mark == 0) return fail("with 'transparent' and without 'upstream.mark'");
-  const UpstreamConfig& upstream = service.upstream;
-  if (upstream.breaker || upstream.check || upstream.max_connections != 0 || upstream.min_idle != 0)
-    return fail(
-        "with 'transparent' and a 'breaker', 'check', 'max_connections' or 'min_idle', which are "
-        "of "
-        "one upstream");
-  if (std::ranges::any_of(service.listen, &Address::is_unix))
-    return fail("with 'transparent' and a Unix socket, to which nothing is diverted");
-  return {};
+// Elsewhere a connection is one application's, for as long as that is there. An error is the whole
+// message.
+Status check_lifetime(const ServiceConfig& service, const toml::table& table,
+                      const std::string& name) {
+  const bool is_reused = service.protocol == Protocol::kHttp ||
+                         (service.protocol == Protocol::kPostgres &&
+                          service.postgres.pooling == PostgresPooling::kTransaction);
+  if (is_reused || service.upstream.lifetime.count() == 0) return {};
+  const toml::node& node = *table.at_path("upstream.lifetime_ms").node();
+  return fail(
+      toml_file::place(name, node.source()) +
+      ": 'upstream.lifetime_ms' is of connections that applications share: of \"http\", and "
+      "of \"postgres\" with 'postgres.pooling' = \"transaction\"");
 }
 
 Result<ServiceConfig> service_of(const toml::table& table, const std::string& name) {
   ServiceConfig service;
   if (auto read = toml_file::read(table, keys_of(service), name); !read) return fail(read.error());
+  if (auto checked = check_lifetime(service, table, name); !checked) return fail(checked.error());
   const std::string where = toml_file::place(name, table.source()) + ": a service";
   if (service.name.empty()) return fail(where + " without a 'name'");
-  if (service.listen.empty()) return fail(where + ", '" + service.name + "', without 'listen'");
-  if (auto checked = check_upstream(service); !checked)
-    return fail(where + ", '" + service.name + "', " + checked.error().message());
-  if (service.accept_proxy_protocol == service.trusted_proxies.empty())
-    return fail(where + ", '" + service.name +
-                "', with one of 'accept_proxy_protocol' and 'trusted_proxies' without the other");
-  if (service.protocol == Protocol::kHttp && offers_http2(service))
-    return fail(where + ", '" + service.name +
-                "', of HTTP with \"h2\" in 'alpn': HTTP/2 is not "
-                "supported");
-  if (auto checked = check_treatment(service); !checked)
-    return fail(where + ", '" + service.name + "', " + checked.error().message());
-  if (auto checked = check_pooling(service); !checked)
-    return fail(where + ", '" + service.name + "', " + checked.error().message());
-  if (auto checked = check_postgres(service); !checked)
+  if (auto checked = check_service(service); !checked)
     return fail(where + ", '" + service.name + "', " + checked.error().message());
   return service;
 }
 
-// `services` stays where it is while the keys are used.
-Taker services(std::vector<ServiceConfig>& target, const std::string& name, Error& located) {
-  return [&target, &name, &located](const toml::node& node) -> Status {
+void warn_of_waiting(const ServiceConfig& service, const toml::table& table,
+                     const std::string& name, std::vector<std::string>& warnings) {
+  if (service.protocol != Protocol::kTcp || service.on_clone != OnClone::kReopen) return;
+  if (service.idle.count() != 0) return;
+  warnings.push_back(toml_file::place(name, table.get("on_clone")->source()) +
+                     ": 'on_clone' is \"reopen\" without 'idle_ms': an application that waits for "
+                     "an answer when the machine is cloned waits for ever");
+}
+
+// `config` stays where it is while the keys are used.
+Taker services(Config& config, const std::string& name, Error& located) {
+  return [&config, &name, &located](const toml::node& node) -> Status {
     const toml::array* const array = node.as_array();
     if (array == nullptr) return fail("is not a list of tables ([[service]])");
     std::set<std::string> names, taken;
@@ -420,7 +340,8 @@ Taker services(std::vector<ServiceConfig>& target, const std::string& name, Erro
       for (const Address& address : service->listen) {
         if (!taken.insert(address.text()).second) return fail("listens twice at " + address.text());
       }
-      target.push_back(std::move(*service));
+      warn_of_waiting(*service, *table, name, config.warnings);
+      config.services.push_back(std::move(*service));
     }
     return {};
   };
@@ -445,7 +366,7 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
       {"park",
        toml_file::one_of<Park>(config.park, {{"keep", Park::kKeep}, {"close", Park::kClose}})},
       {"park_deadline_ms", number(config.park_deadline, 1, kMaxParkDeadline)},
-      {"service", services(config.services, name, located)},
+      {"service", services(config, name, located)},
   };
   if (auto read = toml_file::read(*table, keys, name); !read)
     return fail(located.message().empty() ? read.error() : located);

@@ -171,6 +171,7 @@ struct Config {
   // How long sessions may take to come to rest before a snapshot is refused.
   Milliseconds park_deadline{3'000};
   std::vector<ServiceConfig> services;
+  std::vector<std::string> warnings;  // of what is allowed, and may not be meant: a line each
 };
 
 // `name` is the file's, for messages.

@@ -240,6 +240,10 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
        {"'postgres.pooling' = \"transaction\" and 'upstream.send_proxy_protocol'"}},
       {trusting + "upstream.max_connections = 1\n",
        {"with 'upstream.max_connections' and without 'postgres.pooling' = \"transaction\""}},
+      {trusting + "upstream.lifetime_ms = 1\n",
+       {"p.toml:7:24: 'upstream.lifetime_ms' is of connections that applications share"}},
+      {service + "protocol = \"redis\"\nupstream.lifetime_ms = 1\n",
+       {"p.toml:6:24: 'upstream.lifetime_ms' is of connections that applications share"}},
       {"service = 1\n", {"p.toml:1:11: 'service' is not a list of tables"}},
       {"a=[}", {"p.toml"}},
       {"x = \"\xc3\xa4\"", {"p.toml:1:6: a character that is not ASCII"}},
@@ -251,6 +255,18 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
       EXPECT_THAT(config.error().message(), HasSubstr(text));
     EXPECT_EQ(config.error().message().find('\n'), std::string::npos);
   }
+}
+
+TEST(ProxyConfig, WarnsOfApplicationsThatWaitForEver) {
+  const std::string reopens =
+      "[[service]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nupstream.address = \"b:1\"\n"
+      "on_clone = \"reopen\"\n";
+  const auto config = parse_config(reopens, "p.toml");
+  ASSERT_TRUE(config) << config.error().message();
+  ASSERT_EQ(config->warnings.size(), 1u);
+  EXPECT_THAT(config->warnings[0], HasSubstr("p.toml:5:12: 'on_clone' is \"reopen\" without"));
+  for (const char* more : {"idle_ms = 1\n", "protocol = \"redis\"\n"})
+    EXPECT_TRUE(parse_config(reopens + more, "p.toml")->warnings.empty()) << more;
 }
 
 TEST(ProxyConfig, SharesConnectionsWhereItSaysSo) {
