@@ -29,7 +29,8 @@ Awaitable<Result<std::shared_ptr<Stream>>> Session::connect(Upstream::Peer* peer
                             .preface = client_.preface,
                             .destination = client_.destination ? &*client_.destination : nullptr,
                             .urgent = urgent,
-                            .peer = &reached};
+                            .peer = &reached,
+                            .why = &why_no_upstream_};
   auto connected = co_await host_.upstream.connect(wish);
   if (connected) {
     if (record_ != nullptr && reached.endpoint.size() != 0) record_->upstream = reached.endpoint;

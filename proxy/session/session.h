@@ -128,6 +128,8 @@ class Session {
   // ends it, and that is no failure.
   Awaitable<Result<std::shared_ptr<Stream>>> connect(Upstream::Peer* peer = nullptr,
                                                      const bool* urgent = nullptr);
+  // Why the last one could not be had, in words for the application.
+  std::string why_no_upstream() const { return std::string(why_no_upstream_); }
   // Before a connection that no application waits for (Upstream::spread). False: it is too early,
   // and there may be something else to do.
   Awaitable<bool> wait_for_spread(boost::asio::steady_timer& timer);
@@ -137,6 +139,7 @@ class Session {
   SessionHost& host_;
   const Client client_;
   SessionRecord* const record_;
+  std::string_view why_no_upstream_;
   std::chrono::steady_clock::time_point last_used_ = std::chrono::steady_clock::now();
 };
 

@@ -263,6 +263,7 @@ struct Upstream::Seeking {
   bool retry = false;  // he was told that it can't be reached, or is in no hurry
   ConnectionLimit::PermitPointer permit = nullptr;
   std::shared_ptr<Stream> given = nullptr;
+  std::string_view why = "no upstream can be reached";
   Error last = Error("it can't be reached");
   // Where he stands in line.
   std::optional<ConnectionLimit::Seeker> seeker = {};
@@ -270,6 +271,11 @@ struct Upstream::Seeking {
   std::optional<Line::Waiter> waits_for_rate = {};
 
   bool urgent() const { return wish.urgent == nullptr || *wish.urgent; }
+  Turn fail_by(std::string_view reason) {
+    why = reason;
+    last = Error(std::string(reason));
+    return Turn::kFail;
+  }
 };
 
 Awaitable<Upstream::Turn> Upstream::wait_in(Seeking& seeking, Line::Waiter& waiter,
@@ -305,10 +311,8 @@ Awaitable<Upstream::Turn> Upstream::wait_for_turn(Seeking& seeking) {
   }
   turn_generation();
   if (seeking.epoch != epoch_) {
-    if (seeking.epoch != 0 && !seeking.urgent()) {
-      seeking.last = Error("the machine was cloned");
-      co_return Turn::kFail;
-    }
+    if (seeking.epoch != 0 && !seeking.urgent())
+      co_return seeking.fail_by("the machine was cloned");
     seeking.epoch = epoch_;
     seeking.retry = !seeking.urgent();
     seeking.permit = nullptr;
@@ -316,18 +320,15 @@ Awaitable<Upstream::Turn> Upstream::wait_for_turn(Seeking& seeking) {
   const auto now = Clock::now();
   if (breaker_.refuses(now)) {
     ++counts_.breaker_refused;
-    seeking.last = Error("the circuit breaker is open, after connects failed");
-    co_return Turn::kFail;
+    co_return seeking.fail_by("the upstream's circuit breaker is open, after connects failed");
   }
   if (limit_.limited() && !seeking.permit && !find_place(seeking)) {
     seeking.waits_for_rate.reset();
     if (!seeking.seeker) seeking.seeker.emplace(limit_, loop_, seeking.wish.preface);
     const Turn turn = co_await wait_in(seeking, *seeking.seeker, seeking.until);
-    if (turn == Turn::kFail) {
-      ++counts_.limit_refused;
-      seeking.last = Error("all connections that it may have are in use (max_connections)");
-    }
-    co_return turn;
+    if (turn != Turn::kFail) co_return turn;
+    ++counts_.limit_refused;
+    co_return seeking.fail_by("all connections to the upstream are in use (max_connections)");
   }
   if (seeking.retry && retries_.failing() && !retries_.due(now)) {
     seeking.waits_for_rate.reset();
@@ -347,16 +348,18 @@ Awaitable<Upstream::Turn> Upstream::wait_for_turn(Seeking& seeking) {
   const Turn turn =
       co_await wait_in(seeking, *seeking.waits_for_rate,
                        seeking.waits_for_rate->first() ? rate_.next(now) : seeking.until);
-  if (turn == Turn::kFail)
-    seeking.last = Error("it may not be connected to so often (connect_rate)");
-  co_return turn;
+  if (turn != Turn::kFail) co_return turn;
+  co_return seeking.fail_by("the upstream may not be connected to so often (connect_rate)");
 }
 
 Awaitable<Result<std::shared_ptr<Stream>>> Upstream::connect(Wish wish) {
   Seeking seeking{.wish = wish, .until = Clock::now() + wish.hold};
   for (;;) {
     const Turn turn = co_await wait_for_turn(seeking);
-    if (turn == Turn::kFail) co_return fail(std::move(seeking.last));
+    if (turn == Turn::kFail) {
+      if (wish.why != nullptr) *wish.why = seeking.why;
+      co_return fail(std::move(seeking.last));
+    }
     if (turn == Turn::kGiven) co_return std::move(seeking.given);
     if (turn == Turn::kLookAgain) continue;
     rate_.take(Clock::now());

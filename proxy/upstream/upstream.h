@@ -56,7 +56,8 @@ class Upstream {
     const Address* destination = nullptr;
     // Whether an application waits for it by now; null: it does. Outlives what it is for.
     const bool* urgent = nullptr;
-    Peer* peer = nullptr;  // then who was reached, if somebody was
+    Peer* peer = nullptr;             // then who was reached, if somebody was
+    std::string_view* why = nullptr;  // then why nobody was, in words for the application
   };
 
   // A new connection, in this generation: the first attempt at once, then others until `hold` is

@@ -52,7 +52,7 @@ Awaitable<Error> Admission::refused(Refusal refusal) {
   Stream& stream = shared_ ? *shared_ : *stream_;
   [[maybe_unused]] const auto told = co_await stream.write(bytes_of(message));
   stream.close();
-  co_return Error(refusal.message);
+  co_return Error(refusal.logged ? std::string() : refusal.message);
 }
 
 Awaitable<Status> Admission::start_tls(std::string_view received) {
@@ -149,6 +149,7 @@ Awaitable<Result<Application>> Admission::greet(const pg::StartupPacket& packet,
       application.parameters.emplace_back(name, value);
     }
   }
+  application.from = client_.from;
   application.user = packet.parameter("user").value_or("");
   std::string negotiated;
   if (packet.version != pg::kVersion30 || !negotiation.unknown_options.empty()) {
@@ -203,8 +204,8 @@ Awaitable<Answer<void>> Admission::know(const std::string& user) {
   // Its image could hold what comes now.
   if (host_.upstream.parked())
     co_return refuse(sqlstate::kCannotConnectNow, "a snapshot of the machine is being taken");
-  const auto users = co_await fetch_users(host_);
-  if (!users) co_return refuse("58000", users.error().message());
+  const auto users = co_await fetch_users(host_, client_.from);
+  if (!users) co_return std::unexpected(users.error());
   if (const scram::SecretText* const secret = users->find(user)) secret_.emplace(secret->view());
   known_ = true;
   co_return Answer<void>();

@@ -22,6 +22,7 @@ struct Application {
   std::shared_ptr<Stream> stream;
   Framer framer{Framer::From::kClient};
   std::string rest;  // what it sent already
+  Endpoint from;
   std::string user;
   Parameters parameters;  // of its StartupMessage, with user
   // Of its login, where only a verifier is known: logs in where the same verifier is.
@@ -35,7 +36,8 @@ class Admission {
   Admission(SessionHost& host, std::unique_ptr<Stream> stream, const Client& client)
       : host_(host), stream_(std::move(stream)), client_(client) {}
 
-  // An error was told to the application already, if there was one to be told. Without one and
+  // An error was told to the application already, if there was one to be told, and logged if it has
+  // no words. Without one and
   // without an application it was a request to cancel.
   Awaitable<Result<std::optional<Application>>> admit();
   // A snapshot was announced whose image shall hold no secret: what an application is being asked

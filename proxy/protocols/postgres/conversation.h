@@ -34,6 +34,7 @@ inline bool asks_for_nothing(ClientMessage type) {
 struct Refusal {
   std::string sqlstate;
   std::string message;
+  bool logged = false;  // what is behind it
 };
 template <typename T>
 using Answer = std::expected<T, Refusal>;

@@ -143,19 +143,18 @@ class Login {
       const auto request = co_await next_request();
       if (!request) co_return std::unexpected(request.error());
       if (request->kind == pg::Authentication::Kind::kOk) co_return Answer<void>();
-      const auto fetched = co_await fetch_secret();
-      if (!fetched) co_return no_login(fetched.error().message());
+      if (auto fetched = co_await fetch_secret(); !fetched) co_return fetched;
       auto answered = co_await answer(*request);
       if (!answered) co_return answered;
     }
   }
 
-  Awaitable<Status> fetch_secret() {
-    if (users_ || !knows_users(host_.config.postgres)) co_return Status();
-    auto users = co_await fetch_users(host_);
-    if (!users) co_return fail(users.error());
+  Awaitable<Answer<void>> fetch_secret() {
+    if (users_ || !knows_users(host_.config.postgres)) co_return Answer<void>();
+    auto users = co_await fetch_users(host_, application_.from);
+    if (!users) co_return std::unexpected(std::move(users).error());
     users_ = std::move(*users);
-    co_return Status();
+    co_return Answer<void>();
   }
   const scram::SecretText* secret() const {
     return users_ ? users_->find(application_.user) : nullptr;

@@ -91,8 +91,8 @@ class PostgresSession final : public Session {
   Awaitable<bool> admit() {
     auto admitted = co_await within(host().loop, kAdmissionLimit, admission_.admit());
     if (!admitted) {
-      spdlog::info("{}: {}: {}", host().config.name, to_text(client().from),
-                   admitted.error().message());
+      const std::string& why = admitted.error().message();
+      if (!why.empty()) spdlog::info("{}: {}: {}", host().config.name, to_text(client().from), why);
       co_return false;
     }
     if (!*admitted || ended_) co_return false;
@@ -491,7 +491,7 @@ class PostgresSession final : public Session {
       auto connected = co_await connect(&target.peer);
       if (ended_) co_return over;
       if (!connected) {
-        co_await refuse_session(sqlstate::kConnectionFailure, "no upstream can be reached");
+        co_await refuse_session(sqlstate::kConnectionFailure, why_no_upstream());
         co_return over;
       }
       connecting_ = std::move(*connected);
@@ -535,8 +535,9 @@ class PostgresSession final : public Session {
 
   Awaitable<void> refused_by_server(const Refusal& refusal) {
     ++host().counts.failed;
-    spdlog::warn("{}: the upstream refuses {}: {}", host().config.name, to_text(client().from),
-                 refusal.message);
+    if (!refusal.logged)
+      spdlog::warn("{}: the upstream refuses {}: {}", host().config.name, to_text(client().from),
+                   refusal.message);
     ends("upstream failed");
     co_await refuse_session(refusal.sqlstate, refusal.message);
   }

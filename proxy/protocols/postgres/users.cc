@@ -112,13 +112,17 @@ const wire::scram::SecretText* Users::find(std::string_view user) const {
   return found == secrets_.end() ? nullptr : &found->second;
 }
 
-Awaitable<Result<Users>> fetch_users(SessionHost& host) {
+Awaitable<Answer<Users>> fetch_users(SessionHost& host, Endpoint application) {
   auto users = co_await read_or_run(host);
-  if (users) co_return users;
-  spdlog::warn("{}: {}", host.config.name, users.error().message());
-  co_return fail(host.config.postgres.users_command.words.empty()
-                     ? "the proxy's file of users can't be read"
-                     : "the proxy's command for users failed");
+  if (users) co_return std::move(*users);
+  spdlog::warn("{}: {}; {} is refused", host.config.name, users.error().message(),
+               to_text(application));
+  Refusal refusal{.sqlstate = std::string(sqlstate::kSystemError),
+                  .message = host.config.postgres.users_command.words.empty()
+                                 ? "the proxy's file of users can't be read"
+                                 : "the proxy's command for users failed",
+                  .logged = true};
+  co_return std::unexpected(std::move(refusal));
 }
 
 Status check_users(const PostgresConfig& config) {

@@ -8,6 +8,7 @@
 #include "libclonesafe/base/error.h"
 #include "proxy/config/config.h"
 #include "proxy/core/stream.h"
+#include "proxy/protocols/postgres/conversation.h"
 #include "proxy/wire/scram/secret.h"
 
 namespace clonesafe::proxy {
@@ -38,8 +39,9 @@ inline bool knows_users(const PostgresConfig& config) {
 }
 
 // Who may use the service, as its file or its command has it now. Why it can't be had is in the
-// log; where it lies is not the application's business, and not in the error.
-Awaitable<Result<Users>> fetch_users(SessionHost& host);
+// log, with `application`, which is refused then; where it lies is not its business, and not in the
+// refusal.
+Awaitable<Answer<Users>> fetch_users(SessionHost& host, Endpoint application);
 
 // Whether the file can be read, or the command could be run: what can be told at the start.
 Status check_users(const PostgresConfig& config);

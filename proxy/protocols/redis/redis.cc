@@ -218,7 +218,7 @@ class RedisSession final : public Session {
     auto connected = co_await connect(nullptr, &demanded_);
     if (ended_) co_return;
     if (!connected && !demanded_ && host().loop.fence().now() != epoch) co_return;
-    if (!connected) co_return co_await refuse("no upstream can be reached");
+    if (!connected) co_return co_await refuse(why_no_upstream());
     std::shared_ptr<Stream> stream(std::move(*connected));
     replay_ = dialogue_.begin_anew();
     if (reconnected_) ++host().counts.reopened;

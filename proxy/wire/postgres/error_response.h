@@ -36,6 +36,7 @@ inline constexpr std::string_view kStatementCompletionUnknown = "40003";
 inline constexpr std::string_view kTooManyConnections = "53300";
 inline constexpr std::string_view kAdminShutdown = "57P01";
 inline constexpr std::string_view kCannotConnectNow = "57P03";
+inline constexpr std::string_view kSystemError = "58000";
 }  // namespace sqlstate
 
 // The severity's field is written twice, as clients of before 9.6 know only the first.

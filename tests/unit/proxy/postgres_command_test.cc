@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 #include <thread>
 
@@ -18,6 +19,13 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+
+std::ptrdiff_t lines_but_access(const CapturedLog& log) {
+  const std::string text = log.text();
+  std::ptrdiff_t lines = std::ranges::count(text, '\n');
+  for (std::size_t at = 0; (at = text.find(" access: ", at)) != text.npos; ++at) --lines;
+  return lines;
+}
 
 class PostgresCommandTest : public ProxyTest {
  protected:
@@ -88,17 +96,23 @@ TEST_F(PostgresCommandTest, FailureIsARefusedLoginAndALineWithoutOutput) {
     EXPECT_THAT(log.text(), HasSubstr("database: " + program)) << script;
     EXPECT_THAT(log.text(), HasSubstr(says));
     EXPECT_THAT(log.text(), Not(HasSubstr("secret")));
+    EXPECT_EQ(lines_but_access(log), 1);
   }
 }
 
 TEST_F(PostgresCommandTest, ProxysOwnLoginFailsWithIt) {
   PostgresConfig config = with(command_of({make_script(folder_, "fails", "exit 3")}));
   config.authentication = PostgresAuthentication::kTrust;
-  PostgresProxy proxy = this->proxy(config);
-  PostgresPeer application = proxy.connect();
-  EXPECT_EQ(application.log_in("scram"), "!28000");
-  // Who is asked for no password needs none.
-  EXPECT_EQ(proxy.session("postgres").query("SELECT 1"), "1 SELECT 1 I");
+  const CapturedLog log;
+  {
+    PostgresProxy proxy = this->proxy(config);
+    PostgresPeer application = proxy.connect();
+    EXPECT_EQ(application.log_in("scram"), "!58000");
+    // Who is asked for no password needs none.
+    EXPECT_EQ(proxy.session("postgres").query("SELECT 1"), "1 SELECT 1 I");
+  }
+  EXPECT_THAT(log.text(), HasSubstr("exit status 3; 127.0.0.1:"));
+  EXPECT_EQ(lines_but_access(log), 1);
 }
 
 TEST_F(PostgresCommandTest, CommandThatRunsIsUnderWayBeforeASnapshot) {

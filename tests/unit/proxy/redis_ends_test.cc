@@ -2,6 +2,7 @@
 // comes that can't be told apart.
 #include <sys/socket.h>
 
+#include "tests/unit/proxy/captured_log.h"
 #include "tests/unit/proxy/redis_fixture.h"
 
 namespace clonesafe::proxy {
@@ -94,6 +95,25 @@ TEST_F(RedisEndsTest, ApplicationFarAheadOfItsServerWaits) {
   EXPECT_TRUE(sees_nothing(server));
   send_all(server, "+PONG\r\n");
   EXPECT_EQ(receive(server, 9), "GET key\r\n");
+}
+
+TEST_F(RedisEndsTest, ApplicationIsToldThatAllConnectionsAreInUse) {
+  ServiceConfig config{.name = "cache", .protocol = Protocol::kRedis, .hold = Milliseconds(1)};
+  config.upstream.max_connections = 1;
+  const std::string reason = "all connections to the upstream are in use (max_connections)";
+  const CapturedLog log;
+  port_ = 0;
+  worker_.start(config, kFar, server_port_, listen_on("127.0.0.1", port_));
+  {
+    const Client first = client();
+    first.ask("PING", "+PONG\r\n");
+    const Client second = client();
+    second.ask("PING", "-ERR clonesafe-proxy: " + reason + "\r\n");
+    EXPECT_EQ(wait_for_news(second.fd), Seen::kEnd);
+  }
+  worker_.wait_for_ends();
+  EXPECT_THAT(log.text(), testing::HasSubstr("cache: no upstream for 127.0.0.1:"));
+  EXPECT_THAT(log.text(), testing::HasSubstr(": " + reason));
 }
 
 // In RESP3 what comes unasked is marked; a list that looks like it is a list.
