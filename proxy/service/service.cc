@@ -179,12 +179,12 @@ void Service::take_waiting() {
     }
     all = all && error == asio::error::would_block;
   }
-  ++fencing_;
   asio::post(loop_.io(), [self = shared_from_this(), now = loop_.fence().now(), all] {
     if (all) self->epoch_ = now;
     self->all_taken_ = all;
     --self->fencing_;
   });
+  ++fencing_;
 }
 
 bool Service::is_from_here(const Endpoint& from) const {
@@ -285,29 +285,32 @@ void Service::log_access(const SessionRecord& record) const {
 }
 
 void Service::fence() {
+  half_fenced_ = true;
   upstream_.turn_generation();
   take_waiting();
   pool_.fence();
   if (servers_) servers_->fence();
   std::vector<Session*> all(host_.sessions.begin(), host_.sessions.end());
-  ++fencing_;
+  half_fenced_ = false;
   fence_some(std::move(all));
 }
 
 void Service::fence_some(std::vector<Session*> all) {
+  const bool before = std::exchange(half_fenced_, true);
   for (std::size_t done = 0; done < kFenceBatch && !all.empty(); ++done) {
     Session* const session = all.back();
     all.pop_back();
     // It may have ended since.
     if (host_.sessions.contains(session)) session->fenced();
   }
-  if (all.empty()) {
-    --fencing_;
-    return;
+  if (!all.empty()) {
+    asio::post(loop_.io(), [self = shared_from_this(), rest = std::move(all)]() mutable {
+      --self->fencing_;
+      self->fence_some(std::move(rest));
+    });
+    ++fencing_;
   }
-  asio::post(loop_.io(), [self = shared_from_this(), rest = std::move(all)]() mutable {
-    self->fence_some(std::move(rest));
-  });
+  half_fenced_ = before;
 }
 
 void Service::look(std::chrono::steady_clock::time_point now) {

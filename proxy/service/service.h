@@ -49,6 +49,8 @@ class Service : public std::enable_shared_from_this<Service> {
   void fence();
   // Whether some are left to be abandoned.
   bool fencing() const { return fencing_ != 0; }
+  // fence() was left for want of memory, and has to be called again.
+  bool half_fenced() const { return half_fenced_; }
   void look(std::chrono::steady_clock::time_point now);
   void reset_all();
 
@@ -127,8 +129,9 @@ class Service : public std::enable_shared_from_this<Service> {
   std::size_t admitted_ = 0;  // connections that were accepted, and haven't ended
   // In which what waits to be accepted came; in a later one nobody knows whether it did.
   Fence::Epoch epoch_ = loop_.fence().now();
-  bool all_taken_ = true;  // of those that waited then
-  std::size_t fencing_ = 0;
+  bool all_taken_ = true;    // of those that waited then
+  std::size_t fencing_ = 0;  // parts of it that are to come
+  bool half_fenced_ = false;
   Traffic ended_;  // of applications' connections
   std::deque<Listener> listeners_;
   std::chrono::steady_clock::time_point say_again_;

@@ -74,8 +74,9 @@ void Worker::run(const std::function<void()>& what) {
 
 void Worker::fence() {
   run([this] { look(); });
-  // Requests that wait are served in between.
-  for (bool left = true; left && thread_.joinable();) run([&] { left = leaving_ != 0; });
+  // Requests that wait are served in between. Where there is no memory, watch() begins it again.
+  for (bool left = true; left && thread_.joinable();)
+    run([&] { left = leaving_ != 0 || epoch_ != loop_.fence().now() || half_fenced(); });
 }
 
 std::vector<std::shared_ptr<Service>> Worker::all() const {
@@ -210,17 +211,22 @@ std::vector<SessionCensus> Worker::sessions(std::size_t limit) {
 
 void Worker::look() {
   const Fence::Epoch epoch = loop_.fence().now();
-  if (epoch != epoch_) {
-    for (const auto& service : all()) service->fence();
-    epoch_ = epoch;
-    ++leaving_;
-    leave_rest({});
-  }
+  if (epoch == epoch_ && !half_fenced()) return;
+  half_left_ = true;
+  for (const auto& service : all()) service->fence();
+  epoch_ = epoch;
+  half_left_ = false;
+  leave_rest({});
+}
+
+bool Worker::half_fenced() const {
+  return half_left_ || std::ranges::any_of(all(), &Service::half_fenced);
 }
 
 // What no session has: what is being opened, greeted or parted from. After the sessions, which know
 // best how to leave theirs.
 void Worker::leave_rest(std::vector<Tombstones::Holder*> all) {
+  const bool before = std::exchange(half_left_, true);
   const auto services = this->all();
   if (!std::ranges::any_of(services, &Service::fencing)) {
     if (all.empty()) all = loop_.tombstones().holders();
@@ -230,11 +236,16 @@ void Worker::leave_rest(std::vector<Tombstones::Holder*> all) {
       all.pop_back();
     }
     if (all.empty()) {
-      --leaving_;
+      half_left_ = before;
       return;
     }
   }
-  asio::post(loop_.io(), [this, rest = std::move(all)]() mutable { leave_rest(std::move(rest)); });
+  asio::post(loop_.io(), [this, rest = std::move(all)]() mutable {
+    --leaving_;
+    leave_rest(std::move(rest));
+  });
+  ++leaving_;
+  half_left_ = before;
 }
 
 Awaitable<void> Worker::watch() {

@@ -70,6 +70,7 @@ class Worker {
   Awaitable<void> park_all(Parking how);
   void bury();
   void look();
+  bool half_fenced() const;
   void leave_rest(std::vector<Tombstones::Holder*> all);
 
   Loop loop_;
@@ -79,7 +80,8 @@ class Worker {
   bool paused_ = false;
   bool parked_ = false;
   bool watches_ = false;
-  std::size_t leaving_ = 0;  // how often leave_rest() has not ended yet
+  std::size_t leaving_ = 0;  // parts of leave_rest() that are to come
+  bool half_left_ = false;   // it was left, or look() was, for want of memory
   Fence::Epoch epoch_ = loop_.fence().now();
   std::thread thread_;
 };
