@@ -31,6 +31,10 @@ bool turn_inwards(int fd) {
 // Nothing that comes reaches TCP: no acknowledgement, no reset. Takes no right, or CAP_NET_ADMIN
 // where the kernel has it so.
 bool drop_all(int fd) {
+  int locked = 0;
+  socklen_t size = sizeof locked;
+  if (::getsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &locked, &size) == 0 && locked != 0)
+    return true;  // it does so already
   sock_filter code = BPF_STMT(BPF_RET | BPF_K, 0);
   const sock_fprog program{.len = 1, .filter = &code};
   return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0 &&
@@ -66,10 +70,13 @@ UniqueFd make_beside(int fd, const Name& ours, const MakeRoom& make_room) {
   if (!beside || !drop_all(beside.get())) return {};
   // The address may be gone, and may come back; and may be another machine's, whose connections
   // tproxy brings.
-  set(beside.get(), IPPROTO_IP, IP_FREEBIND, 1);
-  set(beside.get(), IPPROTO_IPV6, IPV6_FREEBIND, 1);
-  set(beside.get(), IPPROTO_IP, IP_TRANSPARENT, 1);
-  set(beside.get(), IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+  if (ours.address.ss_family == AF_INET6) {
+    set(beside.get(), IPPROTO_IPV6, IPV6_FREEBIND, 1);
+    set(beside.get(), IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+  } else {
+    set(beside.get(), IPPROTO_IP, IP_FREEBIND, 1);
+    set(beside.get(), IPPROTO_IP, IP_TRANSPARENT, 1);
+  }
   // With TCP_REPAIR a port is had whoever has it; without it, if both allow that.
   if (!mute(beside.get())) {
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -104,6 +111,10 @@ UniqueFd take_place(int fd, const Name& ours, const MakeRoom& make_room) {
 }
 
 }  // namespace
+
+bool silence_socket(int fd) {
+  return drop_all(fd) && mute(fd);
+}
 
 Farewell abandon_socket(int fd) {
   Farewell how = Farewell::kSilent;

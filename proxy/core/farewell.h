@@ -17,6 +17,10 @@ enum class Farewell {
 // Which end opened a connection: by a port of its own, or at one where others are listened for.
 enum class Opener { kThisEnd, kPeer };
 
+// What its peer sends is dropped from now on, and neither close(2) nor the end of the process sends
+// anything. What was sent and not acknowledged may be sent again. Takes CAP_NET_ADMIN.
+bool silence_socket(int fd);
+
 // Closes the socket of a stale connection. With CAP_NET_ADMIN nothing is sent at all (TCP_REPAIR);
 // without, what is sent goes to the loopback device, which drops it, or where that is refused, to
 // the first router. Never call shutdown(2) before: it sends.

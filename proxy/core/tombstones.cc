@@ -42,6 +42,19 @@ Farewell Tombstones::bury(int fd, Opener opener) {
   return how;
 }
 
+Farewell Tombstones::leave(int fd, Opener opener) {
+  if (standing_.size() + left_.size() >= limit_ || !silence_socket(fd)) return bury(fd, opener);
+  left_.push_back({.socket = UniqueFd(fd), .opener = opener});
+  return Farewell::kSilent;
+}
+
+void Tombstones::bury_left(std::size_t most) {
+  for (; most > 0 && !left_.empty(); --most) {
+    bury(left_.front().socket.release(), left_.front().opener);
+    left_.pop_front();
+  }
+}
+
 void Tombstones::keep_spare() {
   if (limit_ == 0) return;
   for (UniqueFd& spare : spare_) {

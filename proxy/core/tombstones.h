@@ -29,13 +29,19 @@ class Tombstones {
   // A part of the descriptors that this process may have, for each of its threads that use this.
   static std::size_t limit_for(std::size_t threads);
 
-  explicit Tombstones(std::size_t limit = limit_for(1)) : limit_(limit), standing_(limit) {
+  explicit Tombstones(std::size_t limit = limit_for(1))
+      : limit_(limit), standing_(limit), left_(limit) {
     keep_spare();
   }
 
   // Closes the socket of a stale connection, and sets a tombstone if it can. With too many of them
   // the oldest goes. Never call shutdown(2) before: it sends. Takes no memory.
   Farewell bury(int fd, Opener opener);
+  // The same, but only what can't wait is done now: whoever left it is about to open another.
+  Farewell leave(int fd, Opener opener);
+  bool has_left() const { return !left_.empty(); }
+  // So many of those that were left at most.
+  void bury_left(std::size_t most);
   // Those whose time is over go.
   void look(Clock::time_point now);
 
@@ -80,6 +86,11 @@ class Tombstones {
     Clock::time_point since;
   };
 
+  struct Left {
+    UniqueFd socket;
+    Opener opener;
+  };
+
   void remove_oldest();
   void keep_spare();
 
@@ -87,6 +98,7 @@ class Tombstones {
   // What it takes to bury one where the process may have no more descriptors.
   std::array<UniqueFd, 2> spare_;
   boost::circular_buffer<Tombstone> standing_;  // the oldest is first
+  boost::circular_buffer<Left> left_;           // silent, and not buried yet
   std::uint64_t dropped_ = 0;                   // by those that are gone
   std::unordered_set<Holder*> holders_;
 };

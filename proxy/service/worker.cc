@@ -76,7 +76,10 @@ void Worker::fence() {
   run([this] { look(); });
   // Requests that wait are served in between. Where there is no memory, watch() begins it again.
   for (bool left = true; left && thread_.joinable();)
-    run([&] { left = leaving_ != 0 || epoch_ != loop_.fence().now() || half_fenced(); });
+    run([&] {
+      left = leaving_ != 0 || epoch_ != loop_.fence().now() || half_fenced() ||
+             loop_.tombstones().has_left();
+    });
 }
 
 std::vector<std::shared_ptr<Service>> Worker::all() const {
@@ -211,12 +214,14 @@ std::vector<SessionCensus> Worker::sessions(std::size_t limit) {
 
 void Worker::look() {
   const Fence::Epoch epoch = loop_.fence().now();
-  if (epoch == epoch_ && !half_fenced()) return;
-  half_left_ = true;
-  for (const auto& service : all()) service->fence();
-  epoch_ = epoch;
-  half_left_ = false;
-  leave_rest({});
+  if (epoch != epoch_ || half_fenced()) {
+    half_left_ = true;
+    for (const auto& service : all()) service->fence();
+    epoch_ = epoch;
+    half_left_ = false;
+    leave_rest({});
+  }
+  bury_left();
 }
 
 bool Worker::half_fenced() const {
@@ -237,7 +242,7 @@ void Worker::leave_rest(std::vector<Tombstones::Holder*> all) {
     }
     if (all.empty()) {
       half_left_ = before;
-      return;
+      return bury_left();
     }
   }
   asio::post(loop_.io(), [this, rest = std::move(all)]() mutable {
@@ -246,6 +251,17 @@ void Worker::leave_rest(std::vector<Tombstones::Holder*> all) {
   });
   ++leaving_;
   half_left_ = before;
+}
+
+// What sessions left in a hurry, to open another connection for whoever asked.
+void Worker::bury_left() {
+  loop_.tombstones().bury_left(kLeaveBatch);
+  if (!loop_.tombstones().has_left()) return;
+  asio::post(loop_.io(), [this] {
+    --leaving_;
+    bury_left();
+  });
+  ++leaving_;
 }
 
 Awaitable<void> Worker::watch() {

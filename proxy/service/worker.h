@@ -72,6 +72,7 @@ class Worker {
   void look();
   bool half_fenced() const;
   void leave_rest(std::vector<Tombstones::Holder*> all);
+  void bury_left();
 
   Loop loop_;
   std::vector<std::shared_ptr<Service>> services_;
@@ -80,7 +81,7 @@ class Worker {
   bool paused_ = false;
   bool parked_ = false;
   bool watches_ = false;
-  std::size_t leaving_ = 0;  // parts of leave_rest() that are to come
+  std::size_t leaving_ = 0;  // parts of leave_rest() and bury_left() that are to come
   bool half_left_ = false;   // it was left, or look() was, for want of memory
   Fence::Epoch epoch_ = loop_.fence().now();
   std::thread thread_;

@@ -96,6 +96,53 @@ TEST_P(WireSocketTest, PeerMaySayWhatItWants) {
   EXPECT_GE(tombstones_.counts().dropped, 5u);
 }
 
+TEST_P(WireSocketTest, OneThatIsLeftHearsNothingUntilItIsBuried) {
+  Connection one = opened();
+  const std::size_t mark = wire_.mark();
+  EXPECT_EQ(tombstones_.leave(one.guest.release(), Opener::kThisEnd), Farewell::kSilent);
+  send_all(one.peer, "hello");
+  EXPECT_TRUE(wire_.wait_for(
+      [count = 0](const Segment& seen) mutable {
+        return !seen.from_guest && seen.payload == "hello" && ++count == 3;
+      },
+      mark));
+  EXPECT_THAT(said_until_now(one.port, mark), IsEmpty());
+  EXPECT_EQ(tombstones_.counts().standing, 0u);
+  EXPECT_TRUE(tombstones_.has_left());
+  tombstones_.bury_left(1);
+  EXPECT_FALSE(tombstones_.has_left());
+  EXPECT_EQ(tombstones_.counts().standing, 1u);
+  send_all(one.peer, ", again");
+  parent_goes_on(one.port, "the parent goes on");
+  EXPECT_EQ(receive(one.peer, 18), "the parent goes on");
+  EXPECT_THAT(said_until_now(one.port, mark), IsEmpty());
+}
+
+TEST_P(WireSocketTest, OnesThatAreLeftEndSilentlyWithTheProcess) {
+  Connection one = opened();
+  const std::size_t mark = wire_.mark();
+  {
+    Tombstones ended(8);
+    ended.leave(one.guest.release(), Opener::kThisEnd);
+  }
+  EXPECT_THAT(said_until_now(one.port, mark), IsEmpty());
+}
+
+TEST_P(WireSocketTest, AsManyAreLeftAsMayStand) {
+  Tombstones few(2);
+  std::vector<Connection> all;
+  for (std::size_t i = 0; i < 4; ++i) {
+    all.push_back(opened());
+    few.leave(all.back().guest.release(), Opener::kThisEnd);
+  }
+  EXPECT_EQ(few.counts().standing, 2u);
+  few.bury_left(1);
+  EXPECT_TRUE(few.has_left());
+  few.bury_left(8);
+  EXPECT_FALSE(few.has_left());
+  EXPECT_EQ(few.counts().standing, 2u);
+}
+
 // The twin: why it takes more than a silent close.
 TEST_P(WireSocketTest, WithoutATombstoneThePeerIsReset) {
   Connection one = opened();
