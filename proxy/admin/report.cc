@@ -171,11 +171,15 @@ std::string to_prometheus(const std::vector<ServiceCensus>& services, const Proc
          "Sessions that went on with another upstream connection.",
          [](const auto& service) { return service.counts.reopened; });
   family(text, services, "waited_total", "counter",
-         "Requests that found no upstream connection free, with pooling = \"transaction\".",
+         "Requests and logins of PostgreSQL that found no upstream connection free, or the server "
+         "full.",
          [](const auto& service) { return service.counts.waited; });
   family(text, services, "wait_timeouts_total", "counter",
-         "Of these, those for which none was free in time.",
+         "Of these, those for which that was so until hold_ms was over.",
          [](const auto& service) { return service.counts.timed_out; });
+  family(text, services, "retried_transactions_total", "counter",
+         "Read-only transactions that began again on another upstream connection.",
+         [](const auto& service) { return service.counts.retried; });
   family(text, services, "pinned_total", "counter",
          "Sessions that began to keep an upstream connection which is meant to be shared.",
          [](const auto& service) { return service.counts.pinned; });

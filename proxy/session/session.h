@@ -34,8 +34,9 @@ struct ServiceCounts {
   std::uint64_t failed = 0;          // no upstream could be reached
   std::uint64_t fenced = 0;          // upstream connections that a clone abandoned
   std::uint64_t reopened = 0;        // sessions that went on with another one
-  std::uint64_t waited = 0;          // for an upstream connection that is free
+  std::uint64_t waited = 0;          // for a free upstream connection, or a full server
   std::uint64_t timed_out = 0;       // of these, in vain
+  std::uint64_t retried = 0;         // read-only transactions that began again
   std::uint64_t pinned = 0;          // sessions that kept a connection which others could have had
   std::uint64_t tls_handshakes = 0;  // with applications
   std::uint64_t failed_tls_handshakes = 0;
@@ -48,6 +49,7 @@ struct ServiceCounts {
     reopened += other.reopened;
     waited += other.waited;
     timed_out += other.timed_out;
+    retried += other.retried;
     pinned += other.pinned;
     tls_handshakes += other.tls_handshakes;
     failed_tls_handshakes += other.failed_tls_handshakes;

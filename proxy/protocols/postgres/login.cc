@@ -152,7 +152,10 @@ class Login {
   Awaitable<Answer<void>> fetch_secret() {
     if (users_ || !knows_users(host_.config.postgres)) co_return Answer<void>();
     auto users = co_await fetch_users(host_, application_.from);
-    if (!users) co_return std::unexpected(std::move(users).error());
+    if (!users) {
+      ++host_.counts.failed;
+      co_return std::unexpected(std::move(users).error());
+    }
     users_ = std::move(*users);
     co_return Answer<void>();
   }

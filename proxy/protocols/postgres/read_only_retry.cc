@@ -71,12 +71,21 @@ void ReadOnlyRetry::ready(TransactionStatus status) {
 }
 
 bool ReadOnlyRetry::lost(const Pending& pending, bool stale) {
+  begins_again_ = false;
   if (state_ != State::kOpen || pending.began()) {
     give_up();
     return false;
   }
   const bool repeated = std::exchange(repeated_, !stale);
-  return stale || !repeated;
+  begins_again_ = stale || !repeated;
+  return begins_again_;
+}
+
+Result<Replay> ReadOnlyRetry::put_behind(Result<Replay> replay) const {
+  if (!replay || !begins_again_) return replay;
+  replay->messages += begin_;
+  ++replay->ready_count;
+  return replay;
 }
 
 }  // namespace clonesafe::proxy::postgres

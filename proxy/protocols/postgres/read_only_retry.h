@@ -23,13 +23,16 @@ class ReadOnlyRetry {
             bool at_rest);
   // ReadyForQuery.
   void ready(TransactionStatus status);
-  // The connection is gone. True if all can be said again: in each generation of the machine once,
-  // as a server may have ended because of it.
+  // The connection is gone. True if all is said again on the next one: in each generation of the
+  // machine once, as a server may have ended because of it.
   bool lost(const Pending& pending, bool stale);
+  bool begins_again() const { return begins_again_; }
+  // BEGIN, if there is one to be said, behind what makes the connection the session's.
+  Result<Replay> put_behind(Result<Replay> replay) const;
+  void begun_again() { begins_again_ = false; }
   void give_up() { state_ = State::kNone; }
 
-  // BEGIN, as the application said it, and what it sent since.
-  const std::string& begin() const { return begin_; }
+  // What the application sent since its BEGIN.
   const std::string& messages() const { return messages_; }
 
  private:
@@ -41,6 +44,7 @@ class ReadOnlyRetry {
 
   State state_ = State::kNone;
   bool repeated_ = false;  // in this generation
+  bool begins_again_ = false;
   std::string begin_;
   std::string messages_;
 };

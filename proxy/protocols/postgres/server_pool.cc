@@ -77,10 +77,12 @@ Awaitable<std::unique_ptr<ServerPool::Loan>> ServerPool::borrow(Waiter& waiter,
                                                                 const std::string& key,
                                                                 Stream& application) {
   waiter.until_ = Clock::now() + config_.hold;
+  waiter.waited_ = false;
   if (waiters_.empty() && !parked_) {
     if (auto loan = lend(key)) co_return loan;
   }
   ++counts_.waited;
+  waiter.waited_ = true;
   waiter.key_ = key;
   waiter.application_ = &application;
   waiter.gone_ = waiter.left_ = false;

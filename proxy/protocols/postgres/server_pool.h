@@ -76,6 +76,8 @@ class ServerPool {
     }
     // Its application has left while it waited.
     bool left() const { return left_; }
+    // When it asked last, and was counted.
+    bool waited() const { return waited_; }
     // When its `hold_ms` is over, since it asked last.
     Clock::time_point until() const { return until_; }
 
@@ -88,6 +90,7 @@ class ServerPool {
     std::unique_ptr<Loan> loan_;
     bool gone_ = false;
     bool left_ = false;
+    bool waited_ = false;
   };
 
   // For the first message of a transaction; in the order in which they ask. Null: `hold_ms` is

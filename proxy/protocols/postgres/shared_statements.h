@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "proxy/protocols/postgres/outgoing.h"
+#include "proxy/core/outgoing.h"
 #include "proxy/protocols/postgres/pending.h"
 #include "proxy/protocols/postgres/server_statements.h"
 #include "proxy/protocols/postgres/shadow.h"

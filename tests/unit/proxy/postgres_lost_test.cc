@@ -51,6 +51,21 @@ TEST_F(PostgresLostTest, RollbackUnderWayIsDone) {
   expect_goes_on();
 }
 
+TEST_F(PostgresLostTest, FullServerIsWaitedForAndCounted) {
+  proxy_->clone();
+  application_->send(query_message("SELECT 1"));
+  {
+    const PostgresPeer peer(accept_from(listener_));
+    peer.refuse(error("FATAL", "53300"));
+  }
+  const PostgresPeer next = accept();
+  EXPECT_EQ(next.receive().type, 'Q');
+  next.send(done("SELECT 1") + ready('I'));
+  EXPECT_EQ(application_->answer(), "SELECT 1 I");
+  EXPECT_EQ(proxy_->counts().waited, 1u);
+  EXPECT_EQ(proxy_->counts().timed_out, 0u);
+}
+
 // The application may have used what it got.
 TEST_F(PostgresLostTest, ReplyThatCameInPartEndsTheSession) {
   under_way(query_message("SELECT 1"));

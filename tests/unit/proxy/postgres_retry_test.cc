@@ -62,6 +62,7 @@ TEST_F(PostgresRetryTest, StatementUnderWayIsSentAgainInATransactionOfItsOwnKind
   under_way(query_message("SELECT 1"));
   proxy_->clone();
   answer_and_commit(begin_again(begin, query_message("SELECT 1")));
+  EXPECT_EQ(proxy_->counts().retried, 1u);
 }
 
 // The twin.
@@ -70,6 +71,7 @@ TEST_F(PostgresNoRetryTest, WithoutBeingAskedForTheTransactionFails) {
   under_way(query_message("SELECT 1"));
   proxy_->clone();
   EXPECT_EQ(application_->answer(), "!40001 E");
+  EXPECT_EQ(proxy_->counts().retried, 0u);
 }
 
 TEST_F(PostgresRetryTest, TransactionOfWhichNothingWasAskedGoesOn) {

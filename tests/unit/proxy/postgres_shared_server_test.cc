@@ -232,6 +232,8 @@ TEST_F(PostgresSharedServerTest, ServerThatIsFullIsWaitedFor) {
   expect_at(next, query_message("SELECT 1"));
   next.send(done("SELECT 1") + ready('I'));
   EXPECT_EQ(one_->answer(), "SELECT 1 I");
+  EXPECT_EQ(proxy_->counts().waited, 1u);
+  EXPECT_EQ(proxy_->counts().timed_out, 0u);
 }
 
 class PostgresImpatientTest : public PostgresSharedServerTest {
@@ -247,6 +249,8 @@ TEST_F(PostgresImpatientTest, WhoeverFindsTheServerFullGetsAnErrorAndCanAskAgain
     if (!sees_nothing(listener_)) refuse_next();
   }
   ASSERT_EQ(one_->answer(), "!53300 I");
+  EXPECT_EQ(proxy_->counts().waited, 1u);
+  EXPECT_EQ(proxy_->counts().timed_out, 1u);
   one_->send(query_message("SELECT 1"));
   const PostgresPeer next = accept();
   expect_at(next, query_message("SELECT 1"));

@@ -1,11 +1,11 @@
-#ifndef CLONESAFE_PROXY_PROTOCOLS_POSTGRES_OUTGOING_H_
-#define CLONESAFE_PROXY_PROTOCOLS_POSTGRES_OUTGOING_H_
+#ifndef CLONESAFE_PROXY_CORE_OUTGOING_H_
+#define CLONESAFE_PROXY_CORE_OUTGOING_H_
 
 #include <functional>
 #include <string>
 #include <string_view>
 
-namespace clonesafe::proxy::postgres {
+namespace clonesafe::proxy {
 
 // What goes on of an input that is cut into pieces, to be written at once: a view of the input
 // where that is in one piece, and a copy elsewhere.
@@ -14,6 +14,7 @@ class Outgoing {
   explicit Outgoing(std::string_view input) : input_(input) {}
 
   void add(std::string_view bytes) {
+    if (bytes.empty()) return;
     const bool inside = !std::less<>{}(bytes.data(), input_.data()) &&
                         !std::less<>{}(input_.data() + input_.size(), bytes.data() + bytes.size());
     if (copied_.empty() && inside) {
@@ -37,6 +38,6 @@ class Outgoing {
   std::string copied_;
 };
 
-}  // namespace clonesafe::proxy::postgres
+}  // namespace clonesafe::proxy
 
-#endif  // CLONESAFE_PROXY_PROTOCOLS_POSTGRES_OUTGOING_H_
+#endif  // CLONESAFE_PROXY_CORE_OUTGOING_H_
