@@ -79,11 +79,10 @@ class Process:
 
     def end(self):
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill()  # nobody, if it has ended
+        self.process.wait()
 
 
 def make_database(folder, admitted):

@@ -147,24 +147,21 @@ void PlainStream::leave_stale() {
 }
 
 void PlainStream::close() {
-  const bool silently = stale();
-  const int descriptor = take_descriptor();
-  if (descriptor < 0) return;
-  if (silently) {
-    abandon(descriptor);
-  } else {
-    ::close(descriptor);
-  }
+  end_by([](int descriptor) { ::close(descriptor); });
 }
 
 void PlainStream::reset() {
+  end_by(reset_socket);
+}
+
+void PlainStream::end_by(void (*how)(int descriptor)) {
   const bool silently = stale();
   const int descriptor = take_descriptor();
   if (descriptor < 0) return;
   if (silently) {
     abandon(descriptor);
   } else {
-    reset_socket(descriptor);
+    how(descriptor);
   }
 }
 

@@ -61,6 +61,7 @@ class PlainStream final : public Stream, private Tombstones::Holder {
   Result<std::size_t> send(std::span<const std::byte> from);
   void leave_stale() override;
   int take_descriptor();
+  void end_by(void (*how)(int descriptor));
   void abandon(int descriptor);
   // False: it was closed meanwhile.
   Awaitable<bool> pass_gate();

@@ -53,11 +53,10 @@ class Process:
 
     def __exit__(self, *_):
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill()  # nobody, if it has ended
+        self.process.wait()
 
     def must_run(self):
         if self.process.poll() is not None:

@@ -11,6 +11,14 @@ namespace {
 class RedisEndsTest : public RedisTest {
  protected:
   static void say_no_more(const Client& application) { ::shutdown(application.fd.get(), SHUT_WR); }
+  static UniqueFd say_last(const Client& application, const std::string& commands,
+                           const UniqueFd& upstream) {
+    send_all(application.fd, commands);
+    say_no_more(application);
+    UniqueFd server = accept_from(upstream);
+    EXPECT_EQ(receive(server, 1'000), commands) << "and then the end";
+    return server;
+  }
   // Nothing but bytes is carried any more, so a clone can't go on with it.
   void expect_end_in_a_clone(const Client& application) {
     clone();
@@ -24,10 +32,7 @@ class RedisEndsTest : public RedisTest {
 TEST_F(RedisEndsTest, ApplicationThatSaysNoMoreGetsItsReplies) {
   const UniqueFd upstream = play_server();
   const Client application = client();
-  application.say("INCR counter\r\nGET counter");
-  say_no_more(application);
-  const UniqueFd server = accept_from(upstream);
-  EXPECT_EQ(receive(server, 1000), "INCR counter\r\nGET counter\r\n") << "and then the end";
+  const UniqueFd server = say_last(application, "INCR counter\r\nGET counter\r\n", upstream);
   send_all(server, ":1\r\n$1\r\n1\r\n");
   application.hear(":1\r\n$1\r\n1\r\n");
   ::shutdown(server.get(), SHUT_WR);
@@ -37,10 +42,7 @@ TEST_F(RedisEndsTest, ApplicationThatSaysNoMoreGetsItsReplies) {
 TEST_F(RedisEndsTest, ApplicationThatSaysNoMoreGetsItsRepliesInAClone) {
   const UniqueFd upstream = play_server();
   const Client application = client();
-  application.say("GET key");
-  say_no_more(application);
-  const UniqueFd parents = accept_from(upstream);
-  EXPECT_EQ(receive(parents, 1000), "GET key\r\n");
+  const UniqueFd parents = say_last(application, "GET key\r\n", upstream);
   clone();
   const UniqueFd clones = accept_from(upstream);
   EXPECT_EQ(receive(clones, 1000), "GET key\r\n");
@@ -53,9 +55,7 @@ TEST_F(RedisEndsTest, ApplicationThatSaysNoMoreGetsItsRepliesInAClone) {
 TEST_F(RedisEndsTest, ServerIsToldOfAnApplicationThatLeftWhileItBlocked) {
   const UniqueFd upstream = play_server();
   const Client application = client();
-  application.say("BLPOP list 0");
-  const UniqueFd server = accept_from(upstream);
-  EXPECT_EQ(receive(server, 14), "BLPOP list 0\r\n");
+  const UniqueFd server = under_way(application, "BLPOP list 0\r\n", upstream);
   say_no_more(application);
   EXPECT_EQ(wait_for_news(server), Seen::kEnd);
   ::shutdown(server.get(), SHUT_WR);
@@ -137,9 +137,7 @@ TEST_F(RedisEndsTest, UnsubscribingFromAllIsDoneWithTheLastOne) {
   const UniqueFd upstream = play_server();
   const Client application = client();
   const std::string commands = "SUBSCRIBE a b\r\nUNSUBSCRIBE\r\nSUBSCRIBE c\r\n";
-  send_all(application.fd, commands);
-  const UniqueFd parents = accept_from(upstream);
-  ASSERT_EQ(receive(parents, commands.size()), commands);
+  const UniqueFd parents = under_way(application, commands, upstream);
   const std::string confirmed = confirmation("subscribe", "a", 1) +
                                 confirmation("subscribe", "b", 2) +
                                 confirmation("unsubscribe", "a", 1);
@@ -160,9 +158,7 @@ TEST_F(RedisEndsTest, UnsubscribingFromAllIsDoneWithTheLastOne) {
 TEST_F(RedisEndsTest, ReplicationIsCarriedAsItIs) {
   const UniqueFd upstream = play_server();
   const Client application = client();
-  application.say("PING\r\nSYNC");
-  const UniqueFd server = accept_from(upstream);
-  ASSERT_EQ(receive(server, 12), "PING\r\nSYNC\r\n");
+  const UniqueFd server = under_way(application, "PING\r\nSYNC\r\n", upstream);
   // Newlines while it prepares, a length, and bytes that are no value.
   const std::string stream = "+PONG\r\n\n\n$5\r\nhello*1\r\n$4\r\nPING\r\n";
   send_all(server, stream);

@@ -65,6 +65,14 @@ class RedisTest : public ProxyTest {
       hear(expected);
     }
   };
+  // The application sends it, and the server that the test plays has it.
+  static UniqueFd under_way(const Client& application, const std::string& commands,
+                            const UniqueFd& upstream) {
+    send_all(application.fd, commands);
+    UniqueFd server = accept_from(upstream);
+    EXPECT_EQ(receive(server, commands.size()), commands);
+    return server;
+  }
   Client client() const { return {.fd = connect_to("127.0.0.1", port_)}; }
   Client direct() const { return {.fd = connect_to(kFar, server_port_)}; }
   void clone() {

@@ -110,21 +110,23 @@ TEST_F(RedisTest, TransactionThatWatchesNothingBeginsAnew) {
   application.ask("EXEC", "*2\r\n:1\r\n:1\r\n");
 }
 
+void set_in_transaction(const auto& application, const std::string& done) {
+  application.ask("MULTI", "+OK\r\n");
+  application.ask("SET a mine", "+QUEUED\r\n");
+  application.ask("EXEC", done);
+}
+
 // The key may have been changed while nobody watched it.
 TEST_F(RedisTest, TransactionThatWatchesIsAborted) {
   const Client application = client();
   application.ask("WATCH a", "+OK\r\n");
   application.ask("GET a", "$-1\r\n");
   clone();
-  application.ask("MULTI", "+OK\r\n");
-  application.ask("SET a mine", "+QUEUED\r\n");
-  application.ask("EXEC", "*-1\r\n");
+  set_in_transaction(application, "*-1\r\n");
   application.ask("GET a", "$-1\r\n");
   // The next one is not.
   application.ask("WATCH a", "+OK\r\n");
-  application.ask("MULTI", "+OK\r\n");
-  application.ask("SET a mine", "+QUEUED\r\n");
-  application.ask("EXEC", "*1\r\n+OK\r\n");
+  set_in_transaction(application, "*1\r\n+OK\r\n");
 }
 
 // Of two commands under way at the clone one only reads; of the other nobody knows.
@@ -132,9 +134,7 @@ TEST_F(RedisTest, WhatWasUnderWayIsRepeatedOrAnErrorAndNeverDoneTwice) {
   const UniqueFd upstream = play_server();
   const Client application = client();
   const std::string commands = "GET key\r\nINCR counter\r\nGET key\r\n";
-  send_all(application.fd, commands);
-  const UniqueFd parents = accept_from(upstream);
-  ASSERT_EQ(receive(parents, commands.size()), commands);
+  const UniqueFd parents = under_way(application, commands, upstream);
   clone();
   const UniqueFd clones = accept_from(upstream);
   const std::string again = "GET key\r\nGET key\r\n";
@@ -151,9 +151,7 @@ TEST_F(RedisTest, WhatWasUnderWayIsRepeatedOrAnErrorAndNeverDoneTwice) {
 TEST_F(RedisTest, ReplyThatCameInPartEndsTheSession) {
   const UniqueFd upstream = play_server();
   const Client application = client();
-  application.say("GET key");
-  const UniqueFd parents = accept_from(upstream);
-  ASSERT_EQ(receive(parents, 9), "GET key\r\n");
+  const UniqueFd parents = under_way(application, "GET key\r\n", upstream);
   send_all(parents, "$10\r\n01234");
   application.hear("$10\r\n01234");
   clone();
