@@ -1,6 +1,7 @@
 #include "proxy/protocols/postgres/login.h"
 
 #include <array>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <optional>
 
 #include "clonesafe/clonesafe.h"
@@ -15,6 +16,7 @@ namespace {
 
 namespace pg = wire::postgres;
 namespace scram = wire::scram;
+using namespace boost::asio::experimental::awaitable_operators;
 
 // A message's type, size and last zero.
 constexpr std::size_t kMessageOverhead = 6;
@@ -78,16 +80,12 @@ class ServerConversation {
     }
   }
 
+  // A server may say no more before its answers are read, and then takes no more either.
   Awaitable<Answer<void>> say(const Replay& replay) {
-    if (!replay.messages.empty()) {
-      auto sent = co_await send(replay.messages);
-      if (!sent) co_return sent;
-    }
-    for (std::size_t i = 0; i < replay.ready_count; ++i) {
-      auto ready = co_await until_ready();
-      if (!ready) co_return ready;
-    }
-    co_return Answer<void>();
+    if (replay.messages.empty()) co_return Answer<void>();
+    const auto [sent, ready] =
+        co_await (send(replay.messages) && until_ready_again(replay.ready_count));
+    co_return sent ? ready : sent;
   }
 
   // For the session.
@@ -98,6 +96,14 @@ class ServerConversation {
   }
 
  private:
+  Awaitable<Answer<void>> until_ready_again(std::size_t times) {
+    for (std::size_t i = 0; i < times; ++i) {
+      auto ready = co_await until_ready();
+      if (!ready) co_return ready;
+    }
+    co_return Answer<void>();
+  }
+
   Conversation conversation_;
   Backend& backend_;
 };

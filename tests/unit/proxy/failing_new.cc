@@ -47,8 +47,11 @@ std::size_t FailingNew::failures() {
 
 }  // namespace clonesafe::proxy
 
+void* operator new(std::size_t size, const std::nothrow_t& /*unused*/) noexcept {
+  return clonesafe::proxy::shall_fail() ? nullptr : std::malloc(size);
+}
 void* operator new(std::size_t size) {
-  void* const memory = clonesafe::proxy::shall_fail() ? nullptr : std::malloc(size);
+  void* const memory = ::operator new(size, std::nothrow);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -61,6 +64,9 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   return memory;
 }
 void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, const std::nothrow_t& /*unused*/) noexcept {
   std::free(memory);
 }
 void operator delete(void* memory, std::size_t /*size*/) noexcept {

@@ -78,6 +78,17 @@ void send_all(const UniqueFd& fd, const std::string& text) {
             static_cast<ssize_t>(text.size()));
 }
 
+void have_small_buffers(const UniqueFd& listener) {
+  constexpr int kSize = 64 * 1024;
+  for (const int buffer : {SO_SNDBUF, SO_RCVBUF})
+    ASSERT_EQ(::setsockopt(listener.get(), SOL_SOCKET, buffer, &kSize, sizeof kSize), 0);
+}
+
+void give_up_sending_after(const UniqueFd& fd, std::chrono::seconds limit) {
+  const timeval time{.tv_sec = limit.count(), .tv_usec = 0};
+  ASSERT_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time), 0);
+}
+
 std::string receive(const UniqueFd& fd, std::size_t count) {
   std::string text(count, '\0');
   std::size_t got = 0;

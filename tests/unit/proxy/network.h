@@ -1,6 +1,7 @@
 #ifndef CLONESAFE_TESTS_UNIT_PROXY_NETWORK_H_
 #define CLONESAFE_TESTS_UNIT_PROXY_NETWORK_H_
 
+#include <chrono>
 #include <string>
 
 #include "libclonesafe/base/unique_fd.h"
@@ -19,6 +20,9 @@ UniqueFd listen_on(const std::string& host, int& port);
 UniqueFd connect_to(const std::string& host, int port);
 UniqueFd accept_from(const UniqueFd& listener);
 void send_all(const UniqueFd& fd, const std::string& text);
+// What is accepted from it can neither be sent much that it doesn't read, nor send much itself.
+void have_small_buffers(const UniqueFd& listener);
+void give_up_sending_after(const UniqueFd& fd, std::chrono::seconds limit);
 // Waits for so many bytes; fewer if there is an end or an error before.
 std::string receive(const UniqueFd& fd, std::size_t count);
 

@@ -66,6 +66,37 @@ TEST_F(PostgresLostTest, FullServerIsWaitedForAndCounted) {
   EXPECT_EQ(proxy_->counts().timed_out, 0u);
 }
 
+// All buffers are full before the last of what it is told is read.
+TEST_F(PostgresLostTest, ServerThatSaysNoMoreBeforeItIsReadFromTakesTheSession) {
+  constexpr int kStatements = 8;
+  const std::string text = "SELECT '" + std::string(900'000, 'x') + "'";
+  std::string messages, done_with_them, notices;
+  for (int i = 0; i < kStatements; ++i) {
+    messages += parse_message("s" + std::to_string(i), text);
+    done_with_them += kParseComplete;
+  }
+  messages += sync_message();
+  std::jthread sender([&] { application_->send(messages); });
+  ASSERT_TRUE(receive(server_->fd(), messages.size()) == messages);
+  server_->send(done_with_them + ready('I'));
+  for (int i = 0; i < kStatements; ++i) EXPECT_EQ(application_->receive().type, '1');
+  EXPECT_EQ(application_->answer(), "I");
+  have_small_buffers(listener_);
+  proxy_->clone();
+  application_->send(query_message("SELECT 1"));
+  const PostgresPeer next = accept();
+  std::string notice = error("NOTICE", "00000");
+  notice.front() = 'N';
+  while (notices.size() < messages.size()) notices += notice;
+  give_up_sending_after(next.fd(), std::chrono::seconds(20));
+  next.send(notices);
+  EXPECT_TRUE(receive(next.fd(), messages.size()) == messages);
+  next.send(done_with_them + ready('I'));
+  EXPECT_EQ(next.receive().type, 'Q');
+  next.send(done("SELECT 1") + ready('I'));
+  EXPECT_EQ(application_->answer(), "SELECT 1 I");
+}
+
 // The application may have used what it got.
 TEST_F(PostgresLostTest, ReplyThatCameInPartEndsTheSession) {
   under_way(query_message("SELECT 1"));

@@ -1,24 +1,11 @@
 // Redis sessions from one connection to the next.
 #include <poll.h>
 #include <signal.h>
-#include <sys/time.h>
 
 #include "tests/unit/proxy/redis_fixture.h"
 
 namespace clonesafe::proxy {
 namespace {
-
-// And what is accepted from it.
-void have_small_buffers(const UniqueFd& listener) {
-  constexpr int kSize = 64 * 1024;
-  for (const int buffer : {SO_SNDBUF, SO_RCVBUF})
-    ASSERT_EQ(::setsockopt(listener.get(), SOL_SOCKET, buffer, &kSize, sizeof kSize), 0);
-}
-
-void give_up_sending_after(const UniqueFd& fd, std::chrono::seconds limit) {
-  const timeval time{.tv_sec = limit.count(), .tv_usec = 0};
-  ASSERT_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time), 0);
-}
 
 TEST_F(RedisTest, SessionGoesOnInACloneAsItWas) {
   const Client application = client();
