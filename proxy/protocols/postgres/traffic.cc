@@ -77,7 +77,8 @@ Awaitable<void> PostgresSession::take_from_application(std::string_view input) {
       co_await until_connected();
       if (ended_) co_return;
       if (none_is_free_) {
-        answers += lost_.refuse(piece, *std::exchange(none_is_free_, std::nullopt));
+        answers += lost_.refuse(piece, *none_is_free_);
+        none_is_free_.reset();
         discards_ = !piece.last;
         continue;
       }
