@@ -367,12 +367,9 @@ void Service::open_idle() {
 
 Awaitable<void> Service::open_one_idle(std::shared_ptr<Service> /*kept*/) {
   const Pool::Opening opening(pool_);
-  const Fence::Epoch epoch = loop_.fence().now();
   asio::steady_timer timer = loop_.timer();
-  timer.expires_after(upstream_.spread());
-  co_await timer.async_wait(kAwait);
-  // A clone draws a time of its own.
-  if (loop_.fence().now() != epoch || upstream_.parked() || upstream_.full()) co_return;
+  const bool due = co_await upstream_.wait_for_spread(timer);
+  if (!due || upstream_.parked() || upstream_.full()) co_return;
   const bool urgent = false;
   const Upstream::Wish wish{.hold = parts_->config.hold, .urgent = &urgent};
   auto connected = co_await upstream_.connect(wish);

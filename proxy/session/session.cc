@@ -2,23 +2,12 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
 namespace clonesafe::proxy {
 
 Awaitable<void> part_from(std::shared_ptr<Stream> stream) {
   // One that can't be told is closed all the same.
   [[maybe_unused]] const auto told = co_await stream->finish();
   stream->close();
-}
-
-Awaitable<bool> Session::wait_for_spread(boost::asio::steady_timer& timer) {
-  const Fence::Epoch epoch = host_.loop.fence().now();
-  timer.expires_after(host_.upstream.spread());
-  const auto [error] = co_await timer.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
-  // A clone draws a time of its own.
-  co_return !error && host_.loop.fence().now() == epoch;
 }
 
 Awaitable<Result<std::shared_ptr<Stream>>> Session::connect(Upstream::Peer* peer,

@@ -132,9 +132,6 @@ class Session {
                                                      const bool* urgent = nullptr);
   // Why the last one could not be had, in words for the application.
   std::string why_no_upstream() const { return std::string(why_no_upstream_); }
-  // Before a connection that no application waits for (Upstream::spread). False: it is too early,
-  // and there may be something else to do.
-  Awaitable<bool> wait_for_spread(boost::asio::steady_timer& timer);
   void use() { last_used_ = std::chrono::steady_clock::now(); }
 
  private:

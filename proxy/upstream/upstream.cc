@@ -87,8 +87,12 @@ void Upstream::turn_generation() {
   rate_line_.call();
 }
 
-std::chrono::milliseconds Upstream::spread() const {
-  return random_pause(config_.spread);
+Awaitable<bool> Upstream::wait_for_spread(asio::steady_timer& timer) const {
+  const Fence::Epoch epoch = loop_.fence().now();
+  timer.expires_after(random_pause(config_.spread));
+  const auto [error] = co_await timer.async_wait(kAwait);
+  // A clone draws a time of its own.
+  co_return !error && loop_.fence().now() == epoch;
 }
 
 // What has to be said to the kernel before the first packet.

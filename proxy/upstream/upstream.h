@@ -92,9 +92,10 @@ class Upstream {
   // Closes a connection that is not in use, to make a place; false if there is none.
   void set_evict(std::function<bool()> evict) { evict_ = std::move(evict); }
 
-  // How long to wait before a connection is opened that no application waits for: full jitter, so
-  // that the clones of a snapshot don't come together. To be asked again in another generation.
-  std::chrono::milliseconds spread() const;
+  // Before a connection is opened that no application waits for: full jitter, so that the clones of
+  // a snapshot don't come together. False: `timer` was cancelled, or the machine was cloned
+  // meanwhile, and it has to be waited for anew.
+  Awaitable<bool> wait_for_spread(boost::asio::steady_timer& timer) const;
 
   // The machine may have been cloned: what its parent knew of the upstream is forgotten.
   void turn_generation();

@@ -155,7 +155,7 @@ Awaitable<void> PostgresSession::down() {
     if (!stream) {
       const bool waits = wants_upstream_ || (retry_.begins_again() && !retry_.messages().empty());
       if (!lost_.active() && (waits || shadow_.listening())) {
-        const bool due = waits || co_await wait_for_spread(down_wake_);
+        const bool due = waits || co_await host().upstream.wait_for_spread(down_wake_);
         if (ended_) co_return;
         if (due && !co_await open_session()) co_return;
       } else {

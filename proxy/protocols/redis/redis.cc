@@ -191,7 +191,7 @@ class RedisSession final : public Session {
       co_return;
     }
     bool due = demanded_;
-    if (!due) due = co_await wait_for_spread(down_wake_);
+    if (!due) due = co_await host().upstream.wait_for_spread(down_wake_);
     if (due) co_await reconnect();
   }
 

@@ -125,7 +125,7 @@ class NoDescriptors {
     EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
     const rlimit few{.rlim_cur = 256, .rlim_max = before_.rlim_max};
     EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
-    while (UniqueFd one{::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)}) all_.push_back(std::move(one));
+    take_all();
   }
   ~NoDescriptors() {
     all_.clear();
@@ -134,6 +134,9 @@ class NoDescriptors {
   NoDescriptors(const NoDescriptors&) = delete;
   NoDescriptors& operator=(const NoDescriptors&) = delete;
   void free_one() { all_.pop_back(); }
+  void take_all() {
+    while (UniqueFd one{::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)}) all_.push_back(std::move(one));
+  }
 
  private:
   rlimit before_{};
@@ -150,20 +153,25 @@ TEST_P(FaultsTombstoneTest, StandsAlsoWhereThereIsNoDescriptorLeft) {
   if (kSanitized) GTEST_SKIP() << kUbsanNeedsDescriptors;
   int port = 0;
   const UniqueFd listener = listen_on(kFar, port);
-  UniqueFd client = connect_to(kFar, port);
-  UniqueFd server = accept_from(listener);
-  UniqueFd& stale = GetParam() == Opener::kThisEnd ? client : server;
-  const UniqueFd& peer = GetParam() == Opener::kThisEnd ? server : client;
+  std::array<UniqueFd, 2> clients, servers;
+  for (int i = 0; i < 2; ++i) {
+    clients[i] = connect_to(kFar, port);
+    servers[i] = accept_from(listener);
+  }
+  auto& stale = GetParam() == Opener::kThisEnd ? clients : servers;
+  const auto& peers = GetParam() == Opener::kThisEnd ? servers : clients;
   Tombstones tombstones(4);
   {
-    const NoDescriptors none;
-    tombstones.bury(stale.release(), GetParam());
+    NoDescriptors none;
+    tombstones.bury(stale[0].release(), GetParam());
+    none.take_all();
+    tombstones.bury(stale[1].release(), GetParam());
   }
-  EXPECT_EQ(tombstones.counts().standing, 1u);
-  send_all(peer, "anything");
-  EXPECT_TRUE(sees_nothing(peer));
+  EXPECT_EQ(tombstones.counts().standing, 2u);
+  for (const UniqueFd& peer : peers) send_all(peer, "anything");
+  for (const UniqueFd& peer : peers) EXPECT_TRUE(sees_nothing(peer));
   EXPECT_TRUE(support::eventually(std::chrono::seconds(20),
-                                  [&] { return tombstones.counts().dropped != 0; }));
+                                  [&] { return tombstones.counts().dropped >= 2; }));
 }
 
 class FaultsWaitingTest : public ProxyTest {
@@ -191,6 +199,13 @@ TEST_F(FaultsWaitingTest, ApplicationFromAnotherMachineThatWaitsForADescriptorIs
                                   [&] { return worker->tombstones().standing == 1; }));
   EXPECT_TRUE(sees_nothing(upstream)) << "it was served";
   EXPECT_TRUE(sees_nothing(far));
+  // Those that come when nobody is waiting any more are this machine's.
+  std::vector<UniqueFd> later;
+  EXPECT_TRUE(support::eventually(std::chrono::seconds(20), [&] {
+    later.push_back(connect_to(kFar, port));
+    worker->fence();
+    return !sees_nothing(upstream);
+  }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Openers, FaultsTombstoneTest,

@@ -101,6 +101,8 @@ TEST_F(HttpPoolTest, CloneHasPlacesOfItsOwn) {
   send_all(first, post);
   const UniqueFd parents = accepted();
   hear(parents, post);
+  // By then it waits for the response.
+  worker_->census();
   clone();
   hear_error(first, 502);
   send_all(second, request());
@@ -143,10 +145,22 @@ TEST_F(HttpPoolTest, CloneHasWarmOnesOfItsOwn) {
   start(std::move(config));
   const UniqueFd parents = accepted();
   clone();
+  EXPECT_EQ(worker_->census().at(0).counts.fenced, 1u);
   const UniqueFd own = accepted();
   EXPECT_TRUE(sees_nothing(parents));
   const UniqueFd application = this->application();
   exchange(application, own);
+}
+
+TEST_F(HttpPoolTest, WarmOnesAreInNoHurry) {
+  ServiceConfig config;
+  config.upstream.min_idle = 1;
+  config.upstream.spread = Milliseconds(80'000'000);
+  config.idle = Milliseconds(1);
+  start(std::move(config));
+  // These are found to be idle by those who look how many are missing, a little before.
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(wait_for_news(application()), Seen::kReset);
+  EXPECT_TRUE(sees_nothing(upstream_));
 }
 
 TEST_F(HttpPoolTest, OneThatLivedLongEnoughIsNotUsedAgain) {

@@ -275,6 +275,16 @@ TEST_F(HttpCarriesTest, AnotherProtocolAfterAnUpgrade) {
   hear(application, "bye");
 }
 
+// Its bytes could not be told apart from the body's.
+TEST_F(HttpCarriesTest, NoOtherProtocolBehindABody) {
+  start();
+  const UniqueFd application = this->application();
+  send_all(
+      application,
+      request("POST", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n", "a"));
+  hear(accepted(), request("POST", "Content-Length: 1\r\n", "a"));
+}
+
 TEST_F(HttpCarriesTest, UpgradeThatTheUpstreamDoesNotTake) {
   start();
   const UniqueFd application = this->application();
@@ -301,6 +311,16 @@ TEST_F(HttpCarriesTest, OldApplications) {
   send_all(second, "HTTP/1.1 103 Early Hints\r\n\r\n" + response());
   hear(application, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
   EXPECT_EQ(wait_for_news(application), Seen::kEnd);
+}
+
+TEST_F(HttpCarriesTest, OldApplicationsKnowOfNoOtherProtocolsAndNoChunks) {
+  start();
+  const UniqueFd application = this->application();
+  send_all(application, "GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  const UniqueFd upstream = accepted();
+  hear(upstream, "GET / HTTP/1.0\r\n\r\n");
+  send_all(upstream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+  hear_error(application, 502);
 }
 
 TEST_F(HttpCarriesTest, TargetsInAbsoluteForm) {

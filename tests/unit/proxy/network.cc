@@ -69,7 +69,9 @@ UniqueFd connect_to(const std::string& host, int port) {
 
 UniqueFd accept_from(const UniqueFd& listener) {
   pollfd entry{.fd = listener.get(), .events = POLLIN, .revents = 0};
-  EXPECT_EQ(::poll(&entry, 1, 20'000), 1) << "nobody connects";
+  const bool somebody = ::poll(&entry, 1, 20'000) == 1;
+  EXPECT_TRUE(somebody) << "nobody connects";
+  if (!somebody) return {};
   return UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
 }
 

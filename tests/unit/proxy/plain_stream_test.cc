@@ -28,6 +28,16 @@ class PlainStreamTest : public ProxyTest {
     return {.stream = std::make_unique<PlainStream>(std::move(socket), Guard()),
             .other = std::move(other)};
   }
+  // Over TCP, to another machine.
+  Pair to_far() {
+    int port = 0;
+    const UniqueFd listener = listen_on(kFar, port);
+    Socket socket(loop_.io());
+    socket.assign(boost::asio::generic::stream_protocol(AF_INET, 0),
+                  connect_to(kFar, port).release());
+    return {.stream = std::make_unique<PlainStream>(std::move(socket), Guard(loop_.fence())),
+            .other = accept_from(listener)};
+  }
   // So many bytes, or what came before the end.
   Awaitable<std::string> read_bytes(Stream& stream, std::size_t count) {
     std::string text;
@@ -141,6 +151,50 @@ TEST_F(PlainStreamTest, AnEventLoopEndsWhenNobodyWaits) {
   loop_.io().restart();
   loop_.io().run_for(std::chrono::seconds(20));
   EXPECT_TRUE(loop_.io().stopped()) << "it ran out of time, not of work";
+}
+
+TEST_F(PlainStreamTest, CloneSaysNothing) {
+  auto pair = to_far();
+  clone_this_machine();
+  EXPECT_FALSE(run(pair.stream->write(bytes_of("a"))));
+  EXPECT_FALSE(run(pair.stream->finish()));
+  EXPECT_FALSE(pair.stream->quiet()) << "it could be used";
+  EXPECT_TRUE(sees_nothing(pair.other));
+}
+
+// What its socket has taken is the kernel's; the rest stays here.
+TEST_F(PlainStreamTest, CloneDoesNotSendTheRestOfALongWrite) {
+  auto pair = to_far();
+  const std::string much(std::size_t{16} << 20, 'x');
+  std::optional<bool> written;
+  boost::asio::co_spawn(
+      loop_.io(), pair.stream->write(bytes_of(much)),
+      [&](const std::exception_ptr&, const Status& done) { written = done.has_value(); });
+  loop_.io().poll();
+  ASSERT_FALSE(written);
+  clone_this_machine();
+  std::size_t taken = 0;
+  std::thread reader([&] { taken = receive(pair.other, much.size()).size(); });
+  while (!written && loop_.io().run_one_for(std::chrono::seconds(20)) != 0) {
+  }
+  EXPECT_EQ(written, false);
+  ::shutdown(pair.other.get(), SHUT_RD);
+  reader.join();
+  EXPECT_LT(taken, much.size());
+}
+
+TEST_F(PlainStreamTest, CloneTakesNothing) {
+  auto waits = to_far();
+  const std::string seen = read_while_waiting(*waits.stream, 1, [&] {
+    clone_this_machine();
+    send_all(waits.other, "a");
+  });
+  EXPECT_THAT(seen, testing::HasSubstr("of a generation before this one"));
+  auto later = to_far();
+  clone_this_machine();
+  // Without waiting for what may never come.
+  EXPECT_THAT(run(read_bytes(*later.stream, 1)),
+              testing::HasSubstr("of a generation before this one"));
 }
 
 TEST(PlainStreamEndTest, AnEventLoopTakesThoseWhoWaitWithIt) {

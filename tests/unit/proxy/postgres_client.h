@@ -39,10 +39,9 @@ class PostgresPeer {
   void welcome(std::uint32_t process) const;
   // The same, with an error in place of a session.
   void refuse(const std::string& error) const;
-
- private:
   void take_startup() const;
 
+ private:
   UniqueFd fd_;
   std::string key_;
 };

@@ -9,7 +9,16 @@ namespace {
 
 namespace pg = wire::postgres;
 
-class PostgresLostTest : public PlayedPostgresTest {};
+class PostgresLostTest : public PlayedPostgresTest {
+ protected:
+  void expect_cancel_is_dropped(const std::string& key) {
+    const PostgresPeer canceller = proxy_->connect();
+    canceller.send(std::string("\0\0\0\x10\x04\xd2\x16\x2e", 8) + key);
+    EXPECT_EQ(wait_for_news(canceller.fd()), Seen::kEnd);
+    EXPECT_TRUE(sees_nothing(listener_));
+    EXPECT_TRUE(sees_nothing(server_->fd()));
+  }
+};
 
 TEST_F(PostgresLostTest, CommitUnderWayIsReportedAsUnknownAndNeverRepeated) {
   exchange("BEGIN", "BEGIN", 'T');
@@ -114,7 +123,25 @@ TEST_F(PostgresLostTest, HalfAMessageEndsTheSessionWithoutAnother) {
   EXPECT_EQ(wait_for_news(application_->fd()), Seen::kReset);
 }
 
+TEST_F(PostgresLostTest, HalfAMessageInATransactionEndsTheSessionToo) {
+  exchange("BEGIN", "BEGIN", 'T');
+  under_way(query_message("SELECT 1"));
+  server_->send(std::string("D\0\0\1\0\0\1", 7));
+  EXPECT_EQ(receive(application_->fd(), 7).size(), 7u);
+  proxy_->clone();
+  EXPECT_EQ(wait_for_news(application_->fd()), Seen::kReset);
+}
+
 TEST_F(PostgresLostTest, CopyUnderWayEndsTheSession) {
+  under_way(query_message("COPY t FROM STDIN"));
+  server_->send(std::string("G\0\0\0\x09\0\0\1\0\0", 10));
+  EXPECT_EQ(application_->receive().type, 'G');
+  proxy_->clone();
+  EXPECT_EQ(application_->answer(), "!08006 end");
+}
+
+TEST_F(PostgresLostTest, CopyUnderWayInATransactionEndsTheSessionToo) {
+  exchange("BEGIN", "BEGIN", 'T');
   under_way(query_message("COPY t FROM STDIN"));
   server_->send(std::string("G\0\0\0\x09\0\0\1\0\0", 10));
   EXPECT_EQ(application_->receive().type, 'G');
@@ -196,14 +223,15 @@ TEST_F(PostgresLostTest, ServerWithoutTheTlsThatIsWantedGetsNothing) {
 
 TEST_F(PostgresLostTest, CancelOfAStaleServersQueryIsDropped) {
   under_way(query_message("SELECT 1"));
-  std::string request("\0\0\0\x10\x04\xd2\x16\x2e", 8);
-  request += application_->key();
   clone_this_machine();
-  const PostgresPeer canceller = proxy_->connect();
-  canceller.send(request);
-  EXPECT_EQ(wait_for_news(canceller.fd()), Seen::kEnd);
-  EXPECT_TRUE(sees_nothing(listener_));
-  EXPECT_TRUE(sees_nothing(server_->fd()));
+  expect_cancel_is_dropped(application_->key());
+}
+
+TEST_F(PostgresLostTest, CancelWithAnotherKeyIsDropped) {
+  under_way(query_message("SELECT 1"));
+  std::string wrong = application_->key();
+  wrong.back() = static_cast<char>(wrong.back() ^ 1);
+  expect_cancel_is_dropped(wrong);
 }
 
 TEST_F(PostgresLostTest, ChangedParametersAreToldToTheApplication) {

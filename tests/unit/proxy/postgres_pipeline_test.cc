@@ -122,8 +122,9 @@ TEST_F(PostgresPipelineTest, LossBehindAnErrorInATransactionAddsNoOther) {
   exchange("BEGIN", "BEGIN", 'T');
   fail_group();
   proxy_->clone();
-  application_->send(sync_message());
+  application_->send(bind_message("") + execute_message() + sync_message());
   EXPECT_EQ(application_->answer(), "E");
+  EXPECT_EQ(application_->query("SELECT 1"), "!25P02 E") << "it was told already";
   EXPECT_EQ(application_->query("ROLLBACK"), "ROLLBACK I");
   expect_goes_on();
 }

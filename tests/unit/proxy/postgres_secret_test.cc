@@ -31,6 +31,8 @@ TEST(PostgresSecretTest, ParkedProxyHoldsNeitherPasswordsNorKeys) {
   EXPECT_EQ(other.log_in("md5", other_password), "");
   EXPECT_EQ(application.query("SELECT 1"), "1 SELECT 1 I");
   EXPECT_EQ(other.query("SELECT 2"), "2 SELECT 1 I");
+  EXPECT_EQ(proxy.memory().find(password), std::string::npos) << "behind the login";
+  EXPECT_EQ(proxy.memory().find(md5), std::string::npos) << "behind the login";
   ASSERT_TRUE(proxy.park());
 
   std::vector<Secret> secrets = {{.name = "password", .bytes = password},

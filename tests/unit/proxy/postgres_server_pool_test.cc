@@ -99,6 +99,57 @@ TEST_F(PostgresServerPoolTest, WhoeverWaitedHasTheRestOfItsTimeToLogIn) {
   EXPECT_LE(waiter.until(), asked + kHour);
 }
 
+// Nor with a connection that fits nobody before it.
+TEST_F(PostgresServerPoolTest, NobodyIsServedBeforeThoseWhoWait) {
+  config_.upstream.max_connections = 2;
+  config_.hold = kHour;
+  pool_.give_back(lent());
+  const UniqueFd other = std::move(server_);
+  pool_.give_back(lent());
+  Pair application = make_pair(false);
+  ServerPool::Waiter first(loop_), second(loop_);
+  const std::string another_users = "another user's", key;
+  std::string order;
+  const auto borrow = [&](ServerPool::Waiter& waiter, const std::string& whose, char sign) {
+    boost::asio::co_spawn(loop_.io(), pool_.borrow(waiter, whose, *application.stream),
+                          [&order, sign](const std::exception_ptr&, auto) { order += sign; });
+    loop_.io().restart();
+    loop_.io().poll();
+  };
+  borrow(first, another_users, '1');
+  borrow(second, key, '2');
+  EXPECT_EQ(order, "");
+  // One of the idle ones is ended for it.
+  ::shutdown(other.get(), SHUT_RDWR);
+  ::shutdown(server_.get(), SHUT_RDWR);
+  while (order.empty() && loop_.io().run_one_for(std::chrono::seconds(20)) != 0) {
+  }
+  EXPECT_EQ(order[0], '1');
+}
+
+TEST_F(PostgresServerPoolTest, WhoeverLeftWhenItsTurnCameLeavesItToOthers) {
+  config_.hold = kHour;
+  auto place = std::make_unique<ServerPool::Place>(pool_);
+  Pair application = make_pair(false);
+  ServerPool::Waiter waiter(loop_), next(loop_);
+  const std::string key;
+  std::optional<bool> served;
+  boost::asio::co_spawn(loop_.io(), pool_.borrow(waiter, key, *application.stream),
+                        [&](const std::exception_ptr&, auto loan) { served = loan != nullptr; });
+  loop_.io().poll();
+  place.reset();
+  waiter.cancel();
+  EXPECT_TRUE(run(pool_.borrow(next, key, *application.stream)));
+  EXPECT_EQ(served, false);
+}
+
+TEST_F(PostgresServerPoolTest, CloneAsksItsOwnServerWhatItTells) {
+  pool_.keep_welcome("of these", {{"server_version", "15"}});
+  ASSERT_TRUE(pool_.welcome("of these"));
+  pool_.fence();
+  EXPECT_FALSE(pool_.welcome("of these"));
+}
+
 TEST_F(PostgresServerPoolTest, OldOneOfAServerThatWasFullIsLeftToOthersForAWhile) {
   config_.upstream.lifetime = Milliseconds(1);
   const auto give_back_old = [this] {

@@ -1,6 +1,7 @@
 // PROXY headers at both ends of services.
 #include <sys/socket.h>
 
+#include "proxy/wire/postgres/startup.h"
 #include "tests/unit/proxy/http_fixture.h"
 
 namespace clonesafe::proxy {
@@ -163,6 +164,22 @@ TEST(ProxyNetwork, ContainsWhatItNames) {
   for (const char* bad : {"", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0.0/8x", "a",
                           "::1/129", "fe80::1%lo", "10.0.0.0/-1"})
     EXPECT_FALSE(Network::parse(bad)) << bad;
+}
+
+// Who is trusted as an application of this machine is who the header names, not who says it.
+TEST_F(ProxyProtocolTest, ApplicationBehindATrustedProxyIsNotOfThisMachine) {
+  ServiceConfig config = accepting();
+  config.postgres.authentication = PostgresAuthentication::kTrust;
+  start(std::move(config), Protocol::kPostgres);
+  std::string startup;
+  EXPECT_TRUE(wire::postgres::append_startup(startup, wire::postgres::kVersion30,
+                                             {{.name = "user", .value = "postgres"}}));
+  const UniqueFd far = application(), near = application();
+  send_all(far, "PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n" + startup);
+  EXPECT_THAT(receive(far, 4096), testing::HasSubstr("28000"));
+  EXPECT_TRUE(sees_nothing(upstream_));
+  send_all(near, "PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n" + startup);
+  hear(accepted(), startup);
 }
 
 }  // namespace

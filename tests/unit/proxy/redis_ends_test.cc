@@ -78,6 +78,34 @@ TEST_F(RedisEndsTest, CommandsBeforeAMistakeAreAnswered) {
   EXPECT_EQ(wait_for_news(application.fd), Seen::kEnd);
 }
 
+TEST_F(RedisEndsTest, TransactionOfWhichTheEndIsNotKnownIsNotBegunAnew) {
+  const UniqueFd upstream = play_server();
+  const Client application = client();
+  application.say("MULTI\r\nINCR counter\r\nEXEC");
+  const UniqueFd parents = accept_from(upstream);
+  EXPECT_EQ(receive(parents, 27), "MULTI\r\nINCR counter\r\nEXEC\r\n");
+  send_all(parents, "+OK\r\n+QUEUED\r\n");
+  application.hear("+OK\r\n+QUEUED\r\n");
+  clone();
+  const std::string unknown = "-ERR clonesafe-proxy: the connection was lost";
+  application.hear(unknown);
+  receive(application.fd, 1);
+  application.say("PING");
+  EXPECT_EQ(receive(accept_from(upstream), 6), "PING\r\n");
+}
+
+TEST_F(RedisEndsTest, ReplyThatNobodyAskedForEndsTheSession) {
+  const UniqueFd upstream = play_server();
+  const Client application = client();
+  application.say("PING");
+  const UniqueFd server = accept_from(upstream);
+  send_all(server, "+PONG\r\n");
+  application.hear("+PONG\r\n");
+  send_all(server, "$6\r\nsecret\r\n");
+  application.hear("-ERR clonesafe-proxy: a reply that nobody asked for\r\n");
+  EXPECT_EQ(wait_for_news(application.fd), Seen::kEnd);
+}
+
 TEST_F(RedisEndsTest, ApplicationFarAheadOfItsServerWaits) {
   const UniqueFd upstream = play_server();
   const Client application = client();

@@ -97,6 +97,18 @@ TEST_F(RedisTest, TransactionThatWatchesNothingBeginsAnew) {
   application.ask("EXEC", "*2\r\n:1\r\n:1\r\n");
 }
 
+TEST_F(RedisTest, TransactionThatIsTooLongToBeKeptIsGivenUp) {
+  const Client application = client();
+  application.ask("MULTI", "+OK\r\n");
+  application.ask("SET small 1", "+QUEUED\r\n");
+  const std::string large(300'000, 'x');
+  application.say("*3\r\n" + bulk("SET") + bulk("large") + bulk(large));
+  application.hear("+QUEUED\r\n");
+  clone();
+  application.ask("EXEC", "*-1\r\n");
+  application.ask("EXISTS small large", ":0\r\n");
+}
+
 void set_in_transaction(const auto& application, const std::string& done) {
   application.ask("MULTI", "+OK\r\n");
   application.ask("SET a mine", "+QUEUED\r\n");

@@ -116,6 +116,22 @@ TEST_F(ServiceTest, FirstByteAfterACloneIsNotSentToTheParentsPeer) {
   EXPECT_TRUE(sees_nothing(upstream));
 }
 
+// Whether they were sent is not known.
+TEST_F(ServiceTest, BytesThatMayHaveBeenSentAreNotLeftOut) {
+  start({.on_clone = OnClone::kReopen});
+  const auto [application, upstream] = session();
+  const std::string many(std::size_t{1} << 20, 'x');
+  for (bool waits = false; !waits;) {
+    while (::send(application.get(), many.data(), many.size(), MSG_DONTWAIT) > 0) {
+    }
+    const auto census = worker_->census().at(0);
+    waits = census.applications.read_bytes > census.upstreams.written_bytes;
+  }
+  clone();
+  EXPECT_EQ(wait_for_news(application), Seen::kReset);
+  EXPECT_TRUE(sees_nothing(upstream_)) << "it went on without them";
+}
+
 TEST_F(ServiceTest, SourceAfterItsSnapshotKeepsItsConnections) {
   start({});
   const auto [application, upstream] = session();

@@ -49,6 +49,15 @@ TEST_F(TierTest, PlainTcpAndTlsWithinTheMachineAreServedAnywhere) {
                 "\"]\nupstream.address = [\"127.0.0.1:1\"]\n" + kTls);
 }
 
+TEST_F(TierTest, WhereItConnectsToAnybodyThatIsNotThisMachine) {
+  set_tier_of_this_machine(CS_TIER_LAGGING);
+  EXPECT_THAT(refusal("[[service]]\nname = \"all\"\nlisten = [\"127.0.0.1:1\"]\n"
+                      "transparent = \"redirect\"\ndestinations = [\"10.0.0.0/8\"]\n"
+                      "upstream.mark = 1\n" +
+                      std::string(kTls)),
+              HasSubstr("service 'all': TLS to an upstream"));
+}
+
 // A reload can't bring in what a start refuses.
 TEST_F(TierTest, ReloadIsRefusedToo) {
   set_tier_of_this_machine(CS_TIER_LAGGING);

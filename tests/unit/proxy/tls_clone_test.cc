@@ -116,6 +116,41 @@ TEST_P(TlsCloneTest, ACloneIsSilentWhateverThePeerSends) {
             "");
 }
 
+TEST_P(TlsCloneTest, CloneSealsNothing) {
+  const auto stream = session(true);
+  clone_this_machine();
+  std::array<std::byte, 1> byte{};
+  const auto refused = testing::HasSubstr("the TLS session is of a generation before this one");
+  EXPECT_THAT(run(stream->write(bytes_of("a"))).error().message(), refused);
+  EXPECT_THAT(run(stream->read(byte)).error().message(), refused);
+  EXPECT_THAT(run(stream->finish()).error().message(), refused);
+}
+
+// It may be anybody's who is in between.
+TEST_P(TlsCloneTest, EndThatTheServerDidNotSayIsAnError) {
+  std::array<std::byte, 1> byte{};
+  auto stream = session(false);
+  ASSERT_EQ(SSL_shutdown(server_.get()), 0);
+  EXPECT_EQ(run(stream->read(byte)).value_or(1), 0u);
+  stream = session(false);
+  ::shutdown(wire_.get(), SHUT_WR);
+  EXPECT_THAT(run(stream->read(byte)).error().message(), testing::HasSubstr("close_notify"));
+}
+
+TEST_P(TlsCloneTest, NewHandshakeInASessionIsDeclined) {
+  const auto stream = session(false);
+  const bool has_them = GetParam() == TLS1_2_VERSION;
+  SSL_clear_options(server_.get(), SSL_OP_NO_RENEGOTIATION);
+  EXPECT_EQ(SSL_renegotiate(server_.get()) == 1, has_them);
+  EXPECT_EQ(SSL_do_handshake(server_.get()), 1);
+  EXPECT_EQ(SSL_write(server_.get(), "x", 1), 1);
+  std::array<std::byte, 1> byte{};
+  EXPECT_EQ(run(stream->read(byte)).value_or(0), 1u);
+  EXPECT_TRUE(run(stream->write(bytes_of("y"))));
+  const std::string alert = "\x15", data = "\x17";
+  EXPECT_EQ(arrived(wire_).substr(0, 1), has_them ? alert : data);
+}
+
 // The generation moves between sealing and sending: the last moment that counts.
 TEST_P(TlsCloneTest, WhatIsSealedAndNotSentStaysHere) {
   const auto stream = session(true);

@@ -52,6 +52,7 @@ class TicketServer {
     char byte = 0;
     EXPECT_LE(SSL_read(ssl.get(), &byte, 1), 0);
   }
+  void give_no_more_tickets() { SSL_CTX_set_num_tickets(context_.get(), 0); }
   Greeting take() { return std::exchange(seen_, {}); }
 
  private:
@@ -127,6 +128,17 @@ TEST_P(TlsTicketTest, NextConnectionGoesOnWithTheSession) {
   }
   EXPECT_EQ(upstream_->counts().tls_resumed, 5u);
   EXPECT_EQ(upstream_->counts().tls_handshakes, 6u);
+}
+
+// In TLS 1.2 the same one is good for all.
+TEST_P(TlsTicketTest, NoTicketIsUsedTwice) {
+  start(TicketUse::kFresh);
+  connect();
+  server_->give_no_more_tickets();
+  // The first connection got two.
+  EXPECT_TRUE(connect().offers_ticket);
+  EXPECT_TRUE(connect().offers_ticket);
+  EXPECT_EQ(connect().offers_ticket, GetParam() == TLS1_2_VERSION);
 }
 
 TEST_P(TlsTicketTest, CloneOffersNoTicketOfItsParent) {

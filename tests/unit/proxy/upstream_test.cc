@@ -89,12 +89,12 @@ class UpstreamTest : public ProxyTest {
 
   // Of an address where somebody listens, or nobody.
   Upstream& upstream(UpstreamConfig config, bool listens, const std::string& host = kFar,
-                     const TlsContext* tls = nullptr) {
+                     const TlsContext* tls = nullptr, Upstream::RequestTls request_tls = nullptr) {
     listener_ = listen_on(host, port_);
     if (!listens) listener_.reset();
     config_ = std::make_shared<UpstreamConfig>(std::move(config));
     config_->addresses = {parse_address(host + ":" + std::to_string(port_)).value()};
-    upstream_ = std::make_shared<Upstream>(loop_, *config_, tls);
+    upstream_ = std::make_shared<Upstream>(loop_, *config_, tls, request_tls);
     return *upstream_;
   }
 
@@ -253,6 +253,115 @@ TEST_F(UpstreamTest, CloneDoesNotWaitForItsParentsAttempt) {
   for (int i = 0; i < 3; ++i) run_what_is_ready();
   EXPECT_EQ(upstream_->traffic().open, 2u);
   EXPECT_FALSE(parents->over || own->over);
+}
+
+TEST_F(UpstreamTest, WhatBecameOfItsParentsAttemptSaysNothingToAClone) {
+  const TlsContext tls = TlsContext::client({.verify = false}).value();
+  upstream(
+      {.connect_timeout = milliseconds(50), .breaker = BreakerConfig{.failures = 1, .open = kLong}},
+      true, kFar, &tls);
+  const auto waits = want(kLong);
+  run_until([&] { return upstream_->traffic().open == 1; });
+  clone_this_machine();
+  upstream_->turn_generation();
+  run_until([&] { return attempts() == 1; });
+  EXPECT_FALSE(upstream_->breaker_open());
+}
+
+TEST_F(UpstreamTest, WhatNobodyWaitsForEndsInAClone) {
+  upstream({.max_connections = 1}, true);
+  const bool no = false;
+  const auto first = want(kLong), warm = want(kLong, &no);
+  run_until([&] { return first->over; });
+  clone_this_machine();
+  upstream_->turn_generation();
+  run_until([&] { return warm->over; });
+  EXPECT_EQ(warm->error, "the machine was cloned");
+  EXPECT_EQ(attempts(), 1u);
+}
+
+TEST_F(UpstreamTest, OneThatWaitsHasAPlaceInTheClone) {
+  upstream({.max_connections = 1}, false);
+  const auto waits = want(kLong);
+  run_until([&] { return attempts() == 2; });
+  listener_ = listen_on(kFar, port_);
+  clone_this_machine();
+  upstream_->turn_generation();
+  run_until([&] { return waits->over; });
+  ASSERT_TRUE(waits->stream) << waits->error;
+  const auto other = want(milliseconds(10));
+  run_until([&] { return other->over; });
+  EXPECT_THAT(other->error, HasSubstr("max_connections"));
+}
+
+// The machine is cloned between the moment at which it is given, and that at which it is taken.
+TEST_F(UpstreamTest, ConnectionThatIsGivenIsNoneOfTheParents) {
+  upstream({.max_connections = 1}, true);
+  const auto first = want(kLong), second = want(kLong);
+  run_until([&] { return first->over; });
+  run_what_is_ready();
+  ASSERT_TRUE(upstream_->give(first->stream, {}));
+  clone_this_machine();
+  run_until([&] { return second->over; });
+  ASSERT_TRUE(second->stream) << second->error;
+  EXPECT_NE(second->stream, first->stream);
+  EXPECT_FALSE(second->stream->stale());
+}
+
+// Where there is no memory.
+TEST_F(UpstreamTest, AttemptThatIsGivenUpIsAFailedOneToAllWhoWait) {
+  const TlsContext tls = TlsContext::client({.verify = false}).value();
+  upstream({}, true, kFar, &tls, [](Stream&) -> Awaitable<Status> {
+    throw std::bad_alloc();
+    co_return Status();
+  });
+  const auto first = want(milliseconds(0)), second = want(milliseconds(0));
+  run_until([&] { return first->over && second->over; });
+  EXPECT_THAT(first->error, HasSubstr("bad_alloc"));
+  EXPECT_THAT(second->error, HasSubstr("bad_alloc"));
+}
+
+// A connection that no application waits for is opened at a random time.
+class SpreadTest : public UpstreamTest {
+ protected:
+  SpreadTest() : timer_(loop_.timer()) {}
+
+  void begin(milliseconds spread) {
+    upstream({.spread = spread}, false);
+    boost::asio::co_spawn(loop_.io(), wait(), boost::asio::detached);
+    run_until([&] { return waits_; });
+  }
+  Awaitable<void> wait() {
+    waits_ = true;
+    due_ = co_await upstream_->wait_for_spread(timer_);
+    waits_ = false;
+  }
+
+  boost::asio::steady_timer timer_;
+  bool waits_ = false, due_ = false;
+};
+
+TEST_F(SpreadTest, IsWaitedForUntilThereIsSomethingElseToDo) {
+  begin(milliseconds(80'000'000));
+  run_what_is_ready();
+  EXPECT_TRUE(waits_);
+  timer_.cancel();
+  run_until([&] { return !waits_; });
+  EXPECT_FALSE(due_);
+}
+
+TEST_F(SpreadTest, IsOverAtItsEnd) {
+  begin(milliseconds(1));
+  run_until([&] { return !waits_; });
+  EXPECT_TRUE(due_);
+}
+
+// All clones of one that waits would come at the time that it drew.
+TEST_F(SpreadTest, CloneDrawsATimeOfItsOwn) {
+  begin(milliseconds(1));
+  clone_this_machine();
+  run_until([&] { return !waits_; });
+  EXPECT_FALSE(due_);
 }
 
 TEST_F(UpstreamTest, WhatIsWaitedForIsConnectedFirst) {

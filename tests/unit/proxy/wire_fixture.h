@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/child_process.h"
 #include "tests/unit/proxy/network.h"
 #include "tests/unit/proxy/proxy_fixture.h"
 #include "tests/unit/proxy/wire.h"
@@ -80,6 +81,13 @@ class WireTest : public ProxyTest {
         wire_.deliver(false, one.packet);
     }
     wire_.deliver(false, next_segment(*last, seq, ack, text));
+  }
+
+  // A script of the shell's, in the namespace of the thread.
+  static void run_script(const std::string& script) {
+    auto program = support::ChildProcess::start({.command = {"sh", "-ec", script}});
+    ASSERT_TRUE(program);
+    ASSERT_EQ(program->wait(std::chrono::seconds(20)).value_or(-1), 0) << script;
   }
 
   Wire& wire_ = Wire::get();

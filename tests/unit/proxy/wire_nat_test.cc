@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <thread>
 
@@ -59,11 +60,6 @@ class WireNatTest : public WireTest {
   static std::string space_of(pid_t process) {
     return "/proc/" + std::to_string(process) + "/ns/net";
   }
-  static void run(const std::string& command) {
-    auto program = support::ChildProcess::start({.command = {"sh", "-ec", command}});
-    ASSERT_TRUE(program);
-    ASSERT_EQ(program->wait(std::chrono::seconds(20)).value_or(-1), 0) << command;
-  }
   static support::ChildProcess set_up() {
     auto outside = support::ChildProcess::start({.command = {"sleep", "infinity"}, .in_child = [] {
                                                    if (::unshare(CLONE_NEWNET) != 0) ::_exit(126);
@@ -75,7 +71,8 @@ class WireNatTest : public WireTest {
     }));
     const std::string pid = std::to_string(outside->pid());
     Wire::get().at_peer([&] {
-      run("ip link add out type veth peer name in netns " + pid +
+      run_script(
+          "ip link add out type veth peer name in netns " + pid +
           "\nip address add 10.7.0.1/24 dev out\nip link set out up\n"
           "nsenter -t " +
           pid +
@@ -89,7 +86,7 @@ class WireNatTest : public WireTest {
           "add rule ip nat out oifname out masquerade'");
       return true;
     });
-    run("ip route add 10.7.0.0/24 via " + std::string(Wire::kPeer4));
+    run_script("ip route add 10.7.0.0/24 via " + std::string(Wire::kPeer4));
     return std::move(*outside);
   }
 };
@@ -122,6 +119,9 @@ TEST_F(WireNatTest, NothingLeavesOnAnOldConnection) {
 
 // The second clone has the same tombstones, and its kernel would choose the same ports.
 TEST_F(WireNatTest, ClonesOfOneParentHavePortsOfTheirOwn) {
+  constexpr std::uint16_t kFirst = 49'152;
+  // What the kernel chooses is below that.
+  std::ofstream("/proc/sys/net/ipv4/ip_local_port_range") << "32768 " << kFirst - 1;
   const Session parents = session();
   std::set<int> outside = {peer_port(parents.peer)};
   std::set<std::uint16_t> inside = {parents.port};
@@ -129,6 +129,7 @@ TEST_F(WireNatTest, ClonesOfOneParentHavePortsOfTheirOwn) {
     clone_this_machine();
     worker_->fence();
     const Session own = session();
+    EXPECT_GE(own.port, kFirst);
     EXPECT_TRUE(outside.insert(peer_port(own.peer)).second);
     EXPECT_TRUE(inside.insert(own.port).second);
   }

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "proxy/core/tombstones.h"
+#include "proxy/service/diverted.h"
 #include "tests/unit/proxy/wire_fixture.h"
 
 namespace {
@@ -269,6 +270,34 @@ TEST_P(WireSocketTest, WhoConnectedToTheGuestHearsNothingEither) {
   send_all(next.peer, "next");
   EXPECT_EQ(receive(next.guest, 4), "next");
   EXPECT_EQ(said_to(one, mark), 0u);
+}
+
+// As tproxy has it, for an application on another machine.
+TEST_P(WireSocketTest, WhoConnectedToAnotherMachinesAddressHearsNothingEither) {
+  const std::string host = GetParam() ? "fd00:6::9" : "10.6.0.9";
+  const std::string ip = GetParam() ? "ip -6 " : "ip ";
+  run_script(ip + "rule add iif wire lookup 197\n" + ip + "route add local " + host +
+             " dev lo table 197");
+  wire_.at_peer([&] {
+    run_script(ip + "route add " + host + " dev wire");
+    return true;
+  });
+  int port = 0;
+  const UniqueFd listener = listen_at_host(GetParam() ? "::" : "0.0.0.0", port);
+  ASSERT_TRUE(make_transparent(listener.get()));
+  Connection one{.peer = wire_.at_peer([&] { return connect_to_host(host, port); })};
+  one.guest = accept_from(listener);
+  send_all(one.guest, "before");
+  EXPECT_EQ(receive(one.peer, 6), "before");
+  const std::size_t mark = wire_.mark();
+  EXPECT_EQ(tombstones_.bury(one.guest.release(), Opener::kPeer), Farewell::kSilent);
+  EXPECT_EQ(tombstones_.counts().standing, 1u);
+  send_all(one.peer, "hello");
+  wire_.mark();
+  for (const Segment& seen : wire_.since(mark))
+    EXPECT_FALSE(seen.from_guest && seen.source == port);
+  EXPECT_GE(tombstones_.counts().dropped, 1u);
+  run_script(ip + "rule del iif wire lookup 197");
 }
 
 // The moment at which the old connection is gone, and the tombstone is none yet.

@@ -70,9 +70,10 @@ TEST(Smuggling, TransferEncodingsThatOneOfTwoOverlooks) {
   for (const std::string_view field : std::initializer_list<std::string_view>{
            // PortSwigger 2019, HTTP Desync Attacks, the table of TE.TE.
            "Transfer-Encoding: xchunked", "Transfer-Encoding : chunked",
-           "Transfer-Encoding: chunked\r\nTransfer-Encoding: x", "Transfer-Encoding:\tchunked",
-           " Transfer-Encoding: chunked", "X: X\nTransfer-Encoding: chunked",
-           "Transfer-Encoding\r\n : chunked",
+           "Transfer-Encoding: chunked\r\nTransfer-Encoding: x",
+           "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+           "Transfer-Encoding:\tchunked", " Transfer-Encoding: chunked",
+           "X: X\nTransfer-Encoding: chunked", "Transfer-Encoding\r\n : chunked",
            // PortSwigger's http-request-smuggler, its permutations of the field.
            "Transfer-Encoding: chunked\r\nTransfer-encoding: cow", "Transfer-Encoding:\vchunked",
            "Transfer-Encoding: chunked\v", "Transfer-Encoding: \0chunked"sv,
@@ -176,7 +177,7 @@ TEST(Smuggling, Chunks) {
            "5;\r\nhello\r\n0\r\n\r\n", "5 ;a\r\nhello\r\n0\r\n\r\n", "5; a\r\nhello\r\n0\r\n\r\n",
            "5;a=\r\nhello\r\n0\r\n\r\n", "5;a=\"b\r\nhello\r\n0\r\n\r\n",
            "5;a=\"b\"c\r\nhello\r\n0\r\n\r\n", "5;a\0\r\nhello\r\n0\r\n\r\n"sv,
-           "5;=b\r\nhello\r\n0\r\n\r\n",
+           "5;=b\r\nhello\r\n0\r\n\r\n", "5;a=\"\x01\"\r\nhello\r\n0\r\n\r\n",
            // Trailers.
            "0\r\nContent-Length: 5\r\n\r\n", "0\r\ntransfer-encoding: chunked\r\n\r\n",
            "0\r\nHost: b\r\n\r\n", "0\r\nContent_Length: 5\r\n\r\n", "0\r\nX : y\r\n\r\n",
