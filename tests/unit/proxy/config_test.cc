@@ -226,6 +226,11 @@ TEST(ProxyConfig, SaysInOneLineWhatIsWrongAndWhere) {
        {"with 'transparent' and without 'upstream.mark'"}},
       {transparent + "destinations = [\"10.0.0.0/8\"]\nupstream.mark = 0\n",
        {"'upstream.mark' is not a whole number from 1 to 4294967295"}},
+      {transparent +
+           "destinations = [\"10.0.0.0/8\"]\nupstream.mark = 1\nupstream.max_connections = 1\n",
+       {"with 'transparent' and a 'breaker', 'check', 'max_connections' or 'min_idle'"}},
+      {transparent + "destinations = [\"10.0.0.0/8\"]\nupstream.mark = 1\nupstream.breaker = {}\n",
+       {"with 'transparent' and a 'breaker', 'check', 'max_connections' or 'min_idle'"}},
       {"[[service]]\nname = \"a\"\nlisten = \"unix:/a\"\ntransparent = \"tproxy\"\n"
        "destinations = [\"10.0.0.0/8\"]\nupstream.mark = 1\n",
        {"with 'transparent' and a Unix socket"}},

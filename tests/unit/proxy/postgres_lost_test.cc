@@ -159,6 +159,19 @@ TEST_F(PostgresLostTest, GroupWithoutItsSyncFailsAsAWhole) {
   expect_goes_on();
 }
 
+// Nor with what the session commits afterwards.
+TEST_F(PostgresLostTest, SettingOfATransactionThatWasLostIsNeverSaidAgain) {
+  exchange("BEGIN", "BEGIN", 'T');
+  exchange("SET work_mem TO '7MB'", "SET", 'T');
+  proxy_->clone();
+  EXPECT_EQ(application_->query("ROLLBACK"), "ROLLBACK I");
+  expect_goes_on();
+  proxy_->clone();
+  application_->send(query_message("SELECT 2"));
+  const PostgresPeer next = accept();
+  EXPECT_EQ(next.receive().body, std::string("SELECT 2\0", 9));
+}
+
 // The rest of a message that began on the old connection is not a message of the new one.
 TEST_F(PostgresLostTest, RestOfAMessageIsLeftOut) {
   const std::string message = query_message("SELECT '" + std::string(2'000'000, 'x') + "'");

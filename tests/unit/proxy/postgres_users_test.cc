@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/proxy/process_memory.h"
+
 namespace clonesafe::proxy::postgres {
 namespace {
 
@@ -36,6 +38,20 @@ TEST(PostgresUsersTest, AMistakeNamesFileAndLineAndNoSecret) {
   EXPECT_EQ(message("\"ann\" \"secret\"\n\"ann\" \"other\""),
             "users, line 2: the user is there twice");
   EXPECT_EQ(message("\"\" \"secret\""), "users, line 1: no user's name in quotes");
+}
+
+TEST(PostgresUsersTest, NothingOfASecretIsLeftBehind) {
+  std::string text;
+  {
+    std::string secret = long_secret();
+    text.reserve(2 * secret.size());
+    text.append("\"ann\" \"").append(secret).append("\"\n");
+    wipe(secret);
+  }
+  EXPECT_TRUE(Users::parse(text, "users"));
+  EXPECT_TRUE(is_left_of_long_secret()) << "it was not searched";
+  wipe(text);
+  EXPECT_FALSE(is_left_of_long_secret());
 }
 
 }  // namespace

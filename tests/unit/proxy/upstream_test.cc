@@ -308,6 +308,17 @@ TEST_F(UpstreamTest, ConnectionThatIsGivenIsNoneOfTheParents) {
   EXPECT_FALSE(second->stream->stale());
 }
 
+TEST_F(UpstreamTest, NothingIsGivenWhileItIsParked) {
+  upstream({.max_connections = 1}, true);
+  const auto first = want(kLong), second = want(kLong);
+  run_until([&] { return first->over; });
+  run_what_is_ready();
+  upstream_->park();
+  EXPECT_FALSE(upstream_->give(first->stream, {}));
+  upstream_->unpark();
+  EXPECT_TRUE(upstream_->give(first->stream, {}));
+}
+
 // Where there is no memory.
 TEST_F(UpstreamTest, AttemptThatIsGivenUpIsAFailedOneToAllWhoWait) {
   const TlsContext tls = TlsContext::client({.verify = false}).value();
