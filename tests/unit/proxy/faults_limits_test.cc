@@ -154,7 +154,7 @@ TEST_P(FaultsTombstoneTest, StandsAlsoWhereThereIsNoDescriptorLeft) {
   int port = 0;
   const UniqueFd listener = listen_on(kFar, port);
   std::array<UniqueFd, 2> clients, servers;
-  for (int i = 0; i < 2; ++i) {
+  for (std::size_t i = 0; i < clients.size(); ++i) {
     clients[i] = connect_to(kFar, port);
     servers[i] = accept_from(listener);
   }
