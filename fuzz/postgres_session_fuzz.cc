@@ -28,7 +28,7 @@ void require_messages(std::string_view bytes, Framer::From from) {
 // What the server gets in a message's place are messages, up to the rest of that one.
 Status send_shared(SharedStatements& statements, const clonesafe::wire::postgres::Piece& piece,
                    ServerStatements& server) {
-  Outgoing out(piece.bytes);
+  clonesafe::proxy::Outgoing out(piece.bytes);
   if (auto added = statements.add(piece, server, out); !added) return added;
   std::string bytes(out.bytes());
   bytes.resize(bytes.size() + (piece.last ? 0 : piece.body_size - piece.body().size()));
