@@ -493,8 +493,12 @@ TEST_F(UpstreamTest, NobodyIsConnectedOrRefusedWhileItIsParked) {
   upstream({}, true);
   upstream_->park();
   const auto waits = want(milliseconds(1));
-  std::this_thread::sleep_for(milliseconds(5));
-  run_what_is_ready();
+  // Its time is over before that of this one, which is of the same event loop.
+  bool later = false;
+  boost::asio::steady_timer timer = loop_.timer();
+  timer.expires_after(milliseconds(5));
+  timer.async_wait([&](const boost::system::error_code&) { later = true; });
+  run_until([&] { return later; });
   EXPECT_FALSE(waits->over);
   upstream_->unpark();
   run_until([&] { return waits->over; });

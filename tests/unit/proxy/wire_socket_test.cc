@@ -68,6 +68,15 @@ class WireSocketTest : public WireTest, public testing::WithParamInterface<bool>
     }));
   }
 
+  // What nobody acknowledges comes again.
+  void wait_until_peer_repeats(const std::string& text, std::size_t mark) {
+    EXPECT_TRUE(wire_.wait_for(
+        [&, count = 0](const Segment& seen) mutable {
+          return !seen.from_guest && seen.payload == text && ++count == 3;
+        },
+        mark));
+  }
+
   Tombstones tombstones_{8};
 };
 
@@ -78,12 +87,7 @@ TEST_P(WireSocketTest, PeerMaySayWhatItWants) {
   const std::size_t mark = wire_.mark();
   EXPECT_EQ(tombstones_.bury(one.guest.release(), Opener::kThisEnd), Farewell::kSilent);
   send_all(one.peer, "hello");
-  // Nobody acknowledges it, so it comes again.
-  EXPECT_TRUE(wire_.wait_for(
-      [count = 0](const Segment& seen) mutable {
-        return !seen.from_guest && seen.payload == "hello" && ++count == 3;
-      },
-      mark));
+  wait_until_peer_repeats("hello", mark);
   EXPECT_THAT(said_until_now(one.port, mark), IsEmpty());
   EXPECT_EQ(error_of(one.peer), 0);
   parent_goes_on(one.port, "the parent goes on");
@@ -102,11 +106,7 @@ TEST_P(WireSocketTest, OneThatIsLeftHearsNothingUntilItIsBuried) {
   const std::size_t mark = wire_.mark();
   EXPECT_EQ(tombstones_.leave(one.guest.release(), Opener::kThisEnd), Farewell::kSilent);
   send_all(one.peer, "hello");
-  EXPECT_TRUE(wire_.wait_for(
-      [count = 0](const Segment& seen) mutable {
-        return !seen.from_guest && seen.payload == "hello" && ++count == 3;
-      },
-      mark));
+  wait_until_peer_repeats("hello", mark);
   EXPECT_THAT(said_until_now(one.port, mark), IsEmpty());
   EXPECT_EQ(tombstones_.counts().standing, 0u);
   EXPECT_TRUE(tombstones_.has_left());
